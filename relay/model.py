@@ -1,0 +1,147 @@
+"""The types that flow through relay: frozen, and made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    """The four kinds of event that relay delivers (contract, section 2)."""
+
+    USER_CREATED = "user_created"
+    USER_UPDATED = "user_updated"
+    ENROLLMENT_CREATED = "enrollment_created"
+    GRADE_UPDATED = "grade_updated"
+
+
+class Status(StrEnum):
+    """Where an event stands in the outbox (contract, section 4)."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILED = "failed"
+    GAVE_UP = "failed_all_retries"
+    SKIPPED = "skipped"
+
+
+#: The states of an event that is still to be delivered.
+UNDELIVERED = (Status.PENDING, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRow:
+    """A row of Moodle's `logstore_standard_log`, the columns that relay reads."""
+
+    #: The row's own id.
+    id: int
+    #: Which of the four kinds it is.
+    event_type: EventType
+    #: What the event is about: the id of a row in the event type's own table. NULL and negative values occur.
+    object_id: int | None
+    #: Who did it (Moodle's user id; 0 for nobody).
+    actor_id: int
+    #: Whom it was done to.
+    related_user_id: int | None
+    #: The course it was done in (0 or NULL outside of courses).
+    course_id: int | None
+    #: When the event was triggered, in unix seconds.
+    created_at: int
+    #: web, cli, ws, restore; NULL for history that a course restore copied in.
+    origin: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event that is ready to be sent: its body is made once, and sent as it is at every attempt."""
+
+    #: Derived from the site and the log row (contract, section 2).
+    event_id: str
+    event_type: EventType
+    #: The log row; None for an event that `relay sync` made of a current row.
+    log_id: int | None
+    #: Whom the event is about: events of one user are delivered in order.
+    user_id: int
+    #: When it happened, in unix seconds.
+    occurred_at: int
+    #: The envelope's `data`, as JSON text.
+    data: str
+    #: The envelope's bytes.
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """A log row that no event can be made of, and why; it is recorded, not lost."""
+
+    event_id: str
+    event_type: EventType
+    log_id: int | None
+    user_id: int
+    occurred_at: int
+    #: A sentence without personal data.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An event that has been claimed for one attempt."""
+
+    #: The event's row in the outbox.
+    id: int
+    event_id: str
+    event_type: EventType
+    log_id: int | None
+    user_id: int
+    body: bytes
+    #: The number of this attempt, from 1.
+    attempt: int
+    #: The row of this attempt in the outbox.
+    attempt_id: int
+    #: How many attempts have been used up before this one.
+    failures: int
+    #: The state that the event had when it was claimed.
+    status: Status = Status.PENDING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one attempt; a network error is an outcome, not an exception."""
+
+    #: The answer's status code; None where there was no answer.
+    http_code: int | None = None
+    #: What went wrong, as a short sentence without secrets or personal data; '' where an answer came.
+    error: str = ""
+    #: A slug for what went wrong where there was no answer: timeout, refused, reset, tls, dns, protocol, stopped.
+    error_kind: str = ""
+    #: The beginning of the answer's body, as text.
+    answer: str = ""
+    #: The answer's Retry-After, in seconds from the answer.
+    retry_after_s: float | None = None
+    #: The answer says that the backend had the event already.
+    duplicate: bool = False
+    #: How long the attempt took, in milliseconds.
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of log ids of which some have not been seen yet, and may still turn up."""
+
+    #: The first and the last id of the stretch.
+    low: int
+    high: int
+    #: Bit i says that id `low + i` has been seen. Always 0 for a stretch wider than `cursor.WINDOW`.
+    seen: int = 0
+    #: When the gap was found, in unix seconds.
+    opened_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far the log is read."""
+
+    #: Every id up to here has been seen, save for those in the gaps.
+    high: int
+    #: In ascending order, without overlap.
+    gaps: tuple[Gap, ...] = field(default=())
