@@ -1,0 +1,610 @@
+"""The outbox in an SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxUnavailable
+from relay.model import UNDELIVERED, Delivery, EventType, Gap, Position, Status
+from relay.outbox import base
+from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, SCHEMA_VERSION, STATE, Counts, Outbox, Selector, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from relay.outbox.base import Batch, Settled
+
+#: How long a statement waits for another process's transaction, in milliseconds.
+BUSY_MS = 10_000
+#: Who leases events for the daemon; a daemon that starts frees what an earlier one left.
+DAEMON = "run"
+#: Where a claim finds none among the first due events (all wait for an earlier one), it looks this many times further.
+CLAIM_LOOKS = (1, 20, 400, 8000)
+
+# due_at is NULL in an event that has ended: so both indexes hold only what waits, and a claim costs the same with a
+# million delivered events behind it. `envelope` || event_data || '}' are the bytes that are sent.
+SCHEMA = f"""
+CREATE TABLE {{p}}{EVENTS} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    event_type TEXT NOT NULL,
+    event_data TEXT,
+    status TEXT NOT NULL DEFAULT 'pending',
+    retry_count INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    processed_at INTEGER,
+    log_id INTEGER,
+    user_id INTEGER NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    envelope TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at REAL,
+    not_before REAL NOT NULL DEFAULT 0,
+    leased_by TEXT,
+    leased_until REAL
+);
+CREATE INDEX {{p}}{EVENTS}_due ON {{p}}{EVENTS} (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX {{p}}{EVENTS}_queue ON {{p}}{EVENTS} (user_id, occurred_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX {{p}}{EVENTS}_ended ON {{p}}{EVENTS} (status, event_type);
+CREATE TABLE {{p}}{ATTEMPTS} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    duration_ms INTEGER,
+    http_code INTEGER,
+    outcome TEXT NOT NULL DEFAULT 'unknown',
+    error TEXT
+);
+CREATE INDEX {{p}}{ATTEMPTS}_event ON {{p}}{ATTEMPTS} (event_id, attempt);
+CREATE TABLE {{p}}{HISTORY} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync_type TEXT NOT NULL DEFAULT '',
+    sync_action TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL DEFAULT '',
+    records_processed INTEGER DEFAULT 0,
+    records_failed INTEGER DEFAULT 0,
+    started_at INTEGER NOT NULL,
+    completed_at INTEGER,
+    error_message TEXT,
+    triggered_by INTEGER
+);
+CREATE TABLE {{p}}{STATE} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    config_key TEXT NOT NULL UNIQUE,
+    config_value TEXT,
+    is_encrypted INTEGER DEFAULT 0,
+    updated_at INTEGER NOT NULL
+);
+"""
+
+INSERT_EVENT = f"""
+INSERT INTO {{p}}{EVENTS} (event_id, event_type, event_data, status, last_error, created_at, updated_at, processed_at,
+                           log_id, user_id, occurred_at, envelope, due_at)
+VALUES (:event_id, :event_type, :event_data, :status, :last_error, :now, :now, :processed_at,
+        :log_id, :user_id, :occurred_at, :envelope, :due_at)
+ON CONFLICT (event_id) DO NOTHING
+"""
+
+# The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
+# their user precedes, unless it is claimed along. A blocked type is neither claimed nor in anybody's way. And never
+# two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
+CLAIM = f"""
+WITH candidate AS MATERIALIZED (
+    SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
+    WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
+      AND event_type NOT IN (SELECT value FROM json_each(:blocked)) AND (:only IS NULL OR event_type = :only)
+    ORDER BY due_at, id LIMIT :limit
+)
+SELECT c.id FROM candidate AS c
+WHERE NOT EXISTS (
+    SELECT 1 FROM {{p}}{EVENTS} AS other
+    WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
+        other.leased_until > :now
+        OR (other.occurred_at, other.id) < (c.occurred_at, c.id)
+        AND other.event_type NOT IN (SELECT value FROM json_each(:blocked)) {{claimed_along}}
+    )
+)
+ORDER BY {{order}}
+"""
+
+ATTEMPT_ROWS = f"""
+INSERT INTO {{p}}{ATTEMPTS} (event_id, attempt, started_at)
+SELECT event_id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
+RETURNING event_id, id
+"""
+
+CLAIMED = f"""
+UPDATE {{p}}{EVENTS} SET attempts = attempts + 1, leased_by = :owner, leased_until = :until
+WHERE id IN (SELECT value FROM json_each(:ids)) AND (leased_until IS NULL OR leased_until <= :now)
+RETURNING id, event_id, event_type, log_id, user_id, envelope, event_data, attempts, retry_count, status, occurred_at
+"""
+
+SETTLE_ATTEMPT = f"""
+UPDATE {{p}}{ATTEMPTS} SET started_at = ?, duration_ms = ?, http_code = ?, outcome = ?, error = ? WHERE id = ?
+"""
+
+SETTLE_EVENT = f"""
+UPDATE {{p}}{EVENTS} SET status = ?, retry_count = ?, last_error = ?, updated_at = ?, processed_at = ?, due_at = ?,
+       not_before = ?, leased_by = NULL, leased_until = NULL
+WHERE id = ?
+"""
+
+# Later events of the user are due no sooner than the one they wait for: else each claim would look at them in vain.
+HOLD_USER = f"""
+UPDATE {{p}}{EVENTS} SET due_at = :due_at
+WHERE user_id = :user_id AND due_at IS NOT NULL AND due_at < :due_at AND id <> :id
+  AND (occurred_at, id) > (SELECT occurred_at, id FROM {{p}}{EVENTS} WHERE id = :id)
+"""
+
+COUNT_STATE = f"""
+INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
+ON CONFLICT (config_key) DO UPDATE
+SET config_value = CAST(config_value AS INTEGER) + excluded.config_value, updated_at = excluded.updated_at
+"""
+
+SET_STATE = f"""
+INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
+ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, updated_at = excluded.updated_at
+"""
+
+
+class SqliteOutbox(Outbox):
+    """The outbox in one SQLite file: write-ahead log, every commit synced, one running relay."""
+
+    def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True) -> None:
+        """Open the file; make it, readable by its owner only, where it is missing and `create` says so."""
+        self._path = path
+        self._prefix = prefix
+        self._lock = threading.RLock()
+        self._held: int | None = None
+        #: Whether this call has made the file.
+        self.created = False
+        if not path.exists():
+            if not create:
+                raise OutboxUnavailable(
+                    f"There is no outbox at {path}.", hint="Start `relay run` once, or mend outbox.url."
+                )
+            with _translated(path):
+                self._create()
+            self.created = True
+        _refuse_empty(path)
+        with _translated(path):
+            self._connection = _connect(path)
+            self._check_version()
+
+    def _create(self) -> None:
+        """Make the file beside its place and move it there: a crash leaves no half-made outbox behind."""
+        folder = self._path.parent
+        if not folder.exists():
+            folder.mkdir(mode=0o750, parents=True)
+        new = self._path.with_name(self._path.name + ".new")
+        for name in (new, *(Path(f"{path}{suffix}") for path in (self._path, new) for suffix in ("-wal", "-shm"))):
+            name.unlink(missing_ok=True)  # left by an outbox that was deleted: it would be replayed into the new one
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(_connect(new)) as connection:
+            connection.executescript(f"BEGIN; {SCHEMA.format(p=self._prefix)} COMMIT;")
+            connection.execute(self._sql(SET_STATE), {"key": "schema_version", "value": str(SCHEMA_VERSION), "now": 0})
+        new.rename(self._path)
+
+    def _check_version(self) -> None:
+        tables = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if self._prefix + STATE not in tables:
+            raise OutboxCorrupt(
+                f"{self._path} is an SQLite file, but no outbox with the prefix {self._prefix!r}.",
+                hint="Mend outbox.url or outbox.prefix; to start a new outbox, name a file that does not exist.",
+            )
+        version = int(self.state("schema_version") or 0)
+        if version != SCHEMA_VERSION:
+            raise OutboxError(
+                f"{self._path} was made by another version of relay (tables {version}, this relay {SCHEMA_VERSION}).",
+                hint="Run the relay that made it, or a newer one.",
+            )
+
+    def _sql(self, statement: str) -> str:
+        return statement.replace("{p}", self._prefix)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection within a transaction that is committed at the end, or rolled back."""
+        with self._lock, _translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _rows(self, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
+        with self._lock, _translated(self._path):
+            return self._connection.execute(self._sql(statement), values).fetchall()
+
+    def close(self) -> None:  # noqa: D102 -- promised in base, as all below
+        with self._lock:
+            self._connection.close()
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
+
+    def hold(self) -> None:  # noqa: D102
+        lock = self._path.with_name(self._path.name + ".lock")
+        with _translated(self._path):
+            held = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(held)
+            raise OutboxInUse(
+                f"Another relay runs on the outbox {self._path}.",
+                hint="Stop that one first (systemctl stop relay), or give this one its own outbox.url.",
+            ) from None
+        self._held = held
+        with self._transaction() as connection:
+            connection.execute(
+                self._sql(f"UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL WHERE leased_by = ?"),
+                (DAEMON,),
+            )
+
+    def probe_write(self) -> None:  # noqa: D102
+        with self._lock, _translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.execute(self._sql(SET_STATE), {"key": "probe", "value": "", "now": 0})
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def state(self, key: str) -> str | None:  # noqa: D102
+        rows = self._rows(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def set_state(self, key: str, value: str, now: float) -> None:  # noqa: D102
+        with self._transaction() as connection:
+            connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
+
+    def position(self) -> Position | None:  # noqa: D102
+        rows = dict(
+            self._rows(
+                f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key = 'cursor' OR "
+                "config_key GLOB 'gap.*'"
+            )
+        )
+        cursor = rows.pop("cursor", None)
+        if cursor is None:
+            return None
+        gaps = sorted((_decode_gap(key, value) for key, value in rows.items()), key=lambda gap: gap.low)
+        return Position(high=int(cursor), gaps=tuple(gaps))
+
+    def accept(self, batch: Batch, now: float) -> Sequence[str]:  # noqa: D102
+        with self._transaction() as connection:
+            events = [row["event_id"] for row in _event_rows(batch, now) if self._insert(connection, row)]
+            skips = [row["event_id"] for row in _skip_rows(batch, now) if self._insert(connection, row)]
+            ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}
+            if batch.after is None:
+                added = {"count.synced": len(events)}
+            else:
+                seen = len(events) + len(skips) + sum(ignored.values())
+                added = {"count.seen": seen, "count.captured": len(events), **ignored}
+                self._save_position(connection, batch.before, batch.after, now)
+            for key, count in added.items():
+                if count:
+                    connection.execute(self._sql(COUNT_STATE), {"key": key, "value": count, "now": int(now)})
+            for key, value in batch.state.items():
+                connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
+        return events + skips
+
+    def _insert(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> bool:
+        return connection.execute(self._sql(INSERT_EVENT), row).rowcount > 0
+
+    def _save_position(
+        self, connection: sqlite3.Connection, before: Position | None, after: Position, now: float
+    ) -> None:
+        """Write what differs: with thousands of gaps open, a pass touches one or two."""
+        old = set(before.gaps) if before else set()
+        new = set(after.gaps)
+        connection.executemany(
+            self._sql(f"DELETE FROM {{p}}{STATE} WHERE config_key = ?"), [(f"gap.{gap.low}",) for gap in old - new]
+        )
+        values = [{"key": f"gap.{gap.low}", "value": _encode_gap(gap), "now": int(now)} for gap in new - old]
+        values.append({"key": "cursor", "value": str(after.high), "now": int(now)})
+        connection.executemany(self._sql(SET_STATE), values)
+
+    def claim(  # noqa: D102
+        self,
+        now: float,
+        limit: int,
+        *,
+        lease_s: float,
+        blocked: frozenset[EventType] = frozenset(),
+        only: EventType | None = None,
+        probe: bool = False,
+    ) -> Sequence[Delivery]:
+        statement = self._sql(CLAIM).format(
+            due="not_before <= :now" if probe else "due_at <= :now",
+            claimed_along="" if probe else "AND other.id NOT IN (SELECT id FROM candidate)",
+            # What is cut off at the limit comes after what is kept, within each user too.
+            order="c.due_at, c.id" if probe else "c.occurred_at, c.id",
+        )
+        values = {"now": now, "blocked": json.dumps(sorted(blocked)), "only": only}
+        with self._transaction() as connection:
+            for look_at in CLAIM_LOOKS:
+                rows = connection.execute(statement, {**values, "limit": limit * look_at}).fetchall()
+                if rows or not self._is_more_due(limit * look_at, now, probe=probe):
+                    break
+            ids = [row[0] for row in rows[: 1 if probe else limit]]
+            return self._lease(connection, ids, now, lease_s, DAEMON)
+
+    def _is_more_due(self, looked_at: int, now: float, *, probe: bool) -> bool:
+        """Say whether more events are due than a claim that found none has looked at."""
+        due = "not_before <= ?" if probe else "due_at <= ?"
+        return bool(
+            self._rows(
+                f"SELECT 1 FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND {due} ORDER BY due_at, id LIMIT 1 OFFSET ?",
+                (now, looked_at),
+            )
+        )
+
+    def claim_again(self, ids: Sequence[int], now: float, *, lease_s: float) -> Sequence[Delivery]:  # noqa: D102
+        with self._transaction() as connection:
+            return self._lease(connection, ids, now, lease_s, "replay")
+
+    def _lease(
+        self, connection: sqlite3.Connection, ids: Sequence[int], now: float, lease_s: float, owner: str
+    ) -> Sequence[Delivery]:
+        if not ids:
+            return ()
+        values = {"ids": json.dumps(list(ids)), "now": now, "until": now + lease_s, "owner": owner}
+        rows = connection.execute(self._sql(CLAIMED), values).fetchall()
+        leased = json.dumps([row[0] for row in rows])
+        attempts = dict(connection.execute(self._sql(ATTEMPT_ROWS), {"ids": leased, "now": int(now)}).fetchall())
+        rows.sort(key=lambda row: (row[-1], row[0]))
+        return [_delivery(row, attempts[row[1]]) for row in rows]
+
+    def settle(  # noqa: D102
+        self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
+    ) -> None:
+        with self._transaction() as connection:
+            connection.executemany(self._sql(SETTLE_ATTEMPT), [_attempt_values(one) for one in settled])
+            connection.executemany(self._sql(SETTLE_EVENT), [_event_values(one, now) for one in settled])
+            held = [
+                {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
+                for one in settled
+                if one.decision.due_at is not None and one.holds_user
+            ]
+            connection.executemany(self._sql(HOLD_USER), held)
+            for key, value in (state or {}).items():
+                connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: D102
+        with self._transaction() as connection:
+            connection.executemany(
+                self._sql(f"DELETE FROM {{p}}{ATTEMPTS} WHERE id = ?"), [(one.attempt_id,) for one in deliveries]
+            )
+            connection.executemany(
+                self._sql(
+                    f"UPDATE {{p}}{EVENTS} SET attempts = attempts - 1, leased_by = NULL, leased_until = NULL "
+                    "WHERE id = ?"
+                ),
+                [(one.id,) for one in deliveries],
+            )
+
+    def all_due(self, now: float) -> None:  # noqa: D102
+        with self._transaction() as connection:
+            connection.execute(
+                self._sql(f"UPDATE {{p}}{EVENTS} SET due_at = max(:now, not_before) WHERE due_at > :now"), {"now": now}
+            )
+
+    def set_back(self, seconds: float) -> None:  # noqa: D102
+        with self._transaction() as connection:
+            connection.execute(
+                self._sql(
+                    f"UPDATE {{p}}{EVENTS} SET due_at = due_at - :by, not_before = max(0, not_before - :by) "
+                    "WHERE due_at IS NOT NULL"
+                ),
+                {"by": seconds},
+            )
+
+    def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
+        rows = self._rows(
+            f"SELECT due_at FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND leased_until IS NULL "
+            "AND event_type NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, id LIMIT 1",
+            (json.dumps(sorted(blocked)),),
+        )
+        return float(rows[0][0]) if rows else None
+
+    def waiting(self) -> Waiting:  # noqa: D102
+        rows = self._rows(f"SELECT COUNT(*), MIN(created_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL")
+        return Waiting(count=rows[0][0], oldest_created_at=rows[0][1])
+
+    def select(self, selector: Selector) -> Sequence[int]:  # noqa: D102
+        terms = {
+            "event_id = ?": selector.event_id,
+            "status = ?": selector.status,
+            "event_type = ?": selector.event_type,
+            "user_id = ?": selector.user_id,
+            "occurred_at >= ?": selector.since,
+            "occurred_at <= ?": selector.until,
+        }
+        given = {term: value for term, value in terms.items() if value is not None}
+        rows = self._rows(
+            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, 'envelope IS NOT NULL'])} "
+            "ORDER BY occurred_at, id",
+            list(given.values()),
+        )
+        return [row[0] for row in rows]
+
+    def count_undelivered(self, ids: Sequence[int] | None = None) -> int:  # noqa: D102
+        states = (*UNDELIVERED, Status.GAVE_UP)
+        of_these = "" if ids is None else "AND id IN (SELECT value FROM json_each(?))"
+        return int(
+            self._rows(
+                f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) {of_these}",
+                (*states, *(() if ids is None else (json.dumps(list(ids)),))),
+            )[0][0]
+        )
+
+    def counts(self) -> Counts:  # noqa: D102
+        with self._lock, _translated(self._path):
+            self._connection.execute("BEGIN")
+            try:
+                return self._read_counts()
+            finally:
+                self._connection.execute("COMMIT")
+
+    def _read_counts(self) -> Counts:
+        state = dict(self._rows(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key GLOB 'count.*'"))
+        by_type: dict[str, dict[str, int]] = {}
+        for event_type, status, count in self._rows(
+            f"SELECT event_type, status, COUNT(*) FROM {{p}}{EVENTS} GROUP BY status, event_type"
+        ):
+            by_type.setdefault(event_type, {})[status] = count
+        ignored = "count.ignored."
+        return Counts(
+            seen=int(state.get("count.seen", 0)),
+            captured=int(state.get("count.captured", 0)),
+            synced=int(state.get("count.synced", 0)),
+            purged=int(state.get("count.purged", 0)),
+            ignored={key.removeprefix(ignored): int(n) for key, n in state.items() if key.startswith(ignored)},
+            by_type=by_type,
+        )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
+    return connection
+
+
+def _refuse_empty(path: Path) -> None:
+    with _translated(path):
+        size = path.stat().st_size
+    if size == 0:
+        raise OutboxCorrupt(
+            f"The outbox {path} is an empty file: what it held is gone.",
+            hint="Restore it from a backup; to start a new outbox, move the file away.",
+        )
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say into an OutboxError with a sentence."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OutboxUnavailable(f"The outbox {path} cannot be used: {error}.", hint=_hint(str(error), path)) from error
+    except sqlite3.DatabaseError as error:
+        raise OutboxCorrupt(
+            f"The outbox {path} is damaged: {error}. Nothing was changed.",
+            hint="Stop relay, keep a copy of the file, and restore a backup or use `sqlite3 FILE .recover`.",
+        ) from error
+    except OSError as error:
+        raise OutboxUnavailable(
+            f"The outbox {path} cannot be used: {error.strerror}.", hint=f"Make {path.parent} writable for relay."
+        ) from error
+
+
+def _hint(message: str, path: Path) -> str:
+    if "locked" in message:
+        return "Another process holds it: find it with `fuser -v` on the file, and end it."
+    if "full" in message:
+        return f"Make room on the disk that holds {path.parent}; relay goes on by itself."
+    return f"Make {path} and its folder writable for the user that relay runs as."
+
+
+def _encode_gap(gap: Gap) -> str:
+    return json.dumps({"high": gap.high, "opened_at": gap.opened_at, "seen": f"{gap.seen:x}"})
+
+
+def _decode_gap(key: str, value: str) -> Gap:
+    saved = json.loads(value)
+    low = int(key.removeprefix("gap."))
+    return Gap(low=low, high=saved["high"], opened_at=saved["opened_at"], seen=int(saved["seen"], 16))
+
+
+def _event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
+    for event in batch.events:
+        yield {
+            "event_id": event.event_id,
+            "event_type": event.event_type,
+            "event_data": event.data,
+            "status": Status.PENDING,
+            "last_error": None,
+            "now": int(now),
+            "processed_at": None,
+            "log_id": event.log_id,
+            "user_id": event.user_id,
+            "occurred_at": event.occurred_at,
+            "envelope": base.split(event),
+            "due_at": now,
+        }
+
+
+def _skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
+    for skip in batch.skips:
+        yield {
+            "event_id": skip.event_id,
+            "event_type": skip.event_type,
+            "event_data": None,
+            "status": Status.SKIPPED,
+            "last_error": json.dumps({"reason": skip.reason}),
+            "now": int(now),
+            "processed_at": int(now),
+            "log_id": skip.log_id,
+            "user_id": skip.user_id,
+            "occurred_at": skip.occurred_at,
+            "envelope": None,
+            "due_at": None,
+        }
+
+
+def _delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
+    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status = row[:10]
+    return Delivery(
+        id=row_id,
+        event_id=event_id,
+        event_type=EventType(event_type),
+        log_id=log_id,
+        user_id=user_id,
+        body=base.join(envelope, data),
+        attempt=attempts,
+        attempt_id=attempt_id,
+        failures=failures,
+        status=Status(status),
+    )
+
+
+def _attempt_values(one: Settled) -> tuple[Any, ...]:
+    outcome = one.outcome
+    return (
+        int(one.started_at),
+        outcome.duration_ms,
+        outcome.http_code,
+        base.outcome_name(one),
+        base.error_text(outcome),
+        one.delivery.attempt_id,
+    )
+
+
+def _event_values(one: Settled, now: float) -> tuple[Any, ...]:
+    decision = one.decision
+    return (
+        decision.status,
+        decision.failures,
+        base.error_json(one.outcome),
+        int(now),
+        int(now) if decision.due_at is None else None,
+        decision.due_at,
+        decision.not_before,
+        one.delivery.id,
+    )

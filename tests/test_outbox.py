@@ -1,0 +1,354 @@
+"""The outbox's contract: every dialect keeps it (one suite over all of them)."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relay import payload, retry
+from relay.errors import OutboxCorrupt, OutboxInUse, OutboxUnavailable
+from relay.model import Delivery, Event, EventType, Gap, Outcome, Position, Skip, Status
+from relay.outbox.base import Batch, Outbox, Selector, Settled
+from relay.outbox.sqlite import SqliteOutbox
+
+OPTIONS = payload.Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
+NOW = 1_800_000_000.0
+
+
+def event(number: int, *, user: int = 1, kind: EventType = EventType.GRADE_UPDATED, at: int | None = None) -> Event:
+    event_id = payload.derive_id("site", number)
+    occurred_at = 1_700_000_000 + number if at is None else at
+    return payload.make_event(event_id, kind, number, user, occurred_at, {"number": number, "name": "Zoë 😀"}, OPTIONS)
+
+
+def skip(number: int) -> Skip:
+    return Skip(
+        event_id=payload.derive_id("site", number),
+        event_type=EventType.USER_CREATED,
+        log_id=number,
+        user_id=1,
+        occurred_at=1_700_000_000,
+        reason="the row is gone",
+    )
+
+
+def accept(outbox: Outbox, *events: Event) -> None:
+    outbox.accept(Batch(events=events, after=Position(high=100)), NOW)
+
+
+def claim(outbox: Outbox, now: float = NOW, limit: int = 100, **options: object) -> list[Delivery]:
+    return list(outbox.claim(now, limit, lease_s=60, **options))  # type: ignore[arg-type] # options of claim
+
+
+def settle(outbox: Outbox, delivery: Delivery, code: int | None, now: float = NOW) -> None:
+    outcome = Outcome(http_code=code, error="" if code else "timed out", duration_ms=7, answer="so it is")
+    decision = retry.decide(delivery, outcome, retry.Policy(), now=now, jitter=0.0, is_outage=False)
+    outbox.settle([Settled(delivery=delivery, outcome=outcome, decision=decision, started_at=now)], now)
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    opened = SqliteOutbox(tmp_path / "outbox.db")
+    opened.hold()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[[str], list[tuple[object, ...]]]:
+    """Read the tables as an outsider does."""
+
+    def read(statement: str) -> list[tuple[object, ...]]:
+        connection = sqlite3.connect(tmp_path / "outbox.db")
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    return read
+
+
+def test_an_event_is_recorded_once_however_often_it_is_accepted(outbox: Outbox) -> None:
+    assert len(outbox.accept(Batch(events=[event(1), event(2)], after=Position(high=2)), NOW)) == 2
+    assert outbox.accept(Batch(events=[event(2)], after=Position(high=2)), NOW) == []
+    counts = outbox.counts()
+    assert (counts.seen, counts.captured) == (2, 2)
+    assert counts.seen_holds
+    assert counts.captured_holds
+
+
+def test_the_bytes_come_back_as_they_were_at_every_attempt(outbox: Outbox) -> None:
+    accept(outbox, event(1))
+    (first,) = claim(outbox)
+    settle(outbox, first, 500)
+    (second,) = claim(outbox, NOW + 5)
+    assert first.body == second.body == event(1).body
+    assert (first.attempt, second.attempt, second.failures) == (1, 2, 1)
+
+
+def test_events_and_position_are_kept_together_and_survive(outbox: Outbox, tmp_path: Path) -> None:
+    gaps = (Gap(low=3, high=9, seen=0b101, opened_at=12.5), Gap(low=50, high=10**12, opened_at=1.0))
+    before = Position(high=10**12 + 5, gaps=gaps)
+    outbox.accept(Batch(events=[event(1)], after=before, state={"started_at": "12"}), NOW)
+    after = Position(high=10**12 + 6, gaps=gaps[1:])
+    outbox.accept(Batch(before=before, after=after), NOW)
+    again = SqliteOutbox(tmp_path / "outbox.db")
+    assert again.position() == after
+    assert again.state("started_at") == "12"
+    again.close()
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(outbox: Outbox) -> None:
+    broken = Event(**{**{name: getattr(event(2), name) for name in Event.__slots__}, "data": "not its data"})
+    with pytest.raises(ValueError, match="data"):
+        outbox.accept(Batch(events=[event(1), broken], after=Position(high=5)), NOW)
+    assert outbox.position() is None
+    assert outbox.counts().captured == 0
+
+
+def test_an_attempt_has_its_row_before_it_is_sent(
+    outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    accept(outbox, event(1))
+    (one,) = claim(outbox)
+    statement = "SELECT event_id, attempt, outcome, http_code, duration_ms FROM mdl_mb_zoho_event_attempt"
+    assert rows(statement) == [(one.event_id, 1, "unknown", None, None)]
+    settle(outbox, one, 200)
+    assert rows(statement) == [(one.event_id, 1, "success", 200, 7)]
+
+
+def test_the_plugins_columns_say_what_happened(outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]]) -> None:
+    accept(outbox, event(1), event(2, user=2))
+    first, second = claim(outbox)
+    settle(outbox, first, 422)
+    settle(outbox, second, None)
+    (gave_up, failed) = rows(
+        "SELECT status, retry_count, last_error, processed_at, event_data FROM mdl_mb_zoho_event_log ORDER BY id"
+    )
+    assert (gave_up[0], gave_up[3]) == ("failed_all_retries", int(NOW))
+    assert json.loads(str(gave_up[2]))["answer"] == "so it is"
+    assert failed[:2] == ("failed", 1)
+    assert failed[3] is None
+    assert json.loads(str(failed[4])) == {"number": 2, "name": "Zoë 😀"}
+
+
+def test_a_later_event_of_a_user_waits_for_an_earlier_one_that_is_retried(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2), event(3, user=2))
+    one, two, three = claim(outbox)
+    assert [one.log_id, two.log_id, three.log_id] == [1, 2, 3]
+    settle(outbox, one, 500)
+    outbox.release([two])
+    settle(outbox, three, 200)
+    assert claim(outbox, NOW + 4) == []
+    assert [d.log_id for d in claim(outbox, NOW + 6)] == [1, 2]
+
+
+def test_a_later_event_does_not_wait_for_one_that_ended(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2))
+    (one,) = claim(outbox, limit=1)
+    assert claim(outbox) == []  # the second waits for the first, which is under way
+    settle(outbox, one, 400)
+    assert [d.log_id for d in claim(outbox)] == [2]
+
+
+def test_an_earlier_event_that_turns_up_late_is_not_sent_beside_a_later_one(outbox: Outbox) -> None:
+    accept(outbox, event(5))
+    (later,) = claim(outbox)
+    accept(outbox, event(4))
+    assert claim(outbox) == []
+    settle(outbox, later, 500)
+    assert [d.log_id for d in claim(outbox)] == [4]
+
+
+def test_a_blocked_type_neither_goes_nor_holds_up_its_user(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2, kind=EventType.USER_UPDATED), event(3))
+    blocked = frozenset({EventType.GRADE_UPDATED})
+    assert [d.log_id for d in claim(outbox, blocked=blocked)] == [2]
+    assert outbox.next_due(blocked) is None
+
+
+def test_a_probe_takes_one_event_though_it_is_not_due(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2), event(3, user=2))
+    for one in claim(outbox):
+        if one.log_id != 2:
+            settle(outbox, one, 500)
+        else:
+            outbox.release([one])
+    assert claim(outbox) == []
+    assert [d.log_id for d in claim(outbox, probe=True)] == [1]
+
+
+def test_a_probe_keeps_the_time_that_the_backend_asked_for(outbox: Outbox) -> None:
+    accept(outbox, event(1))
+    (one,) = claim(outbox)
+    outcome = Outcome(http_code=429, retry_after_s=900.0)
+    decision = retry.decide(one, outcome, retry.Policy(), now=NOW, jitter=0.0, is_outage=False)
+    outbox.settle([Settled(delivery=one, outcome=outcome, decision=decision, started_at=NOW)], NOW)
+    outbox.all_due(NOW + 1)
+    assert claim(outbox, NOW + 899, probe=True) == []
+    assert len(claim(outbox, NOW + 900)) == 1
+
+
+def test_users_whose_first_event_waits_do_not_hide_the_others(outbox: Outbox) -> None:
+    accept(outbox, *(event(n, user=1) for n in range(1, 60)), event(99, user=2))
+    (first,) = claim(outbox, limit=1)
+    assert [d.log_id for d in claim(outbox, limit=5)] == [99]
+    assert first.log_id == 1
+
+
+def test_when_the_circuit_closes_all_is_due_at_once(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2, user=2))
+    for one in claim(outbox):
+        settle(outbox, one, 503)
+    assert claim(outbox, NOW + 1) == []
+    outbox.all_due(NOW + 1)
+    assert len(claim(outbox, NOW + 1)) == 2
+
+
+def test_a_clock_set_back_makes_nobody_wait_twice(outbox: Outbox) -> None:
+    accept(outbox, event(1))
+    (one,) = claim(outbox)
+    settle(outbox, one, 503)
+    outbox.set_back(3600.0)
+    assert len(claim(outbox, NOW - 3595)) == 1
+
+
+def test_a_released_claim_leaves_no_trace(outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]]) -> None:
+    accept(outbox, event(1))
+    outbox.release(claim(outbox))
+    assert rows("SELECT * FROM mdl_mb_zoho_event_attempt") == []
+    assert claim(outbox)[0].attempt == 1
+
+
+def test_what_a_killed_relay_had_under_way_is_free_again_and_its_attempt_unknown(
+    outbox: Outbox, tmp_path: Path, rows: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    accept(outbox, event(1))
+    claim(outbox)
+    outbox.close()  # as a kill would: nothing is settled
+    again = SqliteOutbox(tmp_path / "outbox.db")
+    assert claim(again) == []
+    again.hold()
+    (second,) = claim(again)
+    assert second.attempt == 2
+    assert rows("SELECT attempt, outcome FROM mdl_mb_zoho_event_attempt") == [(1, "unknown"), (2, "unknown")]
+    again.close()
+
+
+def test_replay_leases_what_has_ended_but_not_what_is_under_way(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2, user=2))
+    one, _two = claim(outbox)
+    settle(outbox, one, 200)
+    again = outbox.claim_again(outbox.select(Selector()), NOW, lease_s=60)
+    assert [(d.log_id, d.attempt, d.status) for d in again] == [(1, 2, Status.SUCCESS)]
+
+
+@pytest.mark.parametrize(
+    ("selector", "logs"),
+    [
+        (Selector(), [1, 2, 3]),
+        (Selector(status=Status.GAVE_UP), [1]),
+        (Selector(event_id=event(2).event_id), [2]),
+        (Selector(event_type=EventType.USER_UPDATED), [3]),
+        (Selector(user_id=2), [2]),
+        (Selector(since=1_700_000_002), [2, 3]),
+        (Selector(since=1_700_000_002, until=1_700_000_002), [2]),
+        (Selector(user_id=2, status=Status.GAVE_UP), []),
+    ],
+)
+def test_a_selector_means_what_all_its_terms_say(
+    outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]], selector: Selector, logs: list[int]
+) -> None:
+    accept(outbox, event(1), event(2, user=2), event(3, kind=EventType.USER_UPDATED))
+    outbox.accept(Batch(skips=[skip(4)], after=Position(high=100)), NOW)
+    settle(outbox, claim(outbox)[0], 400)
+    found = outbox.select(selector)
+    by_id = dict(rows("SELECT id, log_id FROM mdl_mb_zoho_event_log"))  # type: ignore[arg-type] # two columns
+    assert [by_id[row_id] for row_id in found] == logs  # type: ignore[index] # ids
+
+
+def test_the_sums_hold_with_skips_ignored_rows_and_synced_events(outbox: Outbox) -> None:
+    batch = Batch(events=[event(1), event(2)], skips=[skip(3)], ignored={"restored": 4}, after=Position(high=9))
+    outbox.accept(batch, NOW)
+    outbox.accept(Batch(events=[event(8)]), NOW)
+    settle(outbox, claim(outbox)[0], 200)
+    counts = outbox.counts()
+    assert (counts.seen, counts.captured, counts.synced, counts.of(Status.SKIPPED)) == (7, 2, 1, 1)
+    assert counts.seen_holds
+    assert counts.captured_holds
+    assert outbox.count_undelivered() == 2
+
+
+def test_the_file_is_for_its_owner_only(outbox: Outbox, tmp_path: Path) -> None:
+    accept(outbox, event(1))
+    for name in ("outbox.db", "outbox.db-wal", "outbox.db.lock"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    inner = SqliteOutbox(tmp_path / "made" / "outbox.db")
+    inner.close()
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o750
+
+
+def _hold(path: Path, answer: multiprocessing.queues.Queue[str]) -> None:
+    try:
+        SqliteOutbox(path).hold()
+        answer.put("held")
+    except OutboxInUse as error:
+        answer.put(str(error))
+
+
+def test_a_second_relay_on_one_outbox_is_told_so(outbox: Outbox, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    process = context.Process(target=_hold, args=(tmp_path / "outbox.db", answer))
+    process.start()
+    assert "Another relay runs" in answer.get(timeout=60)
+    process.join()
+    assert outbox.position() is None
+
+
+def test_a_damaged_file_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    path.write_bytes(b"this is no database, and it is long enough to be read as one" * 20)
+    before = path.read_bytes()
+    with pytest.raises(OutboxCorrupt, match="damaged"):
+        SqliteOutbox(path)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_not_taken_for_a_new_outbox(tmp_path: Path) -> None:
+    (tmp_path / "outbox.db").touch()
+    with pytest.raises(OutboxCorrupt, match="empty file"):
+        SqliteOutbox(tmp_path / "outbox.db")
+
+
+def test_another_database_is_not_written_into(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "other.db")
+    connection.execute("CREATE TABLE theirs (id)")
+    connection.close()
+    with pytest.raises(OutboxCorrupt, match="no outbox with the prefix"):
+        SqliteOutbox(tmp_path / "other.db")
+
+
+def test_a_left_over_log_of_a_deleted_outbox_is_not_replayed_into_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    first = SqliteOutbox(path)
+    accept(first, event(1))
+    wal = path.with_name("outbox.db-wal").read_bytes()
+    first.close()
+    path.unlink()
+    path.with_name("outbox.db-wal").write_bytes(wal)
+    second = SqliteOutbox(path)
+    assert second.counts().captured == 0
+    second.close()
+
+
+def test_a_missing_outbox_is_made_only_where_that_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(OutboxUnavailable, match="no outbox"):
+        SqliteOutbox(tmp_path / "outbox.db", create=False)
+    assert list(tmp_path.iterdir()) == []
