@@ -3,8 +3,8 @@
 InnoDB hands out an id when a row is written, and shows the row when its transaction commits: a row with a lower id can
 become visible after one with a higher id. So an id that is missing below the position stays open as part of a `Gap`,
 until it turns up or the gap is older than `LIFETIME_S`. Ids that never appear (a rolled back transaction, a cluster
-with auto_increment_increment > 1) cost one COUNT over the gap's range, ever more rarely, and no memory an id: neighbouring
-missing ids share one gap, which holds a bit for each id of its range.
+with auto_increment_increment > 1) cost one COUNT over the gap's range, ever more rarely, and no memory an id:
+neighbouring missing ids share one gap, which holds a bit for each id of its range.
 """
 
 from __future__ import annotations
