@@ -1,0 +1,271 @@
+"""A YAML file as sections that are asked for their keys, and gather every mistake with its path and line."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import yaml
+
+from relay import credentials, times
+from relay.errors import ConfigError, CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from relay.credentials import Secret
+
+Value = TypeVar("Value")
+
+TAG = "tag:yaml.org,2002:"
+#: The longest config that is read, in characters.
+MOST = 1_000_000
+
+
+@dataclass(slots=True)
+class Mistakes:
+    """What is wrong with a file: a line each."""
+
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, path: str, what: str, node: yaml.Node | None) -> None:
+        """Note a mistake at a node; None where there is none."""
+        line = node.start_mark.line + 1 if node is not None else 0
+        self.found.append((line, f"{path}: {what}" + (f" (line {line})" if line else "")))
+
+    def lines(self) -> tuple[str, ...]:
+        """Return them in the order of the file."""
+        return tuple(text for _, text in sorted(self.found))
+
+
+def compose(text: str, source: Path) -> yaml.Node | None:
+    """Return the tree of a YAML text; None where it is empty. Raises ConfigError."""
+    try:
+        if len(text) > MOST:
+            raise ConfigError(f"The config {source} is longer than any config.", hint="Is it another file?")
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise ConfigError(
+            f"The config {source} is no YAML: {error.problem}{where}.",
+            hint="Look at the indentation, the colons and the quotes there and in the line before.",
+        ) from None
+    except (yaml.YAMLError, RecursionError):
+        # Their text could quote the file.
+        raise ConfigError(
+            f"The config {source} is no YAML.", hint="It holds characters, or a nesting, that YAML does not allow."
+        ) from None
+
+
+class Section:
+    """A mapping of the config. What is asked for is known: every other key is a mistake, once `close` is called."""
+
+    def __init__(self, node: yaml.Node | None, path: str, mistakes: Mistakes, base: Path) -> None:
+        self.node = node
+        self.path = path
+        self._mistakes = mistakes
+        self._base = base
+        self._known: list[str] = []
+        self._values: dict[str, yaml.Node] = {}
+        self._sections: list[Section] = []
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                self._take(key, value)
+        elif node is not None and not _is_null(node):
+            mistakes.add(path or "the config", "must be a mapping of keys to values", node)
+
+    def _take(self, key: yaml.Node, value: yaml.Node) -> None:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+        if name in self._values:
+            self._mistakes.add(self._at(name), "is given twice", key)
+        self._values[name] = value
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values and not _is_null(self._values[name])
+
+    def wrong(self, name: str, what: str) -> None:
+        """Note a mistake at a key of this section."""
+        self._mistakes.add(self._at(name), what, self._values.get(name, self.node))
+
+    def close(self) -> None:
+        """Note the keys that nobody has asked for, here and in the sections within, each with the nearest known one."""
+        for section in self._sections:
+            section.close()
+        for name, value in self._values.items():
+            if name in self._known:
+                continue
+            near = difflib.get_close_matches(name, self._known, n=1, cutoff=0.5)
+            if near:
+                what = f"is no known key; did you mean {near[0]}?"
+            else:
+                what = f"is no known key; known here: {', '.join(self._known)}"
+            self._mistakes.add(self._at(name), what, value)
+
+    def section(self, name: str) -> Section:
+        """Return a section within this one; an empty one where it is not there."""
+        section = Section(self._node(name), self._at(name), self._mistakes, self._base)
+        self._sections.append(section)
+        return section
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Yield all keys with their scalar values, whatever they are called."""
+        for name, node in self._values.items():
+            self._known.append(name)
+            if isinstance(node, yaml.ScalarNode):
+                yield name, node.value
+            else:
+                self.wrong(name, "must be a single value")
+
+    def text(
+        self, name: str, default: Value, check: Callable[[str], Value] | None = None, *, is_required: bool = False
+    ) -> str | Value:
+        """Return a text as it is written, or what `check` makes of it; a ValueError of that is a mistake."""
+        node = self._node(name)
+        if node is None or _is_null(node):
+            if is_required:
+                self.wrong(name, "is missing")
+            return default
+        if not isinstance(node, yaml.ScalarNode):
+            self.wrong(name, "must be a single value")
+            return default
+        return self._checked(name, node.value, default, check or str)
+
+    def _checked(self, name: str, value: str, default: Value, check: Callable[[str], Value | str]) -> Value | str:
+        try:
+            return check(value)
+        except ValueError as error:
+            self.wrong(name, str(error))
+            return default
+
+    def choice(self, name: str, choices: Sequence[str]) -> str:
+        """Return one of a few words; the first of them is the default."""
+
+        def check(value: str) -> str:
+            if value not in choices:
+                raise ValueError(f"must be one of {', '.join(choices)}")
+            return value
+
+        return self.text(name, choices[0], check)
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        """Return true or false."""
+        node = self._node(name)
+        if node is None or _is_null(node):
+            return default
+        if node.tag != f"{TAG}bool":
+            self.wrong(name, "must be true or false")
+            return default
+        return bool(yaml.SafeLoader.bool_values[node.value.lower()])
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        """Return a whole number between two bounds, both included."""
+
+        def check(value: str) -> int:
+            if not (value.isascii() and value.isdigit() and len(value) < 19 and low <= int(value) <= high):
+                raise ValueError(f"must be a whole number from {low} to {high}")
+            return int(value)
+
+        return int(self.text(name, default, check))
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """Return a number between two bounds, both included."""
+
+        def check(value: str) -> float:
+            try:
+                found = float(value)
+            except ValueError:
+                found = float("nan")
+            if not low <= found <= high:
+                raise ValueError(f"must be a number from {low:g} to {high:g}")
+            return found
+
+        return float(self.text(name, default, check))
+
+    def duration(self, name: str, default: str, low: str, high: str) -> float:
+        """Return a duration in seconds, between two bounds, both included."""
+
+        def check(value: str) -> float:
+            found = times.seconds(value)
+            if not times.seconds(low) <= found <= times.seconds(high):
+                raise ValueError(f"must be from {low} to {high}")
+            return found
+
+        return float(self.text(name, times.seconds(default), check))
+
+    def path_to(self, name: str) -> Path | None:
+        """Return a file, a relative one beside the config; it must be there."""
+
+        def check(value: str) -> Path:
+            path = self._base / value
+            if not path.exists():
+                raise ValueError(f"there is no file {path}")
+            return path
+
+        found = self.text(name, None, check)
+        return None if isinstance(found, str) else found
+
+    def secret(self, name: str, check: Callable[[str], object], *, is_required: bool = False) -> Secret | None:
+        """Return a secret that `check` has nothing against; its ValueError must not hold the secret."""
+        node = self._node(name)
+        if node is None or _is_null(node):
+            if is_required:
+                self.wrong(name, "is missing")
+            return None
+        return self._secret(self._at(name), node, check)
+
+    def secrets(self, name: str, check: Callable[[str], object]) -> tuple[Secret, ...]:
+        """Return a list of secrets."""
+        found = [self._secret(f"{self._at(name)}[{i}]", node, check) for i, node in enumerate(self._list(name))]
+        return tuple(secret for secret in found if secret is not None)
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Return a list of positive whole numbers."""
+        found = []
+        for index, node in enumerate(self._list(name)):
+            value = node.value if isinstance(node, yaml.ScalarNode) else ""
+            if value.isascii() and value.isdigit() and 0 < len(value) < 19:
+                found.append(int(value))
+            else:
+                self._mistakes.add(f"{self._at(name)}[{index}]", "must be a whole number", node)
+        return tuple(found)
+
+    def _list(self, name: str) -> Sequence[yaml.Node]:
+        node = self._node(name)
+        if node is None or _is_null(node):
+            return ()
+        if not isinstance(node, yaml.SequenceNode):
+            self.wrong(name, "must be a list")
+            return ()
+        nodes: list[yaml.Node] = node.value
+        return nodes
+
+    def _secret(self, path: str, node: yaml.Node, check: Callable[[str], object]) -> Secret | None:
+        given: str | dict[str, object] | None = None
+        if isinstance(node, yaml.ScalarNode):
+            given = node.value
+        elif isinstance(node, yaml.MappingNode):
+            given = {str(key.value): value.value for key, value in node.value}
+        if given is None:
+            self._mistakes.add(path, "must be a secret: {file: …}, {env: …} or {credential: …}", node)
+            return None
+        try:
+            secret = credentials.resolve(given, self._base)
+            check(secret.reveal())
+        except (CredentialError, ValueError) as error:
+            self._mistakes.add(path, str(error), node)
+            return None
+        return secret
+
+    def _node(self, name: str) -> yaml.Node | None:
+        self._known.append(name)
+        return self._values.get(name)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return bool(node.tag == f"{TAG}null")

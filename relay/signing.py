@@ -1,0 +1,83 @@
+"""The signature header of one attempt, by the Standard Webhooks specification. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The prefixes of the two kinds of key (Standard Webhooks, "Signature scheme").
+SYMMETRIC, ASYMMETRIC = "whsec_", "whsk_"
+#: The specification wants symmetric secrets of 24 to 64 bytes.
+SHORTEST_SECRET = 24
+#: An Ed25519 private key is a seed of 32 bytes; some tools put the public key's 32 bytes behind it.
+SEED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SymmetricKey:
+    """A shared secret; signs with HMAC-SHA256."""
+
+    secret: bytes
+
+    def sign(self, message: bytes) -> str:
+        """Return one signature of the header."""
+        return "v1," + base64.b64encode(hmac.digest(self.secret, message, hashlib.sha256)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class AsymmetricKey:
+    """A private key whose public half the backend holds; signs with Ed25519."""
+
+    private: Ed25519PrivateKey
+
+    def sign(self, message: bytes) -> str:
+        """Return one signature of the header."""
+        return "v1a," + base64.b64encode(self.private.sign(message)).decode()
+
+
+Key = SymmetricKey | AsymmetricKey
+
+
+def parse_key(text: str) -> Key:
+    """Return the key of a `whsec_` or `whsk_` text. Raises ValueError with a sentence's end, without the key."""
+    for prefix in (SYMMETRIC, ASYMMETRIC):
+        if text.startswith(prefix):
+            try:
+                raw = base64.b64decode(text.removeprefix(prefix), validate=True)
+            except binascii.Error:
+                raise ValueError(f"must be base64 behind {prefix}") from None
+            return _symmetric(raw) if prefix == SYMMETRIC else _asymmetric(raw)
+    raise ValueError(f"must begin with {SYMMETRIC} (HMAC-SHA256) or {ASYMMETRIC} (Ed25519)")
+
+
+def _symmetric(raw: bytes) -> SymmetricKey:
+    if not raw:
+        raise ValueError(f"must hold a secret behind {SYMMETRIC}")
+    return SymmetricKey(raw)
+
+
+def _asymmetric(raw: bytes) -> AsymmetricKey:
+    if len(raw) not in (SEED, 2 * SEED):
+        raise ValueError(f"must hold an Ed25519 private key of {SEED} bytes behind {ASYMMETRIC}")
+    key = AsymmetricKey(Ed25519PrivateKey.from_private_bytes(raw[:SEED]))
+    if len(raw) == 2 * SEED and key.private.public_key().public_bytes_raw() != raw[SEED:]:
+        raise ValueError(f"holds a private and a public key behind {ASYMMETRIC} that do not belong together")
+    return key
+
+
+def signatures(keys: Sequence[Key], event_id: str, timestamp: int, body: bytes) -> str:
+    """Return the value of `webhook-signature`: what each key makes of `id.timestamp.body`, separated by spaces.
+
+    `timestamp` is that of the attempt, in unix seconds.
+    """
+    message = b".".join((event_id.encode(), str(timestamp).encode(), body))
+    return " ".join(key.sign(message) for key in keys)

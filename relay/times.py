@@ -1,0 +1,33 @@
+"""Times as people write them: durations such as 10m, and moments such as 2026-02-01T14:30:00Z. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+#: Seconds in each unit of a duration (contract, section 6).
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)", re.ASCII)
+
+
+def seconds(text: str) -> float:
+    """Return a duration in seconds. Raises ValueError with a sentence's end."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError("is no duration: write a number and a unit, such as 500ms, 5s, 10m, 1h or 30d")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def moment(text: str) -> float:
+    """Return a moment in unix seconds, given as such or in ISO 8601 (UTC where no offset is named).
+
+    Raises ValueError with a sentence's end.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) < 12:
+        return float(text)
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError("is no time: write 2026-02-01T14:30:00Z, 2026-02-01, or unix seconds") from None
