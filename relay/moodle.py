@@ -1,0 +1,438 @@
+"""The read-only SQL: log rows after an id, ids within gaps, facts for a batch (one query a kind, never one a row)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+import pymysql.converters
+import pymysql.cursors
+from pymysql.constants import FIELD_TYPE
+
+from relay.errors import MoodleRefused, MoodleUnreachable
+from relay.model import EventType, LogRow
+from relay.payload import MOODLE_EVENTS, Facts
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator, Sequence
+
+    from relay.model import Gap
+    from relay.payload import Row
+
+#: A page of the log spans at most this many ids, so that no query is long.
+SPAN = 20_000
+#: At most this many relevant rows in a page: what is held in memory at once.
+PAGE = 500
+#: Values in one IN list, and gaps in one statement.
+CHUNK = 500
+GAPS_A_QUERY = 100
+#: Seconds without a byte after which a query, or the connecting, is given up: the connection is stalled.
+READ_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+
+KINDS = {name: event_type for event_type, name in MOODLE_EVENTS.items()}
+#: Moodle's context level of a course.
+CONTEXT_COURSE = 50
+
+# Every statement reads a range of primary keys, or rows by primary or indexed key. {p} is the checked table prefix.
+MAX_ID = "SELECT MAX(id) FROM {p}logstore_standard_log"
+MIN_ID = "SELECT MIN(id) FROM {p}logstore_standard_log"
+NEXT_ID = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE id > %s"
+LOG_COLUMNS = "id, eventname, objectid, userid, relateduserid, courseid, timecreated, origin"
+ROWS_IN_RANGE = f"""
+SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log
+WHERE id BETWEEN %s AND %s AND eventname IN %s ORDER BY id LIMIT %s
+"""
+ROWS_BY_ID = f"""
+SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log WHERE id IN %s AND eventname IN %s ORDER BY id
+"""
+COUNT_IN_RANGE = "SELECT COUNT(*) FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s"
+IDS_IN_RANGE = "SELECT id FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+# `timecreated` has an index; ids are not in its order, so this is the lowest id of all rows since then.
+FIRST_SINCE = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE timecreated >= %s"
+ROW_TIME = "SELECT timecreated FROM {p}logstore_standard_log WHERE id = %s"
+SITE = "SELECT name, value FROM {p}config WHERE name IN ('siteidentifier', 'version', 'release')"
+LOG_STORE = """
+SELECT plugin, name, value FROM {p}config_plugins
+WHERE (plugin = 'tool_log' AND name = 'enabled_stores') OR (plugin = 'logstore_standard' AND name = 'loglifetime')
+"""
+USERS = """
+SELECT id, username, firstname, lastname, email, idnumber, phone1, city, country, suspended, deleted,
+       timecreated, timemodified
+FROM {p}user WHERE id IN %s
+"""
+ENROLMENTS = """
+SELECT ue.id, ue.userid, ue.enrolid, ue.status, ue.timestart, ue.timeend, ue.timecreated,
+       e.courseid, c.fullname, c.shortname
+FROM {p}user_enrolments ue
+LEFT JOIN {p}enrol e ON e.id = ue.enrolid
+LEFT JOIN {p}course c ON c.id = e.courseid
+WHERE ue.id IN %s
+"""
+# Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
+GRADES = """
+SELECT g.id, g.userid, g.assignment, g.grade, g.grader, g.timecreated, g.timemodified,
+       a.course AS courseid, a.name, a.grade AS maximum, c.fullname, s.scale, f.commenttext
+FROM {p}assign_grades g
+LEFT JOIN {p}assign a ON a.id = g.assignment
+LEFT JOIN {p}course c ON c.id = a.course
+LEFT JOIN {p}scale s ON s.id = -a.grade
+LEFT JOIN {p}assignfeedback_comments f ON f.grade = g.id
+WHERE g.id IN %s ORDER BY f.id DESC
+"""
+# Where the user has several roles in the course, the one assigned first counts: it is read last, and stays.
+ROLES = """
+SELECT ra.userid, x.instanceid AS courseid, ra.roleid
+FROM {p}role_assignments ra JOIN {p}context x ON x.id = ra.contextid
+WHERE x.contextlevel = %s AND x.instanceid IN %s AND ra.userid IN %s ORDER BY ra.id DESC
+"""
+
+
+def _decimal(raw: bytes | str) -> Decimal:
+    return Decimal(raw.decode() if isinstance(raw, bytes) else raw)
+
+
+#: With text as bytes, the driver hands decimals over as bytes too.
+CONVERSIONS: dict[Any, Any] = {
+    **pymysql.converters.conversions,
+    FIELD_TYPE.DECIMAL: _decimal,
+    FIELD_TYPE.NEWDECIMAL: _decimal,
+}
+
+#: MariaDB's and MySQL's error codes for "no, and it will stay so", with what to do.
+REFUSALS = {
+    1044: "Give the database user access to this schema (`relay grants` prints the SQL).",
+    1045: "Mend moodle.database.user or moodle.database.password.",
+    1049: "Mend moodle.database.name.",
+    1054: "Check that this is Moodle 4.0 or later.",
+    1142: "Grant SELECT on it to the database user.",
+    1143: "Grant SELECT on it to the database user.",
+    1146: "Mend moodle.database.prefix or moodle.database.name.",
+    1227: "Give the database user the privilege that the server asks for.",
+    1698: "Mend moodle.database.user: the server accepts this account over its socket, as that system user, only.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A stretch of the log, read at one moment."""
+
+    #: The first and the last id of the stretch; below `first` nothing is there.
+    first: int
+    last: int
+    #: The rows of the four kinds, in the order of their ids.
+    rows: tuple[LogRow, ...]
+    #: All ids that are there; None where none is missing.
+    ids: tuple[int, ...] | None
+    #: More is there behind it.
+    is_more: bool
+
+    def present(self) -> Sequence[int]:
+        """Return all ids that are there, in ascending order."""
+        return range(self.first, self.last + 1) if self.ids is None else self.ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What Moodle says of itself."""
+
+    #: Moodle's `siteidentifier`.
+    identifier: str
+    #: Moodle's version number, such as 2023112400.
+    version: int
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStore:
+    """How Moodle keeps its log."""
+
+    is_enabled: bool
+    #: After how many days rows are deleted; 0 for never.
+    lifetime_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where Moodle's database is, and who reads it."""
+
+    host: str
+    port: int
+    unix_socket: str | None
+    name: str
+    user: str
+    password: str
+    prefix: str
+    tls: ssl.SSLContext | None = None
+
+    def where(self) -> str:
+        """Return the address for a message: no password in it."""
+        return self.unix_socket or f"{self.host}:{self.port}"
+
+
+class Moodle:
+    """One connection to Moodle's database, made when it is needed, and made anew after it broke. For one thread.
+
+    Every method raises MoodleUnreachable where the same call may work later, MoodleRefused where it won't.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connection: pymysql.connections.Connection[Any] | None = None
+
+    def close(self) -> None:
+        """Close the connection; the next call makes a new one."""
+        if self._connection is not None:
+            with contextlib.suppress(pymysql.Error, OSError):
+                self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads within see the database at one moment."""
+        with self._translated():
+            self._query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        yield
+        with self._translated():
+            self._query("COMMIT")
+
+    def max_id(self) -> int:
+        """Return the highest id in the log, 0 where it is empty."""
+        return self._number(MAX_ID)
+
+    def min_id(self) -> int:
+        """Return the lowest id in the log, 0 where it is empty."""
+        return self._number(MIN_ID)
+
+    def first_since(self, seconds: int) -> int | None:
+        """Return the lowest id of the rows triggered at or after a time (unix seconds), or None."""
+        return self._number(FIRST_SINCE, seconds) or None
+
+    def row_time(self, log_id: int) -> int | None:
+        """Return when the row was triggered (unix seconds), or None where there is no such row."""
+        rows = self._select(ROW_TIME, log_id)
+        return int(rows[0]["timecreated"]) if rows else None
+
+    def page(self, after: int, top: int) -> Page | None:
+        """Return the next stretch of the log behind an id and up to `top`, or None where none is there."""
+        first = self._number(NEXT_ID, after)
+        if not first or first > top:
+            return None
+        last = min(top, first + SPAN - 1)
+        found = self._select(ROWS_IN_RANGE, first, last, tuple(KINDS), PAGE)
+        if len(found) == PAGE:
+            last = int(found[-1]["id"])
+        count = self._number(COUNT_IN_RANGE, first, last)
+        is_whole = count == last - first + 1
+        ids = None if is_whole else self.ids(first, last, SPAN)
+        return Page(first=first, last=last, rows=_log_rows(found), ids=ids, is_more=last < top)
+
+    def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
+        """Return the ids that are there from `low` to `high`, the first `limit` of them."""
+        return tuple(int(row["id"]) for row in self._select(IDS_IN_RANGE, low, high, limit))
+
+    def count_each(self, gaps: Sequence[Gap]) -> list[int]:
+        """Return how many rows are there in each gap."""
+        counts: list[int] = []
+        for start in range(0, len(gaps), GAPS_A_QUERY):
+            some = gaps[start : start + GAPS_A_QUERY]
+            statement = " UNION ALL ".join(
+                f"SELECT {number} AS number, ({COUNT_IN_RANGE}) AS rows_there" for number in range(len(some))
+            )
+            bounds = [bound for gap in some for bound in (gap.low, gap.high)]
+            found = {int(row["number"]): int(row["rows_there"]) for row in self._select(statement, *bounds)}
+            counts.extend(found[number] for number in range(len(some)))
+        return counts
+
+    def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
+        """Return those of the rows with these ids that are of the four kinds."""
+        found: list[LogRow] = []
+        for start in range(0, len(ids), CHUNK):
+            found.extend(_log_rows(self._select(ROWS_BY_ID, tuple(ids[start : start + CHUNK]), tuple(KINDS))))
+        return tuple(found)
+
+    def facts(self, rows: Sequence[LogRow], *, with_roles: bool) -> Facts:
+        """Return what Moodle's tables say about these log rows: one query a kind."""
+        wanted: dict[EventType, set[int]] = {}
+        for row in rows:
+            if row.object_id is not None and row.object_id > 0:
+                wanted.setdefault(row.event_type, set()).add(row.object_id)
+        users = wanted.get(EventType.USER_CREATED, set()) | wanted.get(EventType.USER_UPDATED, set())
+        enrolments = self._by_id(ENROLMENTS, wanted.get(EventType.ENROLLMENT_CREATED, set()))
+        return Facts(
+            users=self._by_id(USERS, users),
+            enrolments=enrolments,
+            grades=self._by_id(GRADES, wanted.get(EventType.GRADE_UPDATED, set())),
+            roles=self._roles(enrolments.values()) if with_roles else {},
+        )
+
+    def site(self) -> Site:
+        """Return what Moodle says of itself. Raises MoodleRefused where this is no Moodle."""
+        values = {_text(row["name"]): _text(row["value"]) for row in self._select(SITE)}
+        if not values.get("siteidentifier"):
+            raise MoodleRefused(
+                f"The table {self._address.prefix}config in {self._address.name} has no siteidentifier: "
+                "this is no Moodle that has been set up.",
+                hint="Mend moodle.database.name or moodle.database.prefix.",
+            )
+        version = re.match(r"\d*", values.get("version", ""))
+        return Site(
+            identifier=values["siteidentifier"],
+            version=int((version and version[0]) or 0),
+            release=values.get("release", ""),
+        )
+
+    def try_tables(self) -> None:
+        """Run each statement that relay reads facts with, for rows that do not exist.
+
+        Raises MoodleRefused, naming the table or column, where one may not be read or is not there.
+        """
+        self._select(ROWS_BY_ID, (0,), tuple(KINDS))
+        for statement in (USERS, ENROLMENTS, GRADES):
+            self._select(statement, (0,))
+        self._select(ROLES, CONTEXT_COURSE, (0,), (0,))
+
+    def log_store(self) -> LogStore:
+        """Return how Moodle keeps its log."""
+        values = {(_text(row["plugin"]), _text(row["name"])): _text(row["value"]) for row in self._select(LOG_STORE)}
+        stores = values.get(("tool_log", "enabled_stores"), "").split(",")
+        lifetime = values.get(("logstore_standard", "loglifetime"), "0")
+        return LogStore(
+            is_enabled="logstore_standard" in stores, lifetime_days=int(lifetime) if lifetime.isdigit() else 0
+        )
+
+    def _roles(self, enrolments: Sequence[Row] | Any) -> dict[tuple[int, int], int]:
+        pairs = {(int(e["userid"]), int(e["courseid"])) for e in enrolments if e["courseid"] is not None}
+        if not pairs:
+            return {}
+        users, courses = {user for user, _ in pairs}, {course for _, course in pairs}
+        rows = self._select(ROLES, CONTEXT_COURSE, tuple(courses), tuple(users))
+        return {(int(row["userid"]), int(row["courseid"])): int(row["roleid"]) for row in rows}
+
+    def _by_id(self, statement: str, ids: set[int]) -> dict[int, Row]:
+        ordered = sorted(ids)
+        found: dict[int, Row] = {}
+        for start in range(0, len(ordered), CHUNK):
+            chunk = tuple(ordered[start : start + CHUNK])
+            found.update((int(row["id"]), row) for row in self._select(statement, chunk))
+        return found
+
+    def _number(self, statement: str, *values: Any) -> int:
+        row = self._select(statement, *values)[0]
+        return int(next(iter(row.values())) or 0)
+
+    def _select(self, statement: str, *values: Any) -> Sequence[Row]:
+        with self._translated():
+            return self._query(statement.replace("{p}", self._address.prefix), values)
+
+    def _query(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Row]:
+        if self._connection is None:
+            self._connection = self._connect()
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, tuple(values) or None)
+            rows: Sequence[Row] = cursor.fetchall()
+            return rows
+
+    def _connect(self) -> pymysql.connections.Connection[Any]:
+        address = self._address
+        return pymysql.connect(
+            host=address.host,
+            port=address.port,
+            unix_socket=address.unix_socket,
+            user=address.user,
+            password=address.password,
+            database=address.name,
+            ssl=address.tls,
+            charset="utf8mb4",
+            # Text comes as bytes: one row with invalid text must not stop the others.
+            use_unicode=False,
+            conv=CONVERSIONS,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            write_timeout=READ_TIMEOUT_S,
+            init_command="SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            cursorclass=pymysql.cursors.DictCursor,
+        )
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what the driver says into a MoodleError; the connection is closed, as its state is unknown."""
+        try:
+            yield
+        except pymysql.Error as error:
+            self.close()
+            raise _translate(error, self._address) from error
+        except OSError as error:
+            self.close()
+            raise MoodleUnreachable(
+                f"Moodle's database at {self._address.where()} broke off: {error.strerror or type(error).__name__}.",
+                hint="Check that the database server runs and can be reached.",
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+
+def _log_rows(rows: Sequence[Row]) -> tuple[LogRow, ...]:
+    """Return the rows of the four kinds: the column's collation lets other spellings of their names through."""
+    return tuple(_log_row(row, KINDS[name]) for row in rows if (name := _text(row["eventname"])) in KINDS)
+
+
+def _log_row(row: Row, event_type: EventType) -> LogRow:
+    return LogRow(
+        id=int(row["id"]),
+        event_type=event_type,
+        object_id=_optional(row["objectid"]),
+        actor_id=int(row["userid"] or 0),
+        related_user_id=_optional(row["relateduserid"]),
+        course_id=_optional(row["courseid"]),
+        created_at=int(row["timecreated"] or 0),
+        origin=None if row["origin"] is None else _text(row["origin"]),
+    )
+
+
+def _optional(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
+def _translate(error: pymysql.Error, address: Address) -> MoodleRefused | MoodleUnreachable:
+    """Return our own sentence for a driver's error: the server's text could quote values."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[1]) if len(error.args) > 1 else ""
+    where = f"Moodle's database at {address.where()}"
+    if code in REFUSALS:
+        return MoodleRefused(f"{where} refuses: {_reason(code, text, address)}.", hint=REFUSALS[code])
+    return MoodleUnreachable(
+        f"{where} cannot be reached or broke off (error {code or type(error).__name__}).",
+        hint="Check that the database server runs, and moodle.database.host, port and unix_socket.",
+    )
+
+
+def _reason(code: int, text: str, address: Address) -> str:
+    """Return what is refused: the names of tables and columns are taken over, values are not."""
+    names = ", ".join(re.findall(r"(?:table|column) [`']([\w`'.]+)[`']", text)).replace("`", "").replace("'", "")
+    return {
+        1044: f"the user {address.user!r} may not use the schema {address.name!r}",
+        1045: f"the user {address.user!r} or the password is wrong",
+        1049: f"there is no schema {address.name!r}",
+        1054: f"a column is missing ({_quoted(text)})",
+        1142: f"the user {address.user!r} may not read the table {names or '(unknown)'}",
+        1143: f"the user {address.user!r} may not read the column {names or '(unknown)'}",
+        1146: f"there is no table {_quoted(text)} (the prefix is {address.prefix!r})",
+        1698: f"the user {address.user!r} may not log in with a password",
+    }.get(code, f"error {code}")
+
+
+def _quoted(text: str) -> str:
+    found = re.search(r"'([\w.]+)'", text)
+    return found[1] if found else "(unknown)"
