@@ -1,9 +1,10 @@
-"""The types that flow through relay: frozen, and made once."""
+"""The types that flow through relay: frozen, and made once; and what a log is to those who write to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Protocol
 
 
 class EventType(StrEnum):
@@ -145,3 +146,11 @@ class Position:
     high: int
     #: In ascending order, without overlap.
     gaps: tuple[Gap, ...] = field(default=())
+
+
+class Log(Protocol):
+    """What structlog's loggers can do, as far as it is used here."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+    def warning(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+    def error(self, event: str, **fields: Any) -> Any: ...  # noqa: D102

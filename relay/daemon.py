@@ -1,0 +1,205 @@
+"""Loops on intervals, signals, and what systemd is told. It knows nothing of events."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import tenacity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Item = TypeVar("Item")
+
+#: The longest wait between two tries of a pass that fails, in seconds.
+RETRY_MAX_S = 10.0
+#: A loop that has not completed a pass for so long, in seconds, no longer feeds the watchdog.
+STUCK_S = 90.0
+#: How often the watchdog is fed and signals are looked at, in seconds.
+BEAT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What to do when a pass begins to fail, and when it works again; each is called once a change."""
+
+    #: The errors that another try can heal; any other ends the daemon.
+    heals: tuple[type[Exception], ...]
+    down: Callable[[BaseException], None]
+    up: Callable[[], None]
+
+
+class Loop:
+    """Runs a pass again and again in a thread of its own, waiting as long as the pass says, or until it is woken."""
+
+    def __init__(self, name: str, run_pass: Callable[[], float], watch: Watch) -> None:
+        self.name = name
+        self._run_pass = run_pass
+        self._watch = watch
+        self._is_down = False
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        #: What ended the loop, if it was not `stop`.
+        self.error: BaseException | None = None
+        #: When a pass was last completed, by the monotonic clock.
+        self.beat = time.monotonic()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Let the next pass begin at once."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Let the loop end after the pass that is under way."""
+        self._stop.set()
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the loop to end, so many seconds at most; say whether it has."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(self._watch.heals),
+            wait=tenacity.wait_exponential(multiplier=0.25, max=RETRY_MAX_S),
+            stop=tenacity.stop_when_event_set(self._stop),
+            before_sleep=self._went_down,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            while not self._stop.is_set():
+                self._wake.clear()
+                delay = retrying(self._run_pass)
+                self._came_up()
+                self.beat = time.monotonic()
+                if delay > 0:
+                    self._wake.wait(delay)
+        except BaseException as error:  # noqa: BLE001 -- whatever ends a loop is shown by the main thread
+            if not (self._stop.is_set() and isinstance(error, self._watch.heals)):
+                self.error = error
+
+    def _sleep(self, seconds: float) -> None:
+        # A pass that failed in a known way is completed too: a database that is away is no reason to be killed.
+        self.beat = time.monotonic()
+        self._stop.wait(seconds)
+
+    def _went_down(self, state: tenacity.RetryCallState) -> None:
+        if not self._is_down and state.outcome is not None:
+            self._is_down = True
+            self._watch.down(state.outcome.exception() or RuntimeError("no error"))
+
+    def _came_up(self) -> None:
+        if self._is_down:
+            self._is_down = False
+            self._watch.up()
+
+
+class Pool(Generic[Item]):
+    """Threads that take items from a queue and give each to a function; made as they are needed."""
+
+    def __init__(self, size: int, work: Callable[[Item], None], name: str) -> None:
+        self._size = size
+        self._work = work
+        self._name = name
+        self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, item: Item) -> None:
+        """Put an item into the queue."""
+        self._items.put(item)
+        if len(self._threads) < self._size:
+            thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def backlog(self) -> int:
+        """Return about how many items no thread has taken yet."""
+        return self._items.qsize()
+
+    def close(self, timeout_s: float) -> None:
+        """End the threads after what they have in hand; wait so many seconds at most for all together."""
+        for _ in self._threads:
+            self._items.put(None)
+        ends_at = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+
+    def _run(self) -> None:
+        while (item := self._items.get()) is not None:
+            self._work(item)
+
+
+class Signals:
+    """SIGTERM and SIGINT ask for the end, a second one ends at once; SIGHUP asks for a reload."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.reload = threading.Event()
+        #: The first signal that asked for the end.
+        self.number: int | None = None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals within; only in the main thread."""
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: Any) -> None:
+        if number == signal.SIGHUP:
+            self.reload.set()
+        elif self.stop.is_set():
+            os._exit(128 + number)
+        else:
+            self.number = number
+            self.stop.set()
+
+
+class Systemd:
+    """The notification socket of systemd (sd_notify(3)); silent where there is none."""
+
+    def __init__(self, socket_path: str | None) -> None:
+        self._path = socket_path
+        if self._path and self._path.startswith("@"):
+            self._path = "\0" + self._path[1:]
+
+    def notify(self, *lines: str) -> None:
+        """Send lines such as READY=1."""
+        if not self._path:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.connect(self._path)
+            notify.sendall("\n".join(lines).encode())
+
+
+def supervise(loops: list[Loop], signals: Signals, systemd: Systemd) -> BaseException | None:
+    """Feed the watchdog while every loop completes passes, until a signal asks for the end or a reload.
+
+    Returns what ended a loop, if one ended by itself: that is fatal.
+    """
+    while not signals.stop.is_set() and not signals.reload.is_set():
+        dead = next((loop for loop in loops if loop.error is not None), None)
+        if dead is not None:
+            return dead.error
+        if all(time.monotonic() - loop.beat < STUCK_S for loop in loops):
+            systemd.notify("WATCHDOG=1")
+        signals.stop.wait(BEAT_S)
+    return None

@@ -1,0 +1,69 @@
+"""What relay knows of itself, as figures; how they are shown is decided elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from relay import cursor, retry
+from relay.errors import MoodleError
+from relay.model import Status
+
+if TYPE_CHECKING:
+    from relay.moodle import Moodle
+    from relay.outbox.base import Counts, Outbox
+
+
+def gather(outbox: Outbox, moodle: Moodle | None, now: float) -> dict[str, Any]:
+    """Return the state of a relay as JSON types; times in unix seconds, ages in seconds.
+
+    `lag` is None where Moodle's database cannot be asked. Raises OutboxError.
+    """
+    counts = outbox.counts()
+    waiting = outbox.waiting()
+    position = outbox.position()
+    breaker = retry.decode(json.loads(outbox.state("circuit") or "{}"))
+    oldest = waiting.oldest_created_at
+    return {
+        "by_status": {str(status): counts.of(status) for status in Status},
+        "by_type": {name: dict(states) for name, states in sorted(counts.by_type.items())},
+        "undelivered": waiting.count,
+        "oldest_undelivered_age_s": None if oldest is None else max(0, int(now) - oldest),
+        "circuit": retry.encode(breaker),
+        "cursor": None if position is None else position.high,
+        "open_gaps": 0 if position is None else len(position.gaps),
+        "open_gap_ids": 0 if position is None else cursor.open_ids(position),
+        **_lag(moodle, None if position is None else position.high),
+        "conservation": conservation(counts),
+    }
+
+
+def conservation(counts: Counts) -> dict[str, Any]:
+    """Return each term of the sums of the contract's section 4, and whether they hold."""
+    return {
+        "seen": counts.seen,
+        "captured": counts.captured,
+        "skipped": counts.of(Status.SKIPPED),
+        "ignored": sum(counts.ignored.values()),
+        "ignored_by_reason": dict(counts.ignored),
+        "synced": counts.synced,
+        "success": counts.of(Status.SUCCESS),
+        "pending": counts.of(Status.PENDING),
+        "failed": counts.of(Status.FAILED),
+        "failed_all_retries": counts.of(Status.GAVE_UP),
+        "purged": counts.purged,
+        "seen_holds": counts.seen_holds,
+        "captured_holds": counts.captured_holds,
+        "holds": counts.seen_holds and counts.captured_holds,
+    }
+
+
+def _lag(moodle: Moodle | None, high: int | None) -> dict[str, Any]:
+    """Return how many ids the log is ahead of the cursor."""
+    if moodle is None or high is None:
+        return {"log_end": None, "lag": None}
+    try:
+        top = moodle.max_id()
+    except MoodleError as error:
+        return {"log_end": None, "lag": None, "moodle_error": str(error)}
+    return {"log_end": top, "lag": max(0, top - high)}
