@@ -1,0 +1,1 @@
+"""`relay demo`: the whole thing on a throwaway Moodle database and a throwaway backend."""

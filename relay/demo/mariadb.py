@@ -1,0 +1,146 @@
+"""A private MariaDB server in a temporary folder, of which nothing is left afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+
+from relay.errors import RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: How long a start may take, in seconds.
+START_MOST_S = 60.0
+#: Debian keeps the server where only root's PATH looks.
+SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+#: An empty server that is quick to start and takes little memory.
+OPTIONS = ("--skip-log-bin", "--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M")
+
+
+def find_program(name: str) -> str:
+    """Return where a program of the server is. Raises RelayError where it is not installed."""
+    found = shutil.which(name, path=SEARCH)
+    if found is None:
+        raise RelayError(f"There is no {name} on this machine.", hint="Install it: apt install mariadb-server-core.")
+    return found
+
+
+class MariaDB:
+    """A server that listens on 127.0.0.1 and on a socket; its root user has no password."""
+
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.socket = folder / "mariadb.sock"
+        self.port = _free_port()
+        self._options = (*OPTIONS, *options)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def install(self) -> None:
+        """Make the system tables. Raises RelayError."""
+        done = subprocess.run(  # noqa: S603 -- a program that was looked up
+            [
+                find_program("mariadb-install-db"),
+                "--no-defaults",
+                f"--datadir={self.folder / 'data'}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                *_as_root(),
+            ],
+            capture_output=True,
+            check=False,
+            # Ctrl-C is for us to handle.
+            start_new_session=True,
+        )
+        if done.returncode:
+            raise RelayError(f"mariadb-install-db failed (exit code {done.returncode}).", hint=_tail(done.stderr))
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections. Raises RelayError."""
+        log = self.folder / "mariadbd.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 -- a program that was looked up
+                [
+                    find_program("mariadbd"),
+                    "--no-defaults",
+                    f"--datadir={self.folder / 'data'}",
+                    f"--socket={self.socket}",
+                    f"--pid-file={self.folder / 'mariadbd.pid'}",
+                    f"--port={self.port}",
+                    "--bind-address=127.0.0.1",
+                    *self._options,
+                    *_as_root(),
+                ],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        ends_at = time.monotonic() + START_MOST_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > ends_at:
+                raise RelayError("mariadbd did not start.", hint=_tail(log.read_bytes()))
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        # Not with the driver: it leaves the socket open where nobody listens.
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(self.socket)):
+                return False
+        self.connect().close()
+        return True
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the server; with SIGKILL, as a power cut would."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+    def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
+        """Return a new connection as root."""
+        return pymysql.connect(
+            unix_socket=str(self.socket),
+            user="root",
+            database=database,
+            charset="utf8mb4",
+            **{"autocommit": True, **options},
+        )
+
+
+@contextlib.contextmanager
+def throwaway(options: Sequence[str] = ()) -> Iterator[MariaDB]:
+    """Run a server within; its folder goes with it."""
+    with tempfile.TemporaryDirectory(prefix="relay-mariadb-") as folder:
+        server = MariaDB(Path(folder), options)
+        server.install()
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop(signal.SIGKILL)
+
+
+def _as_root() -> tuple[str, ...]:
+    """Return what the server wants to hear before it runs as root; there is no other user on a fresh machine."""
+    return ("--user=root",) if os.geteuid() == 0 else ()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _tail(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
