@@ -269,8 +269,8 @@ def test_a_selector_means_what_all_its_terms_say(
     outbox.accept(Batch(skips=[skip(4)], after=Position(high=100)), NOW)
     settle(outbox, claim(outbox)[0], 400)
     found = outbox.select(selector)
-    by_id = dict(rows("SELECT id, log_id FROM mdl_mb_zoho_event_log"))  # type: ignore[arg-type] # two columns
-    assert [by_id[row_id] for row_id in found] == logs  # type: ignore[index] # ids
+    by_id = {row[0]: row[1] for row in rows("SELECT id, log_id FROM mdl_mb_zoho_event_log")}
+    assert [by_id[row_id] for row_id in found] == logs
 
 
 def test_the_sums_hold_with_skips_ignored_rows_and_synced_events(outbox: Outbox) -> None:

@@ -1,0 +1,60 @@
+"""What the tests share: a real MariaDB, a database of Moodle's shape in it, and a backend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import Relay
+from hypothesis import settings
+from receiver import Receiver, receiver
+
+from relay.demo.mariadb import MariaDB, throwaway
+from relay.demo.moodle import College
+from relay.errors import RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+settings.register_profile("relay", deadline=None, print_blob=True)
+settings.load_profile("relay")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A server for the whole run. Where none is installed: skipped by a person, failed in CI."""
+    try:
+        with throwaway(["--innodb-flush-log-at-trx-commit=2"]) as server:
+            yield server
+    except RelayError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{error} {error.hint}")
+
+
+@pytest.fixture
+def college(mariadb: MariaDB) -> Iterator[College]:
+    """An empty Moodle of its own for each test, in the schema `moodle`."""
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS moodle")
+        cursor.execute("CREATE DATABASE moodle CHARACTER SET utf8mb4")
+    with mariadb.connect("moodle") as connection:
+        made = College(connection)
+        made.build()
+        yield made
+
+
+@pytest.fixture
+def backend() -> Iterator[Receiver]:
+    """A backend that takes everything."""
+    with receiver() as server:
+        yield server
+
+
+@pytest.fixture
+def relay(tmp_path: Path, mariadb: MariaDB, college: College, backend: Receiver) -> Relay:
+    """A relay between the college and the backend; nothing of it runs yet."""
+    assert college.connection.open
+    return Relay(tmp_path, mariadb, backend.url)

@@ -1,0 +1,181 @@
+"""The real relay as a subprocess, with a config of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from relay.demo.mariadb import MariaDB
+
+TOKEN = "a-token-made-up-for-tests"
+SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
+#: How long anything is waited for that is sure to come, in seconds.
+PATIENCE_S = 60.0
+
+
+class Relay:
+    """A relay in a folder: its config, its outbox, and what it prints."""
+
+    def __init__(self, folder: Path, mariadb: MariaDB, backend_url: str) -> None:
+        self.folder = folder
+        self.outbox = folder / "outbox.db"
+        self.config: dict[str, Any] = {
+            "moodle": {
+                "url": "https://moodle.college.example",
+                "database": {"host": "127.0.0.1", "port": mariadb.port, "name": "moodle", "user": "root"},
+                "poll_interval": "20ms",
+                "start_from": "beginning",
+            },
+            "backend": {"url": backend_url, "token": TOKEN, "timeout": "5s", "signing_keys": [SYMMETRIC_KEY]},
+            "retry": {"first_delay": "50ms", "max_delay": "200ms"},
+            "outbox": {"url": f"sqlite:///{self.outbox}"},
+        }
+
+    def set(self, path: str, value: Any) -> None:
+        """Change a value of the config, such as `backend.timeout`."""
+        section = self.config
+        *sections, name = path.split(".")
+        for one in sections:
+            section = section.setdefault(one, {})
+        section[name] = value
+
+    def write(self) -> Path:
+        path = self.folder / "config.yaml"
+        path.write_text(json.dumps(self.config))  # JSON is YAML
+        return path
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "relay", "--config", str(self.write()), *arguments]
+
+    def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
+        """Run a command to its end."""
+        environment = {**os.environ, **(env or {})}
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, check=False, env=environment, timeout=PATIENCE_S
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
+        return Finished(done)
+
+    def once(self, *arguments: str, expect: int | None = 0) -> Finished:
+        return self.run("run", "--once", *arguments, expect=expect)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return found
+
+    def start(self) -> Daemon:
+        return Daemon(self.command("run"))
+
+    def rows(self, statement: str, *values: Any) -> Sequence[Any]:
+        """Ask the outbox something, as a monitoring script would: `log` and `attempt` name the two tables."""
+        names = {"{log}": "mdl_mb_zoho_event_log", "{attempt}": "mdl_mb_zoho_event_attempt"}
+        for name, table in names.items():
+            statement = statement.replace(name, table)
+        connection = sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True)
+        try:
+            return connection.execute(statement, values).fetchall()
+        finally:
+            connection.close()
+
+    def statuses(self) -> dict[str, int]:
+        return dict(self.rows("SELECT status, COUNT(*) FROM {log} GROUP BY status"))
+
+
+class Finished:
+    """What a command has printed."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.code = done.returncode
+        self.stdout = done.stdout
+        self.stderr = done.stderr
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout.split("\n") if line]
+
+    def slugs(self) -> list[str]:
+        return [line["event"] for line in self.log]
+
+
+class Daemon:
+    """A running `relay run`, whose log lines can be waited for."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self.lines: list[dict[str, Any]] = []
+        self.errors = ""
+        self._changed = threading.Condition()
+        self._has_ended = False
+        self._threads = [threading.Thread(target=self._read_log), threading.Thread(target=self._read_errors)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(json.loads(line))
+                self._changed.notify_all()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = self.process.stderr.read()
+
+    def wait_until(self, is_so: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Wait until the log lines so far are as wanted."""
+        with self._changed:
+            self._changed.wait_for(lambda: is_so(self.lines) or self._has_ended, PATIENCE_S)
+            assert is_so(self.lines), f"the log ends without it: {self.lines[-5:]} {self.errors}"
+
+    def wait_for(self, slug: str, count: int = 1) -> dict[str, Any]:
+        """Return the log line of an event, once there are so many of them."""
+        self.wait_until(lambda lines: sum(line["event"] == slug for line in lines) >= count)
+        return [line for line in self.lines if line["event"] == slug][count - 1]
+
+    def count(self, slug: str) -> int:
+        with self._changed:
+            return sum(line["event"] == slug for line in self.lines)
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask for the end, and return the exit code."""
+        self.send(number)
+        code = self.process.wait(PATIENCE_S)
+        for thread in self._threads:
+            thread.join()
+        return code
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self.stop(signal.SIGKILL)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()

@@ -1,0 +1,23 @@
+# Sourced by demo.sh and run.sh: makes .venv with relay in it, and installs what the machine lacks.
+# Usage: . tests/setup.sh EXTRAS   (such as `[test]`, or nothing)
+missing=""
+command -v python3 >/dev/null || missing="python3"
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "This machine lacks: $missing. Run this as root, or: apt install $missing" >&2
+        exit 1
+    fi
+    echo "Installing $missing ..."
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of packages
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "relay needs Python 3.11 or later; this is $(python3 --version). Debian 12 and later have it." >&2
+    exit 1
+fi
+# A folder that was copied or moved keeps a .venv that does not work.
+.venv/bin/python -c '' 2>/dev/null || python3 -m venv --clear .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${1:-}"
