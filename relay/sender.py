@@ -305,8 +305,7 @@ class Sender:
         try:
             response = self._adapter.send(request, stream=True, timeout=self._timeout_s, proxies=self._proxies)
             code = response.status_code
-            # As it was sent: an answer that unpacks to gigabytes is not unpacked.
-            body = response.raw.read(ANSWER_MOST, decode_content=False) if code >= 200 else b""
+            body = _read(response.raw) if code >= 200 else b""
             # A connection that has more to say is not used again; one that has not is back in the pool already.
             response.raw.close()
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
@@ -323,6 +322,14 @@ class Sender:
         for form in {self._token, json.dumps(self._token)[1:-1]}:
             text = text.replace(form, MASK)
         return text[:ANSWER_KEPT].replace("\0", "")
+
+
+def _read(raw: Any) -> bytes:
+    """Return a body up to the most that is read, as it was sent: one that unpacks to gigabytes is not unpacked."""
+    body = b""
+    while len(body) < ANSWER_MOST and (piece := raw.read(ANSWER_MOST - len(body), decode_content=False)):
+        body += piece
+    return body
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

@@ -168,7 +168,14 @@ class Daemon:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask for the end, and return the exit code."""
         self.send(number)
-        code = self.process.wait(PATIENCE_S)
+        return self.ended(PATIENCE_S)
+
+    def ended(self, timeout_s: float) -> int:
+        """Wait for the end and return the exit code. Raises TimeoutError."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
         for thread in self._threads:
             thread.join()
         return code

@@ -106,6 +106,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers.get("content-length", 0))
         body = self.rfile.read(length)
+        if len(body) < length:
+            # The client was killed while it sent: no backend would take that.
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = self.server.take(Request(method=self.command, path=self.path, headers=headers, body=body))
         self.send_response(reply.code)
