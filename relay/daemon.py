@@ -173,6 +173,24 @@ class Signals:
             self.stop.set()
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first signal that asks for the end raise KeyboardInterrupt; further ones don't disturb the tidying up."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def handle(_number: int, _frame: Any) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Systemd:
     """The notification socket of systemd (sd_notify(3)); silent where there is none."""
 
