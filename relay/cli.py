@@ -45,6 +45,7 @@ CHECK_EXAMPLES = """examples:
 STATUS_EXAMPLES = """examples:
   relay status
   relay status --json | jq .conservation
+  relay status --check                         for a monitor: exit 1 where something needs a person
 """
 DEMO_EXAMPLES = """examples:
   relay demo
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="a JSON list, one object a check")
     state = command("status", "counts, circuits, cursor and lag, and whether the sums hold", STATUS_EXAMPLES)
     state.add_argument("--json", action="store_true", help="one JSON object")
+    state.add_argument("--check", action="store_true", help="exit 1 where something needs a person, and say what")
     demo = command("demo", "the whole thing on a throwaway Moodle database and a throwaway backend", DEMO_EXAMPLES)
     demo.add_argument(
         "--seconds", type=float, default=20.0, metavar="N", help="how long the college lives (default 20)"
@@ -270,7 +272,10 @@ def _status(arguments: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(_status_lines(found)))
-    return Exit.WELL
+    reasons = status.needs(found, loaded.status.max_age) if arguments.check else []
+    for reason in reasons:
+        print(f"relay: {reason}", file=sys.stderr)
+    return Exit.UNDELIVERED if reasons else Exit.WELL
 
 
 def _status_lines(found: dict[str, Any]) -> list[str]:

@@ -58,6 +58,26 @@ def conservation(counts: Counts) -> dict[str, Any]:
     }
 
 
+def needs(found: dict[str, Any], max_age_s: float) -> list[str]:
+    """Return why a person is needed, a sentence for each reason, given what `gather` found."""
+    reasons = []
+    if found["circuit"]["whole"]:
+        reasons.append(f"nothing is delivered: {found['circuit']['whole']['reason']}")
+    for name, path in found["circuit"]["paths"].items():
+        reasons.append(f"no {name} is delivered: {path['reason']}")
+    age = found["oldest_undelivered_age_s"]
+    if age is not None and age > max_age_s:
+        reasons.append(f"an event has been waiting for {age} s")
+    given_up = found["by_status"][Status.GAVE_UP]
+    if given_up:
+        reasons.append(f"{given_up} events were given up: relay run --replay failed sends them again")
+    if not found["conservation"]["holds"]:
+        reasons.append("the accounts do not hold: please report this fault in relay")
+    if "moodle_error" in found:
+        reasons.append(found["moodle_error"])
+    return reasons
+
+
 def _lag(moodle: Moodle | None, high: int | None) -> dict[str, Any]:
     """Return how many ids the log is ahead of the cursor."""
     if moodle is None or high is None:

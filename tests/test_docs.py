@@ -1,0 +1,93 @@
+"""The README is complete: every command, option, config key and log slug is in it, and nothing that is not there."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import relay
+from relay import cli, config
+from relay.config import Config
+
+ROOT = Path(relay.__file__).parent
+README = (ROOT.parent / "README.md").read_text()
+EXAMPLE = (ROOT.parent / "config.example.yaml").read_text()
+SLUG = re.compile(
+    r"(relay|event|events|delivery|circuit|moodle|outbox|capture|log_store|log|gap|config|clock|purge)\.[a-z_]+"
+)
+
+
+def slugs() -> set[str]:
+    """Return what the code logs: the first argument of each call of a log's method, and slugs chosen before one."""
+    found: set[str] = set()
+    for path in ROOT.rglob("*.py"):
+        if "demo" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SLUG.fullmatch(node.value):
+                found.add(node.value)
+    return found - {"config.yaml", "outbox.db"}
+
+
+def keys(kind: type, path: str = "") -> set[str]:
+    found: set[str] = set()
+    hints = get_type_hints(kind, vars(config))
+    for one in fields(kind):
+        name = f"{path}.{one.name}".lstrip(".")
+        options = [hint for hint in (hints[one.name], *getattr(hints[one.name], "__args__", ())) if is_dataclass(hint)]
+        found |= keys(options[0], name) if options and isinstance(options[0], type) else {name}
+    return found - {"source", "events.disabled", "outbox.sqlite_path", "btec.bands"}
+
+
+@pytest.mark.parametrize("slug", sorted(slugs()))
+def test_every_log_slug_is_in_the_readme(slug: str) -> None:
+    assert f"`{slug}`" in README
+
+
+def test_the_readme_names_no_slug_that_is_not_logged() -> None:
+    table = README.split("| slug | level | says |")[1].split("\n\n")[0]
+    named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table)) - {"retry.max_attempts"}
+    assert named == slugs()
+
+
+@pytest.mark.parametrize("key", sorted(keys(Config)))
+def test_every_config_key_is_in_the_readme_and_the_example(key: str) -> None:
+    table = README.split("| key | default | meaning |")[1].split("\n\n")[0]
+    assert f"`{key.rsplit('.', maxsplit=1)[-1]}`" in table or f"`{key}`" in table
+    assert re.search(rf"\b{key.rsplit('.', maxsplit=1)[-1]}:", EXAMPLE)
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    (action,) = [one for one in cli.parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+@pytest.mark.parametrize("name", sorted(subparsers()))
+def test_every_command_is_in_the_readme_and_has_examples(name: str) -> None:
+    assert f"| `relay {name}" in README
+    parser = subparsers()[name]
+    assert "examples:" in str(parser.epilog)
+    for action in parser._actions:
+        for option in action.option_strings:
+            if option.startswith("--") and option not in ("--help", "--debug", "--config", "--seconds"):
+                assert option in README, option
+
+
+def test_the_config_on_the_first_screen_is_whole(tmp_path: Path) -> None:
+    text = README.split("```yaml\n")[1].split("```")[0]
+    for name, value in (("database-password", "p"), ("backend-token", "t"), ("signing-key", "whsec_bWFkZSB1cA==")):
+        (tmp_path / name).write_text(value)
+    found = config.parse(text.replace("/etc/relay/", f"{tmp_path}/"), path=tmp_path / "config.yaml")
+    assert found.backend.url == "https://backend.college.example"
+
+
+def test_the_two_commands_are_there() -> None:
+    for command in re.findall(r"^    (tests/\w+\.sh)$", README, re.MULTILINE):
+        assert (ROOT.parent / command).stat().st_mode & 0o111
+    assert len(re.findall(r"^    tests/\w+\.sh$", README, re.MULTILINE)) == 2
