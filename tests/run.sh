@@ -2,5 +2,6 @@
 # Runs the tests, on a machine where nothing is installed too. What follows goes to pytest.
 set -eu
 cd "$(dirname "$0")/.."
-. tests/setup.sh '[test]'
+extras='[test]'
+. tests/setup.sh
 exec .venv/bin/python -m pytest "$@"

@@ -1,5 +1,5 @@
 # Sourced by demo.sh and run.sh: makes .venv with relay in it, and installs what the machine lacks.
-# Usage: . tests/setup.sh EXTRAS   (such as `[test]`, or nothing)
+# $extras: which extras of pyproject.toml, such as [test].
 missing=""
 command -v python3 >/dev/null || missing="python3"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
@@ -20,4 +20,4 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 fi
 # A folder that was copied or moved keeps a .venv that does not work.
 .venv/bin/python -c '' 2>/dev/null || python3 -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${1:-}"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
