@@ -4,6 +4,8 @@ missing=""
 command -v python3 >/dev/null || missing="python3"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
+# mariadb-install-db asks my_print_defaults, which comes with the client.
+command -v my_print_defaults >/dev/null || missing="$missing mariadb-client-core"
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ]; then
         echo "This machine lacks: $missing. Run this as root, or: apt install $missing" >&2

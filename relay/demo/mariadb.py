@@ -32,7 +32,7 @@ def find_program(name: str) -> str:
     """Return where a program of the server is. Raises RelayError where it is not installed."""
     found = shutil.which(name, path=SEARCH)
     if found is None:
-        raise RelayError(f"There is no {name} on this machine.", hint="Install it: apt install mariadb-server-core.")
+        raise RelayError(f"There is no {name} on this machine.", hint="Install it: apt install mariadb-server-core mariadb-client-core.")
     return found
 
 
@@ -63,7 +63,7 @@ class MariaDB:
             start_new_session=True,
         )
         if done.returncode:
-            raise RelayError(f"mariadb-install-db failed (exit code {done.returncode}).", hint=_tail(done.stderr))
+            raise RelayError(f"mariadb-install-db failed (exit code {done.returncode}).", hint=_tail(done.stdout + done.stderr))
 
     def start(self) -> None:
         """Start the server and wait until it takes connections. Raises RelayError."""
@@ -143,4 +143,6 @@ def _free_port() -> int:
 
 
 def _tail(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
+    """Return the first line that speaks of an error, else the last one."""
+    lines = raw.decode("utf-8", "replace").strip().split("\n")
+    return next((line for line in lines if "error" in line.lower()), lines[-1])
