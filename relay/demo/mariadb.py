@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: How long a start may take, in seconds.
 START_MOST_S = 60.0
+INSTALL = "apt install mariadb-server-core mariadb-client-core"
 #: Debian keeps the server where only root's PATH looks.
 SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 #: An empty server that is quick to start and takes little memory.
@@ -32,7 +33,7 @@ def find_program(name: str) -> str:
     """Return where a program of the server is. Raises RelayError where it is not installed."""
     found = shutil.which(name, path=SEARCH)
     if found is None:
-        raise RelayError(f"There is no {name} on this machine.", hint="Install it: apt install mariadb-server-core mariadb-client-core.")
+        raise RelayError(f"There is no {name} on this machine.", hint=f"Install it: {INSTALL}.")
     return found
 
 
@@ -63,7 +64,8 @@ class MariaDB:
             start_new_session=True,
         )
         if done.returncode:
-            raise RelayError(f"mariadb-install-db failed (exit code {done.returncode}).", hint=_tail(done.stdout + done.stderr))
+            said = _tail(done.stdout + done.stderr)
+            raise RelayError(f"mariadb-install-db failed (exit code {done.returncode}).", hint=said)
 
     def start(self) -> None:
         """Start the server and wait until it takes connections. Raises RelayError."""
