@@ -1,0 +1,128 @@
+"""Killed at every step between reading a log row and recording its delivery: nothing is lost, changed or unrecorded."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from audit import audit
+from receiver import Receiver, Reply, Request
+
+if TYPE_CHECKING:
+    from harness import Relay
+
+    from relay.demo.mariadb import MariaDB
+    from relay.demo.moodle import College
+
+from relay.demo.moodle import College as OpenCollege
+
+AT = 1_770_000_000
+#: Each step, and at which of its moments.
+STEPS = [
+    ("relay.app:make_outbox:after", 1),
+    ("relay.outbox.sqlite:SqliteOutbox._create:before", 1),
+    ("relay.outbox.sqlite:SqliteOutbox._create:after", 1),
+    ("outbox:CREATE TABLE mdl_mb_zoho_event_attempt", 1),
+    ("outbox:CREATE INDEX", 2),
+    ("relay.outbox.sqlite:SqliteOutbox.hold:before", 1),
+    ("relay.outbox.sqlite:SqliteOutbox.hold:after", 1),
+    ("relay.moodle:Moodle.site:after", 1),
+    ("relay.capture:Capture._begin:before", 1),
+    ("relay.capture:Capture._begin:after", 1),
+    ("relay.moodle:Moodle.max_id:after", 2),
+    ("relay.moodle:Moodle.page:before", 1),
+    ("relay.moodle:Moodle.page:after", 1),
+    ("relay.moodle:Moodle.count_each:after", 1),
+    ("relay.moodle:Moodle.ids:after", 1),
+    ("relay.moodle:Moodle.rows:after", 1),
+    ("relay.moodle:Moodle.facts:before", 1),
+    ("relay.moodle:Moodle.facts:after", 1),
+    ("relay.cursor:advance:after", 1),
+    ("relay.cursor:fill:after", 1),
+    ("relay.payload:build:after", 7),
+    ("relay.outbox.sqlite:SqliteOutbox.accept:before", 2),
+    ("outbox:INSERT INTO mdl_mb_zoho_event_log", 1),
+    ("outbox:INSERT INTO mdl_mb_zoho_event_log", 9),
+    ("outbox:INSERT INTO mdl_mb_zoho_config", 8),
+    ("outbox:COMMIT", 3),
+    ("relay.outbox.sqlite:SqliteOutbox.accept:after", 2),
+    ("relay.dispatch:Dispatch._claim:before", 2),
+    ("relay.outbox.sqlite:SqliteOutbox.claim:before", 1),
+    ("outbox:UPDATE mdl_mb_zoho_event_log SET attempts = attempts + 1", 1),
+    ("outbox:INSERT INTO mdl_mb_zoho_event_attempt", 1),
+    ("relay.outbox.sqlite:SqliteOutbox.claim:after", 1),
+    ("relay.dispatch:Dispatch._submit:after", 1),
+    ("relay.signing:signatures:after", 3),
+    ("relay.sender:Sender.post:before", 1),
+    ("relay.sender:_Socket.sendall:before", 1),
+    ("relay.sender:_Socket.sendall:after", 1),
+    ("relay.sender:_Socket.sendall:after", 8),
+    ("relay.sender:_Socket.recv_into:before", 3),
+    ("relay.sender:_Socket.recv_into:after", 3),
+    ("relay.sender:Sender.post:after", 1),
+    ("relay.sender:Sender.post:after", 20),
+    ("relay.retry:observe:after", 4),
+    ("relay.retry:decide:after", 5),
+    ("relay.dispatch:Dispatch.settle:before", 3),
+    ("relay.outbox.sqlite:SqliteOutbox.settle:before", 1),
+    ("outbox:UPDATE mdl_mb_zoho_event_attempt SET started_at", 2),
+    ("outbox:UPDATE mdl_mb_zoho_event_log SET status", 2),
+    ("relay.outbox.sqlite:SqliteOutbox.settle:after", 1),
+    ("relay.outbox.sqlite:SqliteOutbox.settle:after", 4),
+    ("relay.outbox.sqlite:SqliteOutbox.release:before", 1),
+    ("relay.outbox.sqlite:SqliteOutbox.release:after", 1),
+    ("relay.outbox.sqlite:SqliteOutbox.all_due:before", 1),
+    ("relay.outbox.sqlite:SqliteOutbox.all_due:after", 1),
+    ("outbox:COMMIT", 9),
+    ("outbox:COMMIT", 15),
+]
+
+
+@pytest.mark.parametrize(("step", "count"), STEPS)
+def test_killed_at_a_step(
+    step: str, count: int, relay: Relay, college: College, backend: Receiver, mariadb: MariaDB
+) -> None:
+    course = college.course("Computing", "C1")
+    engine = college.assignment(course, "Engine")
+    with contextlib.ExitStack() as stack:
+        slow = mariadb.connect("moodle", autocommit=False)
+        stack.callback(lambda: slow.open and slow.close())
+        late = OpenCollege(slow).sign_up("Late", "Comer", AT)
+        people = [college.sign_up("Ada", f"Number{i}", AT + i) for i in range(12)]
+        for user in people:
+            college.grade(user, engine, 60, AT + 20)
+        taken: set[str] = set()
+        # So many that the circuit opens, and what was claimed with them is released.
+        failures = iter([503] * 14)
+        lock = threading.Lock()
+
+        def answer(request: Request) -> Reply:
+            with lock:
+                code = next(failures, 200)
+                if slow.open:
+                    # The late row commits while relay runs.
+                    slow.commit()
+                if code == 200:
+                    taken.add(request.event_id)
+            return Reply(code=code)
+
+        backend.answer = answer
+        relay.set("retry", {"first_delay": "20ms", "max_delay": "50ms"})
+        crash = [sys.executable, str(Path(__file__).with_name("crash.py")), step, str(count), "--"]
+        arguments = ["--config", str(relay.write()), "run"]
+        done = subprocess.run([*crash, *arguments], capture_output=True, check=False, timeout=20)
+        with lock:
+            slow.commit()
+            slow.close()
+    assert done.returncode == -signal.SIGKILL, (done.stdout[-2000:], done.stderr[-2000:])
+    relay.once()
+    figures = audit(relay, college, backend.posts, taken, {late})
+    assert figures.faults() == {}
+    assert figures.arrived == figures.rows == 25
+    assert relay.status()["conservation"]["holds"]
