@@ -32,7 +32,7 @@ PAGE = 500
 CHUNK = 500
 GAPS_A_QUERY = 100
 #: Seconds without a byte after which a query, or the connecting, is given up: the connection is stalled.
-READ_TIMEOUT_S = 30
+READ_TIMEOUT_S = 20
 CONNECT_TIMEOUT_S = 10
 
 KINDS = {name: event_type for event_type, name in MOODLE_EVENTS.items()}

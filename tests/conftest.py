@@ -22,6 +22,12 @@ settings.register_profile("relay", deadline=None, print_blob=True)
 settings.load_profile("relay")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the fault suite."""
+    parser.addoption("--full", action="store_true", help="run the fault suite for hours")
+    parser.addoption("--seed", type=int, help="run the chaos with this seed alone")
+
+
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
     """A server for the whole run. Where none is installed: skipped by a person, failed in CI."""

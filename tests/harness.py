@@ -183,6 +183,10 @@ class Daemon:
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         self.stop(signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of a process that has ended."""
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()

@@ -41,6 +41,10 @@ class Reply:
     code: int = 200
     body: bytes = b"{}"
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Close the connection without an answer.
+    hangs_up: bool = False
+    #: Keep the client waiting so many seconds, or until the receiver ends, and close then.
+    stalls_s: float = 0.0
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -56,6 +60,7 @@ class Receiver(http.server.ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.answer: Callable[[Request], Reply] = lambda _request: Reply()
         self._arrived = threading.Condition()
+        self.is_over = threading.Event()
 
     @property
     def port(self) -> int:
@@ -112,6 +117,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = self.server.take(Request(method=self.command, path=self.path, headers=headers, body=body))
+        if reply.stalls_s or reply.hangs_up:
+            self.server.is_over.wait(reply.stalls_s)
+            self.close_connection = True
+            return
         self.send_response(reply.code)
         for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             self.send_header(name, value)
@@ -133,6 +142,7 @@ def receiver(*, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Re
     try:
         yield server
     finally:
+        server.is_over.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -92,7 +92,7 @@ def test_killed_at_a_step(
     engine = college.assignment(course, "Engine")
     with contextlib.ExitStack() as stack:
         slow = mariadb.connect("moodle", autocommit=False)
-        stack.callback(lambda: slow.open and slow.close())
+        stack.callback(lambda: slow.close() if slow.open else None)
         late = OpenCollege(slow).sign_up("Late", "Comer", AT)
         people = [college.sign_up("Ada", f"Number{i}", AT + i) for i in range(12)]
         for user in people:

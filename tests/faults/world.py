@@ -1,0 +1,335 @@
+"""A college, a relay that is restarted as systemd would, and everything that can go wrong around them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import Daemon
+from receiver import Receiver, Reply, Request
+
+from relay.demo.moodle import College
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness import Relay
+
+    from relay.demo.mariadb import MariaDB
+
+#: The backend's answers while it is out of order.
+BAD_CODES = (301, 400, 401, 403, 404, 405, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504)
+
+
+class Proxy:
+    """Passes connections on to a port of 127.0.0.1; can cut them, or stop forwarding."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._forwards = threading.Event()
+        self._forwards.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                if self._listener.fileno() < 0:
+                    return
+                near.close()
+                continue
+            with self._lock:
+                self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._forwards.wait()
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Break every connection."""
+        with self._lock:
+            gone, self._open = self._open, set()
+        for one in gone:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def stall(self) -> None:
+        """Forward nothing until `resume`."""
+        self._forwards.clear()
+
+    def resume(self) -> None:
+        self._forwards.set()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.resume()
+        self.cut()
+
+
+class Writers:
+    """Processes of Moodle: each writes events in transactions, of which some commit late, and some never."""
+
+    def __init__(self, mariadb: MariaDB, count: int, seed: int) -> None:
+        self._mariadb = mariadb
+        self.is_over = threading.Event()
+        #: Users of whom a row appeared late.
+        self.late: set[int] = set()
+        #: How long a transaction may be held, in seconds.
+        self.hold_s = 3.0
+        self._threads = [
+            threading.Thread(target=self._write, args=(random.Random(f"{seed}/{i}"),)) for i in range(count)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.is_over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, chance: random.Random) -> None:
+        people: list[int] = []
+        while not self.is_over.is_set():
+            try:
+                with self._mariadb.connect("moodle", autocommit=False) as connection:
+                    self._transactions(College(connection), chance, people)
+            except Exception:  # noqa: BLE001 -- the server is killed at any moment: what did not commit is not there
+                self.is_over.wait(0.05)
+
+    def _transactions(self, college: College, chance: random.Random, people: list[int]) -> None:
+        while not self.is_over.is_set():
+            at = int(time.time())
+            new: list[int] = []
+            for _ in range(chance.choice((1, 1, 1, 5))):
+                if not people or chance.random() < 0.3:
+                    new.append(college.sign_up("Ada", f"Number{chance.randrange(10**9)}", at))
+                else:
+                    college.update(chance.choice(people), at, city=f"Town {chance.randrange(100)}")
+            if chance.random() < 0.1:
+                # Everyone in it counts as late: an update of an older user may appear after a later one.
+                self.late.update([*new, *people])
+                self.is_over.wait(chance.random() * self.hold_s)
+            if chance.random() < 0.05:
+                college.connection.rollback()
+                continue
+            college.connection.commit()
+            people += new
+            del people[:-20]
+            self.is_over.wait(chance.random() * 0.02)
+
+
+class Backend:
+    """Decides what the receiver answers, and keeps what it took."""
+
+    def __init__(self, receiver: Receiver, chance: random.Random) -> None:
+        self._receiver = receiver
+        self._chance = chance
+        self._lock = threading.Lock()
+        self.mode = "well"
+        self.taken: set[str] = set()
+        receiver.answer = self.answer
+
+    def answer(self, request: Request) -> Reply:
+        with self._lock:
+            mode, choice = self.mode, self._chance.random()
+            code = self._chance.choice(BAD_CODES)
+            takes = mode in ("well", "takes and resets", "takes and stalls")
+            if takes:
+                self.taken.add(request.event_id)
+        if mode in ("resets", "takes and resets"):
+            return Reply(hangs_up=True)
+        if mode in ("stalls", "takes and stalls"):
+            return Reply(stalls_s=3.0)
+        if mode == "any answer":
+            return Reply(code=code, headers={"Retry-After": "1"} if choice < 0.2 else {})
+        return Reply()
+
+
+class Supervised:
+    """A relay that is started again whenever it ends, as systemd does."""
+
+    def __init__(self, relay: Relay, clock: Path) -> None:
+        self._relay = relay
+        self._clock = clock
+        self._is_over = False
+        self._daemon: Daemon | None = None
+        self._lock = threading.Lock()
+        self.starts = 0
+        #: The most memory that a relay had, in KiB.
+        self.peak_kib = 0
+        self.exits: Counter[int] = Counter()
+        self.errors: list[str] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        script = str(Path(__file__).with_name("crash.py"))
+        while not self._is_over:
+            command = [sys.executable, script, "never:", "0", "--", "--config", str(self._relay.folder / "config.yaml")]
+            with self._lock:
+                self._daemon = Daemon([*command, "run"], env={"RELAY_TEST_CLOCK": str(self._clock)})
+                self.starts += 1
+            code = self._daemon.ended(10_000)
+            self._daemon.close()
+            self.exits[code] += 1
+            if code not in (0, -signal.SIGKILL):
+                self.errors.append(self._daemon.errors)
+
+    def kill(self) -> None:
+        with self._lock:
+            if self._daemon is not None:
+                self._daemon.send(signal.SIGKILL)
+
+    def measure(self) -> None:
+        with self._lock:
+            process = self._daemon.process if self._daemon else None
+        if process is not None:
+            with contextlib.suppress(OSError, IndexError):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                self.peak_kib = max(self.peak_kib, int(status.split("VmHWM:")[1].split()[0]))
+
+    def stop(self) -> None:
+        self._is_over = True
+        with self._lock:
+            daemon = self._daemon
+        if daemon is not None:
+            daemon.send(signal.SIGTERM)
+        self._thread.join()
+
+
+class Reader:
+    """Reads the outbox all the time, as a monitor would, and adds up."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.readings = 0
+        self.wrong: list[str] = []
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(0.05):
+            if self._path.exists():
+                self._read()
+
+    def _read(self) -> None:
+        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=10, isolation_level=None)
+        try:
+            connection.execute("BEGIN")
+            state = dict(connection.execute("SELECT config_key, config_value FROM mdl_mb_zoho_config"))
+            statuses = dict(connection.execute("SELECT status, COUNT(*) FROM mdl_mb_zoho_event_log GROUP BY status"))
+        except sqlite3.OperationalError as error:
+            # Right after a kill nobody has the file open, and a reader that may not write cannot mend the WAL's index.
+            if "readonly" not in str(error) and "unable to open" not in str(error):
+                self.wrong.append(str(error))
+            return
+        finally:
+            connection.close()
+        self.readings += 1
+        count = {key: int(value) for key, value in state.items() if key.startswith("count.")}
+        ignored = sum(value for key, value in count.items() if key.startswith("count.ignored."))
+        skipped = statuses.pop("skipped", 0)
+        if count.get("count.seen", 0) != count.get("count.captured", 0) + skipped + ignored:
+            self.wrong.append(f"seen: {json.dumps(count)} {skipped}")
+        if count.get("count.captured", 0) != sum(statuses.values()):
+            self.wrong.append(f"captured: {json.dumps(count)} {json.dumps(statuses)}")
+
+
+class Faults:
+    """What can be done to a world, by name; each undoes itself."""
+
+    def __init__(
+        self, mariadb: MariaDB, proxy: Proxy, backend: Backend, relay: Supervised, clock: Path, outbox: Path
+    ) -> None:
+        self._mariadb, self._proxy, self._backend = mariadb, proxy, backend
+        self._relay, self._clock, self._outbox = relay, clock, outbox
+        self.counts: Counter[str] = Counter()
+        self._kinds: dict[str, tuple[int, Callable[[random.Random], None]]] = {
+            "relay killed": (8, lambda _: self._relay.kill()),
+            "database killed": (2, self._kill_database),
+            "connections cut": (2, lambda _: self._proxy.cut()),
+            "connections stalled": (1, self._stall),
+            "database read-only": (1, self._read_only),
+            "outbox locked": (1, self._lock_outbox),
+            "clock jumped": (1, self._jump),
+            "backend out of order": (4, self._break_backend),
+        }
+
+    def one(self, chance: random.Random) -> None:
+        """Let one of them happen."""
+        names = list(self._kinds)
+        (name,) = chance.choices(names, [self._kinds[name][0] for name in names])
+        self.counts[name] += 1
+        self._kinds[name][1](chance)
+
+    def _kill_database(self, chance: random.Random) -> None:
+        self._mariadb.stop(signal.SIGKILL)
+        time.sleep(chance.random())
+        self._mariadb.start()
+
+    def _stall(self, chance: random.Random) -> None:
+        self._proxy.stall()
+        time.sleep(chance.random() * 2)
+        self._proxy.resume()
+
+    def _read_only(self, chance: random.Random) -> None:
+        with self._mariadb.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SET GLOBAL read_only = 1")
+            time.sleep(chance.random())
+            cursor.execute("SET GLOBAL read_only = 0")
+
+    def _lock_outbox(self, chance: random.Random) -> None:
+        if not self._outbox.exists():
+            return
+        connection = sqlite3.connect(self._outbox, isolation_level=None, timeout=10)
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("BEGIN IMMEDIATE")
+            time.sleep(chance.random() * 2)
+            connection.execute("ROLLBACK")
+        connection.close()
+
+    def _jump(self, chance: random.Random) -> None:
+        self._clock.with_suffix(".new").write_text(str(chance.choice((-3600, 0, 3600))))
+        self._clock.with_suffix(".new").replace(self._clock)
+
+    def _break_backend(self, chance: random.Random) -> None:
+        modes = ("resets", "stalls", "takes and resets", "takes and stalls", "any answer")
+        self._backend.mode = chance.choice(modes)
+        self.counts[f"  it {self._backend.mode}"] += 1
+        time.sleep(0.5 + chance.random() * 2)
+        self._backend.mode = "well"
