@@ -29,6 +29,9 @@ STORE_CHECK_S = 60.0
 ANCHORS = 24
 #: At most this often a new one is, in seconds of the log.
 ANCHOR_EVERY_S = 60
+#: A server that crashed may have lost the newest commits that were seen, and give their ids to other rows: so many ids
+#: below the position are read once more whenever the connection is new.
+READ_AGAIN = 1000
 #: Moodle assigns the role just after the enrolment: an enrolment without one is waited for so many seconds.
 ROLE_WAIT_S = 5
 
@@ -137,7 +140,7 @@ class Capture:
         if saved is not None:
             self._anchors = [(i, seconds) for i, seconds in json.loads(self._outbox.state("anchors") or "[]")]
             self._watch_from = int(self._outbox.state("watch_from") or 0)
-            return self._check_restored(saved, now)
+            return self._read_again(self._check_restored(saved, now), now)
         position, started_at = self._start(now)
         state = {"started_at": str(started_at), "watch_from": str(self._watch_from), "start_id": str(position.high)}
         self._outbox.accept(Batch(after=position, state=state), now)
@@ -232,6 +235,22 @@ class Capture:
             "unchanged; relay sync fills what the log has lost.",
         )
         return after
+
+    def _read_again(self, position: Position, now: float) -> Position:
+        """Accept what the newest ids below the position hold now: what was recorded already changes nothing."""
+        low = max(self._started_after(), position.high - READ_AGAIN)
+        while low < position.high and (page := self._moodle.page(low, position.high)) is not None:
+            low = page.last
+            built = self._build([row for row in page.rows if not cursor.is_open(position, row.id)], now)
+            # What is ignored has been counted; an enrolment that waits for its role was read before.
+            batch = Batch(events=built.events, skips=built.skips, before=position, after=position)
+            new = frozenset(self._outbox.accept(batch, now))
+            self._say(Built(events=built.events, skips=built.skips), new, frozenset(row.id for row in page.rows))
+        return position
+
+    def _started_after(self) -> int:
+        """Return the id behind which the very first pass began."""
+        return int(self._outbox.state("start_id") or 0)
 
     # -- reading
 

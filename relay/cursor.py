@@ -125,6 +125,11 @@ def _fill_one(gap: Gap, ids: list[int]) -> Iterator[Gap]:
     yield from pieces
 
 
+def is_open(position: Position, log_id: int) -> bool:
+    """Say whether an id is still waited for."""
+    return any(gap.low <= log_id <= gap.high and not gap.seen >> (log_id - gap.low) & 1 for gap in position.gaps)
+
+
 def expire(position: Position, now: float) -> tuple[Position, tuple[Gap, ...], tuple[Gap, ...]]:
     """Return the position without the gaps that are too old, those gaps, and those given up because there are too many.
 

@@ -262,6 +262,23 @@ def test_a_restored_log_that_has_grown_past_the_cursor_is_noticed_at_a_restart(
         assert len(captured.outbox.select(Selector(user_id=user))) == 1
 
 
+def test_a_row_whose_id_belonged_to_one_that_a_crash_took_back_is_seen(captured: Captured, college: College) -> None:
+    """A server that crashes may lose a commit that was seen already, and give its id to the next row."""
+    ada, bob = college.sign_up("Ada", "Lovelace", AT), college.sign_up("Bob", "Builder", AT)
+    college.log(EventType.USER_UPDATED, ada, user=ada, at=AT + 1)
+    assert captured.read() == 3
+    college.run("DELETE FROM {p}logstore_standard_log WHERE id = 3")
+    college.log(EventType.USER_UPDATED, bob, user=bob, at=AT + 1, id=3)
+    college.log(EventType.USER_UPDATED, ada, user=ada, at=AT + 3, origin=None)
+    captured.capture.forget()
+    captured.read()
+    assert [fields["log_id"] for slug, fields in captured.log.lines if slug == "event.captured"] == [1, 2, 3, 3]
+    captured.capture.forget()
+    captured.read()
+    counts = captured.outbox.counts()
+    assert (counts.captured, counts.seen, dict(counts.ignored)) == (4, 5, {"restored": 1})
+
+
 def test_rows_that_moodle_deleted_before_they_were_read_are_said(captured: Captured, college: College) -> None:
     college.sign_up("Ada", "Lovelace", AT)
     captured.read()
