@@ -174,8 +174,11 @@ class Relay:
         self.sender = make_sender(config)
         self.dispatch = make_dispatch(config, outbox, self.sender, log)
         self.capture = make_capture(config, make_moodle(config), outbox, log)
-        self._capturing = Loop("capture", self._capture_pass, self._watch("moodle"))
-        self._dispatching = Loop("dispatch", lambda: self.dispatch.run_once(clock()), self._watch("outbox"))
+        #: Which database each loop waits for, where it does.
+        self._away: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._capturing = Loop("capture", self._capture_pass, self._watch("capture"))
+        self._dispatching = Loop("dispatch", lambda: self.dispatch.run_once(clock()), self._watch("dispatch"))
         self.dispatch.wake = self._dispatching.wake
         self.loops = [self._capturing, self._dispatching]
 
@@ -209,15 +212,24 @@ class Relay:
             self._dispatching.wake()
         return 0.0 if progress.is_more else self.config.moodle.poll_interval
 
-    def _watch(self, place: str) -> Watch:
-        """Say once that a database is away, and once that it is back."""
+    def _watch(self, loop: str) -> Watch:
+        """Say once that a database is away, whichever loop finds it, and once that it is back for all of them."""
 
         def down(error: BaseException) -> None:
-            slug = "moodle.unreachable" if isinstance(error, MoodleError) else "outbox.unavailable"
-            self.log.error(slug, error=str(error), hint=getattr(error, "hint", ""))
+            subject = "moodle" if isinstance(error, MoodleError) else "outbox"
+            with self._lock:
+                is_first = subject not in self._away.values()
+                self._away[loop] = subject
+            if is_first:
+                slug = "moodle.unreachable" if subject == "moodle" else "outbox.unavailable"
+                self.log.error(slug, error=str(error), hint=getattr(error, "hint", ""))
 
         def up() -> None:
-            self.log.warning("moodle.recovered" if place == "moodle" else "outbox.recovered")
+            with self._lock:
+                subject = self._away.pop(loop)
+                is_last = subject not in self._away.values()
+            if is_last:
+                self.log.warning("moodle.recovered" if subject == "moodle" else "outbox.recovered")
 
         return Watch(heals=(MoodleError, OutboxUnavailable), down=down, up=up)
 

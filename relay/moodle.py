@@ -74,6 +74,7 @@ LEFT JOIN {p}enrol e ON e.id = ue.enrolid
 LEFT JOIN {p}course c ON c.id = e.courseid
 WHERE ue.id IN %s
 """
+# The lowest number that a column holds has no negative: a decimal does, and no row makes the query fail.
 # Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
 GRADES = """
 SELECT g.id, g.userid, g.assignment, g.grade, g.grader, g.timecreated, g.timemodified,
@@ -81,7 +82,7 @@ SELECT g.id, g.userid, g.assignment, g.grade, g.grader, g.timecreated, g.timemod
 FROM {p}assign_grades g
 LEFT JOIN {p}assign a ON a.id = g.assignment
 LEFT JOIN {p}course c ON c.id = a.course
-LEFT JOIN {p}scale s ON s.id = -a.grade
+LEFT JOIN {p}scale s ON s.id = -CAST(a.grade AS DECIMAL(20))
 LEFT JOIN {p}assignfeedback_comments f ON f.grade = g.id
 WHERE g.id IN %s ORDER BY f.id DESC
 """

@@ -181,6 +181,8 @@ class SqliteOutbox(Outbox):
         with _translated(path):
             self._connection = _connect(path)
             self._check_version()
+            # Only now: the file might not have been an outbox, and is left as it is then.
+            self._connection.execute(WAL)
 
     def _create(self) -> None:
         """Make the file beside its place and move it there: a crash leaves no half-made outbox behind."""
@@ -479,9 +481,12 @@ class SqliteOutbox(Outbox):
         )
 
 
+#: Readers and the one writer do not wait for each other; kept in the file.
+WAL = "PRAGMA journal_mode = WAL"
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
     return connection
 
