@@ -1,167 +1,57 @@
-"""The only place that constructs: parts from the config, logging, the real clock and random numbers."""
+"""What each command does with the parts: the daemon, one pass, replay, sync, and so on."""
 
 from __future__ import annotations
 
-import random
-import ssl
+import json
 import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import structlog
-
-from relay import __version__, payload, repair, retry
-from relay.capture import Capture, Rules
+from relay import __version__, parts, repair, retry
+from relay import explain as explaining
 from relay.daemon import Loop, Watch, supervise
-from relay.dispatch import Dispatch
-from relay.errors import ConfigError, MoodleError, OutboxUnavailable, RelayError, UsageError
-from relay.model import Delivery, EventType, Outcome
-from relay.moodle import Address, Moodle
+from relay.errors import ConfigError, MoodleError, OutboxInUse, OutboxUnavailable, RelayError
+from relay.explain import Explainer
 from relay.outbox.sqlite import SqliteOutbox
-from relay.sender import Sender
+from relay.parts import make_capture, make_dispatch, make_log, make_moodle, make_options, make_outbox, make_sender
+from relay.sync import Syncing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterator
 
-    from relay.config import Config, DatabaseConfig
+    from relay.config import Config
     from relay.daemon import Signals, Systemd
+    from relay.explain import Story
     from relay.model import Event, Log, Skip
     from relay.outbox.base import Outbox, Selector
+    from relay.sync import Progress, Wanted
 
 #: Beyond the backend's timeout, how long a stop waits for what is under way, in seconds.
 STOP_GRACE_S = 2.0
 
-clock = time.time
+DAY_S = 86400.0
+#: How often it is looked whether a day has passed, in seconds: less than makes a loop count as stuck.
+PURGE_LOOK_S = 30.0
 
 
-def make_log(config: Config, stream: TextIO) -> Log:
-    """Return the logger: one JSON object a line, or the console form on a terminal (contract, section 7)."""
-    as_json = config.log.format == "json" or (config.log.format == "auto" and not stream.isatty())
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _what_matters_first,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(config.log.level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-        cache_logger_on_first_use=False,
-    )
-    log: Log = structlog.get_logger()
-    return log
+def clock() -> float:
+    """Return the time, in unix seconds."""
+    return parts.clock()
 
 
-def _what_matters_first(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: fields[name] for name in ("timestamp", "level", "event")} | dict(fields)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What came of a sync."""
 
-
-def make_outbox(config: Config, *, create: bool) -> Outbox:
-    """Open the outbox that the config names. Raises OutboxError, and UsageError for a kind that does not exist yet."""
-    path = config.outbox.sqlite_path
-    if path is None:
-        raise UsageError(
-            "outbox.url: this version of relay keeps its outbox in SQLite only.",
-            hint="Write sqlite:////path/outbox.db.",
-        )
-    return SqliteOutbox(path, prefix=config.outbox.prefix, create=create)
-
-
-def make_moodle(config: Config) -> Moodle:
-    """Return the reader of Moodle's database; it connects when it is first asked."""
-    database = config.moodle.database
-    return Moodle(
-        Address(
-            host=database.host,
-            port=database.port,
-            unix_socket=None if database.unix_socket is None else str(database.unix_socket),
-            name=database.name,
-            user=database.user,
-            password="" if database.password is None else database.password.reveal(),
-            prefix=database.prefix,
-            tls=_tls(database),
-        )
-    )
-
-
-def _tls(database: DatabaseConfig) -> ssl.SSLContext | None:
-    if database.tls is None:
-        return None
-    context = ssl.create_default_context(cafile=None if database.tls.ca is None else str(database.tls.ca))
-    if not database.tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if database.tls.cert is not None:
-        context.load_cert_chain(database.tls.cert, database.tls.key)
-    return context
-
-
-def make_sender(config: Config) -> Sender:
-    """Return what posts to the backend."""
-    backend = config.backend
-    return Sender(
-        url=backend.url,
-        token=backend.token.reveal(),
-        tenant_id=backend.tenant_id,
-        timeout_s=backend.timeout,
-        concurrency=backend.concurrency,
-        ca_bundle=backend.ca_bundle,
-        proxy=None if backend.proxy is None else backend.proxy.reveal(),
-        signing_keys=[key.reveal() for key in backend.signing_keys],
-        version=__version__,
-    )
-
-
-def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Capture:
-    """Return what reads the log into the outbox."""
-
-    def options(site: str) -> payload.Options:
-        return payload.Options(
-            site=site,
-            moodle_url=config.moodle.url,
-            tenant_id=config.backend.tenant_id,
-            btec=config.btec.bands,
-            actual_role=config.events.enrollment_created.role == "actual",
-            plain_feedback=config.events.grade_updated.feedback == "plain",
-        )
-
-    rules = Rules(
-        start_from=config.moodle.start_from,
-        disabled=frozenset(event_type for event_type in EventType if not config.events.enabled(event_type)),
-        ignore_actors=frozenset(config.events.ignore_actors),
-        actual_role=config.events.enrollment_created.role == "actual",
-        options=options,
-    )
-    return Capture(moodle=moodle, outbox=outbox, rules=rules, log=log)
-
-
-def make_dispatch(config: Config, outbox: Outbox, sender: Sender, log: Log) -> Dispatch:
-    """Return what delivers from the outbox."""
-
-    def post(delivery: Delivery, now: float) -> Outcome:
-        return sender.post(delivery.event_type, delivery.event_id, delivery.body, now)
-
-    return Dispatch(
-        outbox=outbox,
-        post=post,
-        policy=retry.Policy(
-            enabled=config.retry.enabled,
-            max_attempts=config.retry.max_attempts,
-            first_delay_s=config.retry.first_delay,
-            multiplier=config.retry.multiplier,
-            max_delay_s=config.retry.max_delay,
-        ),
-        concurrency=config.backend.concurrency,
-        attempt_s=config.backend.timeout,
-        clock=clock,
-        jitter=random.SystemRandom().random,
-        log=log,
-        is_paused=not config.enabled,
-    )
+    progress: Progress
+    #: No signal broke it off.
+    has_ended: bool
+    #: How many events are undelivered; None where a daemon delivers them.
+    undelivered: int | None
 
 
 class Relay:
@@ -180,7 +70,8 @@ class Relay:
         self._capturing = Loop("capture", self._capture_pass, self._watch("capture"))
         self._dispatching = Loop("dispatch", lambda: self.dispatch.run_once(clock()), self._watch("dispatch"))
         self.dispatch.wake = self._dispatching.wake
-        self.loops = [self._capturing, self._dispatching]
+        self._purging = Loop("purge", self._purge_pass, self._watch("purge"))
+        self.loops = [self._capturing, self._dispatching, self._purging]
 
     def start(self) -> None:
         """Start reading and delivering."""
@@ -196,6 +87,7 @@ class Relay:
         while self.dispatch.under_way and time.monotonic() < ends_at and self._dispatching.error is None:
             time.sleep(0.01)
         self._dispatching.stop()
+        self._purging.stop()
         self.sender.abort()
         for loop in self.loops:
             loop.join(STOP_GRACE_S)
@@ -211,6 +103,16 @@ class Relay:
         if progress.accepted:
             self._dispatching.wake()
         return 0.0 if progress.is_more else self.config.moodle.poll_interval
+
+    def _purge_pass(self) -> float:
+        """Purge what is older than the retention, once a day."""
+        now = clock()
+        if abs(now - float(self.outbox.state("purged_at") or 0)) >= DAY_S:
+            purged = repair.purge(self.outbox, now - self.config.outbox.retention)
+            self.outbox.set_state("purged_at", str(int(now)), now)
+            if purged:
+                self.log.info("outbox.purged", events=purged)
+        return PURGE_LOOK_S
 
     def _watch(self, loop: str) -> Watch:
         """Say once that a database is away, whichever loop finds it, and once that it is back for all of them."""
@@ -387,4 +289,76 @@ def replay(config: Config, selector: Selector, signals: Signals, *, stream: Text
     finally:
         dispatch.close()
         sender.close()
+        outbox.close()
+
+
+def sync(
+    config: Config, wanted: Wanted, triggered_by: int | None, signals: Signals, tell: Callable[[Progress], None]
+) -> Synced:
+    """Record current rows as events, and deliver them where no daemon runs that does. Raises RelayError."""
+    log = make_log(config, sys.stderr)
+    outbox = make_outbox(config, create=True)
+    moodle = make_moodle(config)
+    try:
+        syncing = Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config))
+        progress = syncing.begin(triggered_by, clock())
+        try:
+            while not signals.stop.is_set() and (step := syncing.step(progress, clock())) is not None:
+                progress = step
+                tell(progress)
+        except RelayError as error:
+            syncing.fail(progress, str(error), clock())
+            raise
+        try:
+            outbox.hold()
+        except OutboxInUse:
+            return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
+        if config.enabled:
+            _drain(Relay(config, outbox, log), signals, float("inf"))
+        undelivered = outbox.count_undelivered()
+        return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=undelivered)
+    finally:
+        moodle.close()
+        outbox.close()
+
+
+def preview_sync(config: Config, wanted: Wanted) -> Iterator[Event]:
+    """Yield the events of current rows, and record nothing. Raises RelayError."""
+    with tempfile.TemporaryDirectory() as folder:
+        outbox = SqliteOutbox(Path(folder, "outbox.db"))
+        try:
+            syncing = Syncing(moodle=make_moodle(config), outbox=outbox, wanted=wanted, options=make_options(config))
+            yield from syncing.preview()
+        finally:
+            outbox.close()
+
+
+def explain(config: Config, what: str) -> Story:
+    """Tell the story of an event, a log row, a user, a grade or an enrolment. Raises RelayError."""
+    outbox = make_outbox(config, create=False)
+    moodle = make_moodle(config)
+    try:
+        explainer = Explainer(
+            outbox=outbox,
+            moodle=moodle,
+            breaker=retry.decode(json.loads(outbox.state("circuit") or "{}")),
+            rules=explaining.Rules(
+                is_paused=not config.enabled,
+                disabled=config.events.disabled,
+                ignore_actors=frozenset(config.events.ignore_actors),
+            ),
+            now=clock(),
+        )
+        return explainer.explain(what)
+    finally:
+        moodle.close()
+        outbox.close()
+
+
+def purge(config: Config) -> int:
+    """Delete delivered events that are older than the retention; return how many. Raises RelayError."""
+    outbox = make_outbox(config, create=False)
+    try:
+        return repair.purge(outbox, clock() - config.outbox.retention)
+    finally:
         outbox.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from relay.errors import CredentialError
 
@@ -15,6 +19,12 @@ if TYPE_CHECKING:
 MASK = "********"
 #: Where systemd puts what `LoadCredential=` names (systemd.exec(5)).
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
+#: The key of sealed secrets: the name of its credential, and of its file beside the config.
+SEAL_KEY, SEAL_KEY_FILE = "relay-seal-key", "seal.key"
+#: What a sealed secret begins with: should the way of sealing ever change, the old ones are known.
+SEALED = "v1:"
+#: AES-GCM's nonce, in bytes.
+NONCE = 12
 #: A secret is a line; a file that is longer than this, in bytes, is another file.
 MOST = 65536
 
@@ -88,8 +98,56 @@ def _from_systemd(name: str, _base: Path) -> Secret:
     return Secret(_read(Path(folder) / name), origin=f"credential {name}")
 
 
-def _sealed(_name: str, _base: Path) -> Secret:
-    raise CredentialError("this version of relay has no `seal` yet; give the secret as {file: …} or {credential: …}")
+def _sealed(text: str, base: Path) -> Secret:
+    return Secret(unseal(text, base), origin="sealed")
+
+
+def seal(value: str, base: Path) -> str:
+    """Return a secret encrypted with AES-256-GCM, for the config as `{sealed: …}`.
+
+    The key is the systemd credential `relay-seal-key`, else the file `seal.key` beside the config, in the folder
+    `base`; that is made, with mode 0600, where there is none. Raises CredentialError.
+    """
+    path = base / SEAL_KEY_FILE
+    if _credential(SEAL_KEY) is None and not path.exists():
+        try:
+            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except OSError as error:
+            raise CredentialError(f"the key {path} cannot be made: {error.strerror}") from None
+        with os.fdopen(made, "w") as file:
+            file.write(base64.b64encode(AESGCM.generate_key(256)).decode() + "\n")
+    nonce = os.urandom(NONCE)
+    sealed = _seal_key(base).encrypt(nonce, value.encode(), SEALED.encode())
+    return SEALED + base64.b64encode(nonce + sealed).decode()
+
+
+def unseal(text: str, base: Path) -> str:
+    """Return the secret that `seal` encrypted. Raises CredentialError."""
+    try:
+        raw = base64.b64decode(text.removeprefix(SEALED), validate=True)
+        opened = _seal_key(base).decrypt(raw[:NONCE], raw[NONCE:], SEALED.encode())
+        return opened.decode()
+    except (ValueError, InvalidTag):
+        raise CredentialError(
+            "the sealed secret cannot be opened: it was cut, or sealed with another key; seal it again"
+        ) from None
+
+
+def _seal_key(base: Path) -> AESGCM:
+    path = _credential(SEAL_KEY) or base / SEAL_KEY_FILE
+    if not path.exists():
+        raise CredentialError(f"the key of sealed secrets is not there: neither the credential {SEAL_KEY} nor {path}")
+    try:
+        return AESGCM(base64.b64decode(_read(path), validate=True))
+    except ValueError:
+        raise CredentialError(f"{path} holds no key: it must be 32 bytes in base64") from None
+
+
+def _credential(name: str) -> Path | None:
+    """Return the file of a systemd credential, or None where it was not given."""
+    folder = os.environ.get(CREDENTIALS_DIRECTORY)
+    path = Path(folder, name) if folder else None
+    return path if path is not None and path.exists() else None
 
 
 #: How a secret can be given (contract, section 6).
@@ -125,5 +183,5 @@ def mode_warning(path: Path) -> str | None:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError:
         return None
-    others = [who for bit, who in ((0o044, "read"), (0o022, "written")) if mode & bit]
+    others = [who for bit, who in ((0o004, "read"), (0o022, "written")) if mode & bit]
     return f"{path} can be {' and '.join(others)} by other users (mode {mode:04o})" if others else None

@@ -8,13 +8,15 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from relay import credentials
+from relay import credentials, signing
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from relay.config import Config
+    from relay.errors import ConfigError
     from relay.moodle import LogStore, Moodle
     from relay.outbox.base import Outbox
     from relay.sender import Answer, Sender
@@ -29,6 +31,18 @@ CLOCK_TOLERANCE_S = 60
 LITTLE_ROOM = 200 * 1024 * 1024
 #: A health check that takes longer than this, in milliseconds, is a warning.
 SLOW_MS = 5000
+
+
+#: What to do about a network error, by its kind.
+NETWORK_HINTS = {
+    "dns": "Mend the host in backend.url, or this machine's name servers.",
+    "refused": "Start the backend, or mend the host and port in backend.url.",
+    "timeout": "Look whether the backend runs, and for a firewall between here and there.",
+    "tls": "Expired or for another host: the backend's certificate must be renewed. Unknown issuer: name its CA in "
+    "backend.ca_bundle.",
+    "proxy": "Mend backend.proxy.",
+    "protocol": "Something else than the backend listens there: mend backend.url.",
+}
 
 
 class Verdict(StrEnum):
@@ -79,6 +93,12 @@ def examine(
     yield from check_backend(sender, clock)
 
 
+def config_checks(error: ConfigError) -> Iterator[Check]:
+    """Yield a line for each mistake of a config that cannot be used: nothing else can be checked then."""
+    for mistake in error.mistakes or (str(error),):
+        yield _fail("config", mistake, error.hint)
+
+
 def check_secrets(config: Config) -> Iterator[Check]:
     """Yield a line for each secret that others could read, or one that says that there is none."""
     warnings = []
@@ -93,9 +113,26 @@ def check_secrets(config: Config) -> Iterator[Check]:
             )
         elif secret.path is not None and (reason := credentials.mode_warning(secret.path)):
             warnings.append(_warn("secrets", f"{path}: {reason}", f"chmod 600 {secret.path}"))
-    if (reason := credentials.mode_warning(config.source)) and any(s.origin == "open" for _, s in config.secrets()):
+    if reason := credentials.mode_warning(config.source):
         warnings.append(_warn("secrets", reason, f"chmod 600 {config.source}"))
     yield from warnings or [_ok("secrets", "none can be read by others")]
+    yield check_signing(config)
+
+
+def check_signing(config: Config) -> Check:
+    """Return whether requests are signed, with keys that are long enough."""
+    keys = config.backend.signing_keys
+    if not keys:
+        hint = "Agree on a key with the backend's developers, and name it in backend.signing_keys."
+        return _warn("signing", "there is no signing key: the backend cannot tell who sent an event", hint)
+    for index, key in enumerate(keys):
+        made = signing.parse_key(key.reveal())
+        if isinstance(made, signing.SymmetricKey) and len(made.secret) < signing.SHORTEST_SECRET:
+            found = (
+                f"backend.signing_keys[{index}] is {len(made.secret)} bytes long, and must be {signing.SHORTEST_SECRET}"
+            )
+            return _fail("signing", found, "Make one: echo whsec_$(head -c 32 /dev/urandom | base64)")
+    return _ok("signing", f"{len(keys)} key{'s' * (len(keys) != 1)} sign each request")
 
 
 def check_moodle(moodle: Moodle) -> Iterator[Check]:
@@ -112,7 +149,11 @@ def check_moodle(moodle: Moodle) -> Iterator[Check]:
         yield _ok("moodle version", f"Moodle {site.release}")
     try:
         moodle.try_tables()
-        yield _ok("grants", "every table and column that relay reads can be read")
+        too_much = moodle.too_much()
+        for found in too_much:
+            yield _warn("grants", f"the database user has too many: {found}", "`relay grants` prints what is enough.")
+        if not too_much:
+            yield _ok("grants", "what relay reads can be read, and nothing can be written")
     except RelayError as error:
         yield _fail("grants", str(error), error.hint)
     try:
@@ -144,7 +185,10 @@ def check_outbox(config: Config, open_outbox: Callable[[], Outbox]) -> Check:
     if path is not None and not path.exists():
         folder = next(parent for parent in path.parents if parent.exists())
         if os.access(folder, os.W_OK | os.X_OK):
-            return _ok("outbox", f"{path} will be made at the first run")
+            if folder != path.parent:
+                hint = f"Make it for the user that relay runs as: install -d -m 750 {path.parent}"
+                return _warn("outbox", f"the folder {path.parent} is not there; the first run will make it", hint)
+            return _room(path) or _ok("outbox", f"{path} will be made at the first run")
         return _fail("outbox", f"{folder} cannot be written", f"Make {path.parent} for the user that relay runs as.")
     try:
         outbox = open_outbox()
@@ -153,11 +197,18 @@ def check_outbox(config: Config, open_outbox: Callable[[], Outbox]) -> Check:
         outbox.close()
     except RelayError as error:
         return _fail("outbox", str(error), error.hint)
-    if path is not None:
-        room = os.statvfs(path.parent)
-        if room.f_bavail * room.f_frsize < LITTLE_ROOM:
-            return _warn("outbox", f"the disk that holds {path} is nearly full", "Make room, or run relay purge.")
+    if path is not None and (little := _room(path)) is not None:
+        return little
     return _ok("outbox", f"it can be written; {waiting.count} events wait")
+
+
+def _room(path: Path) -> Check | None:
+    """Return a warning where there is little room for the outbox."""
+    room = os.statvfs(path.parent)
+    if room.f_bavail * room.f_frsize >= LITTLE_ROOM:
+        return None
+    left = room.f_bavail * room.f_frsize // 1024 // 1024
+    return _warn("outbox", f"the disk that holds {path} is nearly full: {left} MiB are left", "Make room on it.")
 
 
 def check_backend(sender: Sender, clock: Callable[[], float]) -> Iterator[Check]:
@@ -182,7 +233,8 @@ def _health(answer: Answer) -> Check:
     name = "backend"
     code = answer.http_code
     if code is None:
-        return _fail(name, answer.error, "Check backend.url, the network, and that the backend runs.")
+        hint = NETWORK_HINTS.get(answer.error_kind, "Check backend.url, the network, and that the backend runs.")
+        return _fail(name, answer.error, hint)
     if code in (401, 403):
         return _fail(name, f"GET /v1/health answered {code}: it does not know us", "Mend backend.token.")
     if code != 200:  # the one code that says "healthy"

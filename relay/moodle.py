@@ -105,6 +105,55 @@ CONVERSIONS: dict[Any, Any] = {
     FIELD_TYPE.NEWDECIMAL: _decimal,
 }
 
+#: Every column that relay reads, by table: what a database user of relay's own needs, and nothing else.
+COLUMNS = {
+    "config": ("name", "value"),
+    "config_plugins": ("plugin", "name", "value"),
+    "logstore_standard_log": tuple(LOG_COLUMNS.split(", ")),
+    "user": (
+        *("id", "username", "firstname", "lastname", "email", "idnumber", "phone1", "city", "country"),
+        *("suspended", "deleted", "timecreated", "timemodified"),
+    ),
+    "user_enrolments": ("id", "userid", "enrolid", "status", "timestart", "timeend", "timecreated", "timemodified"),
+    "enrol": ("id", "courseid"),
+    "course": ("id", "fullname", "shortname"),
+    "assign": ("id", "course", "name", "grade"),
+    "assign_grades": ("id", "userid", "assignment", "grade", "grader", "timecreated", "timemodified"),
+    "assignfeedback_comments": ("id", "grade", "commenttext"),
+    "scale": ("id", "scale"),
+    "role_assignments": ("id", "userid", "contextid", "roleid"),
+    "context": ("id", "contextlevel", "instanceid"),
+}
+#: The ids of current rows behind an id, by event type, and how each filter of `relay sync` reads.
+CURRENT = {
+    EventType.USER_UPDATED: "SELECT t.id FROM {p}user t WHERE t.id > %s AND (t.deleted = 0 OR t.id = %s)",
+    EventType.ENROLLMENT_CREATED: "SELECT t.id FROM {p}user_enrolments t WHERE t.id > %s AND %s IS NOT NULL",
+    EventType.GRADE_UPDATED: "SELECT t.id FROM {p}assign_grades t WHERE t.id > %s AND %s IS NOT NULL",
+}
+IN_COURSE = {
+    EventType.USER_UPDATED: "t.id IN (SELECT ue.userid FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid "
+    "WHERE e.courseid = %s)",
+    EventType.ENROLLMENT_CREATED: "t.enrolid IN (SELECT e.id FROM {p}enrol e WHERE e.courseid = %s)",
+    EventType.GRADE_UPDATED: "t.assignment IN (SELECT a.id FROM {p}assign a WHERE a.course = %s)",
+}
+# `courseid` and `timecreated` have indexes, `objectid` has none.
+LOG_OF_COURSE = f"""
+SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log
+WHERE courseid = %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
+"""
+LOG_OF_TIME = f"""
+SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log
+WHERE timecreated BETWEEN %s AND %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
+"""
+ANY_LOG_ROW = f"SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log WHERE id = %s"
+PLUGIN_SETTINGS = "SELECT name, value FROM {p}config_plugins WHERE plugin = %s"
+PASSWORDS = "SELECT password FROM {p}user WHERE id = 0"
+GRANTS = "SHOW GRANTS FOR CURRENT_USER()"
+#: Privileges that let nobody write.
+HARMLESS = frozenset(
+    {"USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES", "PROCESS", "REPLICATION CLIENT", "BINLOG MONITOR"}
+)
+
 #: MariaDB's and MySQL's error codes for "no, and it will stay so", with what to do.
 REFUSALS = {
     1044: "Give the database user access to this schema (`relay grants` prints the SQL).",
@@ -116,6 +165,16 @@ REFUSALS = {
     1146: "Mend moodle.database.prefix or moodle.database.name.",
     1227: "Give the database user the privilege that the server asks for.",
     1698: "Mend moodle.database.user: the server accepts this account over its socket, as that system user, only.",
+}
+
+
+#: Why nobody answered, by what the driver's sentence holds.
+ABSENT = {
+    "Errno -": ("the name cannot be resolved", "Mend moodle.database.host."),
+    "refused": ("nobody listens there", "Start the database server, or mend moodle.database.host and port."),
+    "timed out": ("no answer in time", "Check moodle.database.host, and the firewall between here and there."),
+    "No such file": ("there is no such socket", "Start the database server, or mend moodle.database.unix_socket."),
+    "Permission denied": ("this user may not use the socket", "Give relay's user access to the socket's folder."),
 }
 
 
@@ -298,6 +357,70 @@ class Moodle:
             self._select(statement, (0,))
         self._select(ROLES, CONTEXT_COURSE, (0,), (0,))
 
+    def too_much(self) -> list[str]:
+        """Return what the database user may do and need not, a sentence's end for each."""
+        found = []
+        for row in self._select(GRANTS):
+            granted = re.match(r"GRANT (.*?) ON (\S+) TO", _text(next(iter(row.values()))))
+            # Columns in brackets belong to the privilege before them.
+            names = re.sub(r"\([^)]*\)", "", granted[1]).split(",") if granted else []
+            writing = sorted({name.strip() for name in names} - HARMLESS)
+            if writing and granted:
+                found.append(f"it may do more than read on {granted[2].replace('`', '')}: {', '.join(writing)[:80]}")
+        with contextlib.suppress(MoodleRefused):
+            self._select(PASSWORDS)
+            found.append(f"it can read the password hashes in {self._address.prefix}user")
+        return found
+
+    def current_ids(
+        self, event_type: EventType, after: int, limit: int, *, user: int | None, course: int | None, since: int | None
+    ) -> list[int]:
+        """Return the ids of current rows behind an id, of a user, a course, or changed since a time only."""
+        statement, values = CURRENT[event_type], [after, user or 0]
+        terms = {
+            ("t.id = %s" if event_type is EventType.USER_UPDATED else "t.userid = %s"): user,
+            IN_COURSE[event_type]: course,
+            "t.timemodified >= %s": since,
+        }
+        for term, value in terms.items():
+            if value is not None:
+                statement += f" AND {term}"
+                values.append(value)
+        return [int(row["id"]) for row in self._select(f"{statement} ORDER BY t.id LIMIT %s", *values, limit)]
+
+    def current(self, event_type: EventType, ids: Sequence[int], *, with_roles: bool) -> Facts:
+        """Return what Moodle's tables say about these rows now."""
+        if event_type is EventType.USER_UPDATED:
+            return Facts(users=self._by_id(USERS, set(ids)))
+        if event_type is EventType.GRADE_UPDATED:
+            return Facts(grades=self._by_id(GRADES, set(ids)))
+        enrolments = self._by_id(ENROLMENTS, set(ids))
+        return Facts(enrolments=enrolments, roles=self._roles(enrolments.values()) if with_roles else {})
+
+    def any_log_row(self, log_id: int) -> tuple[str, LogRow | None] | None:
+        """Return a log row's event name and, if it is of the four kinds, the row; None where there is none."""
+        for row in self._select(ANY_LOG_ROW, log_id):
+            name = _text(row["eventname"])
+            return name, _log_row(row, KINDS[name]) if name in KINDS else None
+        return None
+
+    def log_of(
+        self, types: Sequence[EventType], object_id: int, *, course: int | None, times: Sequence[int]
+    ) -> list[LogRow]:
+        """Return the log rows about an object: those of a course, else those within an hour of one of the times."""
+        names = tuple(MOODLE_EVENTS[event_type] for event_type in types)
+        if course is not None:
+            return list(_log_rows(self._select(LOG_OF_COURSE, course, object_id, names)))
+        found: dict[int, LogRow] = {}
+        for at in times:
+            rows = _log_rows(self._select(LOG_OF_TIME, at - 3600, at + 3600, object_id, names))
+            found.update((row.id, row) for row in rows)
+        return [found[log_id] for log_id in sorted(found)]
+
+    def plugin_settings(self, plugin: str) -> dict[str, str]:
+        """Return the settings of a Moodle plugin, some of which are secrets."""
+        return {_text(row["name"]): _text(row["value"]) for row in self._select(PLUGIN_SETTINGS, plugin)}
+
     def log_store(self) -> LogStore:
         """Return how Moodle keeps its log."""
         values = {(_text(row["plugin"]), _text(row["name"])): _text(row["value"]) for row in self._select(LOG_STORE)}
@@ -413,6 +536,9 @@ def _translate(error: pymysql.Error, address: Address) -> MoodleRefused | Moodle
     where = f"Moodle's database at {address.where()}"
     if code in REFUSALS:
         return MoodleRefused(f"{where} refuses: {_reason(code, text, address)}.", hint=REFUSALS[code])
+    for mark, (sentence, hint) in ABSENT.items():
+        if mark in text:
+            return MoodleUnreachable(f"{where} cannot be reached: {sentence}.", hint=hint)
     return MoodleUnreachable(
         f"{where} cannot be reached or broke off (error {code or type(error).__name__}).",
         hint="Check that the database server runs, and moodle.database.host, port and unix_socket.",

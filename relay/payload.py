@@ -88,6 +88,32 @@ def build(row: LogRow, facts: Facts, options: Options) -> Event | Skip:
     )
 
 
+#: How the data of a current row is built, without a log row, and which of its columns says when it was so.
+CURRENT: dict[EventType, tuple[Callable[[Row, Facts, Options], dict[str, Any]], str, str]] = {
+    EventType.USER_UPDATED: (lambda row, _facts, _options: user_data(row), "id", "timemodified"),
+    EventType.ENROLLMENT_CREATED: (
+        lambda row, facts, options: enrolment_data(row, facts.roles, options),
+        "userid",
+        "timecreated",
+    ),
+    EventType.GRADE_UPDATED: (lambda row, _facts, options: grade_data(row, options), "userid", "timemodified"),
+}
+
+
+def build_current(event_type: EventType, row: Row, facts: Facts, options: Options) -> Event | None:
+    """Return the event of a current row, or None where none can be made of it.
+
+    The id is derived from the data: as long as the row is unchanged, it is the same.
+    """
+    make, user, time = CURRENT[event_type]
+    try:
+        data = make(row, facts, options)
+        event_id = derive_id(options.site, "sync", event_type, _int(row["id"]), json.dumps(data))
+        return make_event(event_id, event_type, None, _int(row[user]), _int(row[time]), data, options)
+    except (NoEvent, ValueError, TypeError, ArithmeticError, KeyError):
+        return None
+
+
 def derive_id(site: str, *parts: object) -> str:
     """Return the id of an event: derived from the site and the parts, laid out as a UUID version 4 (RFC 9562)."""
     digest = hashlib.sha256(json.dumps([site, *parts]).encode()).digest()

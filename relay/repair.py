@@ -20,6 +20,8 @@ Choice = TypeVar("Choice", Status, EventType)
 
 #: How many events are put under way at once.
 CHUNK = 200
+#: Events that are purged in one transaction.
+PURGE_CHUNK = 500
 FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
 
 
@@ -83,6 +85,19 @@ def _time(name: str, text: str | None) -> float | None:
         return None if text is None else times.moment(text)
     except ValueError as error:
         raise UsageError(f"--replay {name}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
+
+
+def purge(outbox: Outbox, before: float) -> int:
+    """Delete delivered events that ended before a time (unix seconds), in small batches; return how many.
+
+    Undelivered, given up and skipped ones are never touched: they are what somebody may still ask for.
+    """
+    total = 0
+    while (count := outbox.purge(before, PURGE_CHUNK)) > 0:
+        total += count
+    if total:
+        outbox.shrink()
+    return total
 
 
 def replay(

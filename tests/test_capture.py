@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import pytest
 
-from relay import app, config, cursor
+from relay import config, cursor, parts
 from relay.capture import Capture
 from relay.demo.moodle import College
 from relay.model import EventType
@@ -50,14 +50,14 @@ class Captured:
     def __init__(self, loaded: config.Config) -> None:
         self.loaded = loaded
         self.log = Recorded()
-        self.outbox: Outbox = app.make_outbox(loaded, create=True)
+        self.outbox: Outbox = parts.make_outbox(loaded, create=True)
         self.capture: Capture
         self.now = float(AT + 100)
         self.restart()
 
     def restart(self) -> None:
-        self.moodle = app.make_moodle(self.loaded)
-        self.capture = app.make_capture(self.loaded, self.moodle, self.outbox, self.log)
+        self.moodle = parts.make_moodle(self.loaded)
+        self.capture = parts.make_capture(self.loaded, self.moodle, self.outbox, self.log)
 
     def read(self, after_s: float = 1.0) -> int:
         """Read all there is, some seconds later; return how many events are new."""

@@ -171,7 +171,7 @@ def test_without_a_database_once_exits_3_with_a_sentence(relay: Relay) -> None:
         finished = relay.once(expect=3)
     sentence, remedy = finished.stderr.splitlines()
     assert sentence.startswith("relay: Moodle's database at 127.0.0.1:")
-    assert "Check that the database server runs" in remedy
+    assert "Start the database server" in remedy
 
 
 @pytest.mark.parametrize(

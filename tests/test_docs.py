@@ -12,7 +12,8 @@ from typing import get_type_hints
 import pytest
 
 import relay
-from relay import cli, config
+from relay import config
+from relay.cli.parser import parser
 from relay.config import Config
 
 ROOT = Path(relay.__file__).parent
@@ -64,16 +65,16 @@ def test_every_config_key_is_in_the_readme_and_the_example(key: str) -> None:
 
 
 def subparsers() -> dict[str, argparse.ArgumentParser]:
-    (action,) = [one for one in cli.parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    (action,) = [one for one in parser()._actions if isinstance(one, argparse._SubParsersAction)]
     return dict(action.choices)
 
 
 @pytest.mark.parametrize("name", sorted(subparsers()))
 def test_every_command_is_in_the_readme_and_has_examples(name: str) -> None:
     assert f"| `relay {name}" in README
-    parser = subparsers()[name]
-    assert "examples:" in str(parser.epilog)
-    for action in parser._actions:
+    command = subparsers()[name]
+    assert "examples:" in str(command.epilog)
+    for action in command._actions:
         for option in action.option_strings:
             if option.startswith("--") and option not in ("--help", "--debug", "--config", "--seconds"):
                 assert option in README, option

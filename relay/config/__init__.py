@@ -226,6 +226,30 @@ def parse(text: str, *, path: Path) -> Config:
     return config
 
 
+def load_database(path: Path) -> DatabaseConfig:
+    """Return how Moodle's database is reached, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    database = _database(_database_section(path, mistakes))
+    if mistakes.lines():
+        raise ConfigError(
+            f"moodle.database in the config {path} is wrong:",
+            mistakes=mistakes.lines(),
+            hint="config.example.yaml shows every key.",
+        )
+    return database
+
+
+def written_database(path: Path) -> dict[str, object]:
+    """Return moodle.database as the file has it: secrets by reference. Raises ConfigError."""
+    return _database_section(path, Mistakes()).plain()
+
+
+def _database_section(path: Path, mistakes: Mistakes) -> Section:
+    text = path.read_text("utf-8-sig") if path.exists() else ""
+    root = Section(compose(text, path), "", mistakes, path.absolute().parent)
+    return root.section("moodle").section("database")
+
+
 def with_start(config: Config, text: str) -> Config:
     """Return the config with another `moodle.start_from`. Raises UsageError."""
     try:

@@ -113,6 +113,12 @@ class Section:
         self._sections.append(section)
         return section
 
+    def plain(self) -> dict[str, object]:
+        """Return the whole section as it is written, as YAML's own types."""
+        loader = yaml.SafeLoader("")
+        found = loader.construct_document(self.node) if isinstance(self.node, yaml.MappingNode) else {}
+        return dict(found)
+
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield all keys with their scalar values, whatever they are called."""
         for name, node in self._values.items():

@@ -69,6 +69,54 @@ class Selector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt, as it is recorded."""
+
+    number: int
+    #: Unix seconds.
+    started_at: int
+    duration_ms: int | None
+    http_code: int | None
+    #: unknown, success, duplicate, refused or failed.
+    outcome: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the outbox knows of an event: everything but its data."""
+
+    id: int
+    event_id: str
+    event_type: EventType
+    log_id: int | None
+    user_id: int
+    occurred_at: int
+    created_at: int
+    status: Status
+    failures: int
+    #: The last error, as JSON types.
+    last_error: Mapping[str, Any]
+    #: When it is due, in unix seconds; None where it has ended.
+    due_at: float | None
+    is_under_way: bool
+    attempts: Sequence[Attempt]
+    #: The event of the same user that it waits for.
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """A line of the sync history."""
+
+    id: int
+    processed: int = 0
+    failed: int = 0
+    status: str = "running"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """The terms of the conservation sums (contract, section 4), read at one moment."""
 
@@ -201,6 +249,37 @@ class Outbox(ABC):
     @abstractmethod
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         """Return how many events, of these rows or of all, have not reached the backend: given up ones count too."""
+
+    @abstractmethod
+    def recorded(
+        self,
+        now: float,
+        *,
+        event_id: str | None = None,
+        log_id: int | None = None,
+        user_id: int | None = None,
+        data: tuple[str, int] | None = None,
+    ) -> Sequence[Recorded]:
+        """Return the events that all given terms hold of, in the order they happened, the newest 500 of them.
+
+        `data`: a key of the event's data, and its value.
+        """
+
+    @abstractmethod
+    def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:
+        """Write a line of the sync history; return its id."""
+
+    @abstractmethod
+    def note_sync(self, sync: Sync, now: float) -> None:
+        """Bring a line of the sync history up to date."""
+
+    @abstractmethod
+    def purge(self, before: float, limit: int) -> int:
+        """Delete delivered events that ended before a time (unix seconds), with their attempts; return how many."""
+
+    @abstractmethod
+    def shrink(self) -> None:
+        """Give back the room that purged events took."""
 
     @abstractmethod
     def counts(self) -> Counts:

@@ -14,12 +14,24 @@ from typing import TYPE_CHECKING, Any
 from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxUnavailable
 from relay.model import UNDELIVERED, Delivery, EventType, Gap, Position, Status
 from relay.outbox import base
-from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, SCHEMA_VERSION, STATE, Counts, Outbox, Selector, Waiting
+from relay.outbox.base import (
+    ATTEMPTS,
+    EVENTS,
+    HISTORY,
+    SCHEMA_VERSION,
+    STATE,
+    Attempt,
+    Counts,
+    Outbox,
+    Recorded,
+    Selector,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.outbox.base import Batch, Settled
+    from relay.outbox.base import Batch, Settled, Sync
 
 #: How long a statement waits for another process's transaction, in milliseconds.
 BUSY_MS = 10_000
@@ -55,6 +67,8 @@ CREATE TABLE {{p}}{EVENTS} (
 CREATE INDEX {{p}}{EVENTS}_due ON {{p}}{EVENTS} (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX {{p}}{EVENTS}_queue ON {{p}}{EVENTS} (user_id, occurred_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX {{p}}{EVENTS}_ended ON {{p}}{EVENTS} (status, event_type);
+CREATE INDEX {{p}}{EVENTS}_log ON {{p}}{EVENTS} (log_id);
+CREATE INDEX {{p}}{EVENTS}_user ON {{p}}{EVENTS} (user_id, occurred_at, id);
 CREATE TABLE {{p}}{ATTEMPTS} (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL,
@@ -194,6 +208,9 @@ class SqliteOutbox(Outbox):
             name.unlink(missing_ok=True)  # left by an outbox that was deleted: it would be replayed into the new one
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(_connect(new)) as connection:
+            # Before the first table: room that is given back makes the file smaller.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(WAL)
             connection.executescript(f"BEGIN; {SCHEMA.format(p=self._prefix)} COMMIT;")
             connection.execute(self._sql(SET_STATE), {"key": "schema_version", "value": str(SCHEMA_VERSION), "now": 0})
         new.rename(self._path)
@@ -455,6 +472,103 @@ class SqliteOutbox(Outbox):
             )[0][0]
         )
 
+    def recorded(  # noqa: D102
+        self,
+        now: float,
+        *,
+        event_id: str | None = None,
+        log_id: int | None = None,
+        user_id: int | None = None,
+        data: tuple[str, int] | None = None,
+    ) -> Sequence[Recorded]:
+        terms: dict[str, Any] = {"event_id = ?": event_id, "log_id = ?": log_id, "user_id = ?": user_id}
+        if data is not None:
+            terms[f"json_extract(event_data, '$.{data[0]}') = ?"] = data[1]
+        given = {term: value for term, value in terms.items() if value is not None}
+        rows = self._rows(
+            f"SELECT {RECORDED} FROM {{p}}{EVENTS} WHERE {' AND '.join(given)} "
+            "ORDER BY occurred_at DESC, id DESC LIMIT 500",
+            list(given.values()),
+        )
+        return [self._recorded(row, now) for row in reversed(rows)]
+
+    def _recorded(self, row: Sequence[Any], now: float) -> Recorded:
+        row_id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, failures = row[:9]
+        error, due_at, leased_until = row[9:]
+        attempts = self._rows(
+            f"SELECT attempt, started_at, duration_ms, http_code, outcome, error FROM {{p}}{ATTEMPTS} "
+            "WHERE event_id = ? ORDER BY id",
+            (event_id,),
+        )
+        names = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
+        before = self._rows(
+            f"SELECT event_id FROM {{p}}{EVENTS} WHERE user_id = ? AND due_at IS NOT NULL "
+            "AND (occurred_at, id) < (?, ?) ORDER BY occurred_at, id LIMIT 1",
+            (user_id, occurred_at, row_id),
+        )
+        return Recorded(
+            id=row_id,
+            event_id=event_id,
+            event_type=EventType(event_type),
+            log_id=log_id,
+            user_id=user_id,
+            occurred_at=occurred_at,
+            created_at=created_at,
+            status=Status(status),
+            failures=failures,
+            last_error=json.loads(error or "{}"),
+            due_at=due_at,
+            is_under_way=leased_until is not None and leased_until > now,
+            attempts=[Attempt(**dict(zip(names, attempt, strict=True))) for attempt in attempts],
+            waits_for=before[0][0] if before and due_at is not None else None,
+        )
+
+    def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:  # noqa: D102
+        with self._transaction() as connection:
+            row = connection.execute(
+                self._sql(
+                    f"INSERT INTO {{p}}{HISTORY} (sync_type, sync_action, status, started_at, triggered_by) "
+                    "VALUES (?, ?, 'running', ?, ?) RETURNING id"
+                ),
+                (sync_type, action, int(now), triggered_by),
+            ).fetchone()
+            return int(row[0])
+
+    def note_sync(self, sync: Sync, now: float) -> None:  # noqa: D102
+        with self._transaction() as connection:
+            connection.execute(
+                self._sql(
+                    f"UPDATE {{p}}{HISTORY} SET status = ?, records_processed = ?, records_failed = ?, "
+                    "completed_at = ?, error_message = ? WHERE id = ?"
+                ),
+                (
+                    sync.status,
+                    sync.processed,
+                    sync.failed,
+                    None if sync.status == "running" else int(now),
+                    sync.error,
+                    sync.id,
+                ),
+            )
+
+    def purge(self, before: float, limit: int) -> int:  # noqa: D102
+        with self._transaction() as connection:
+            rows = connection.execute(self._sql(PURGED), (Status.SUCCESS, before, limit)).fetchall()
+            ids = json.dumps([row[0] for row in rows])
+            connection.execute(
+                self._sql(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id IN (SELECT value FROM json_each(?))"), (ids,)
+            )
+            values = {"key": "count.purged", "value": len(rows), "now": int(before)}
+            connection.execute(self._sql(COUNT_STATE), values)
+            return len(rows)
+
+    def shrink(self) -> None:  # noqa: D102
+        with self._lock, _translated(self._path):
+            # In steps, so that nobody waits long for the lock.
+            while self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                self._connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def counts(self) -> Counts:  # noqa: D102
         with self._lock, _translated(self._path):
             self._connection.execute("BEGIN")
@@ -480,6 +594,17 @@ class SqliteOutbox(Outbox):
             by_type=by_type,
         )
 
+
+RECORDED = (
+    "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at, "
+    "leased_until"
+)
+
+PURGED = f"""
+DELETE FROM {{p}}{EVENTS} WHERE id IN (
+    SELECT id FROM {{p}}{EVENTS} WHERE status = ? AND processed_at < ? ORDER BY id LIMIT ?
+) RETURNING event_id
+"""
 
 #: Readers and the one writer do not wait for each other; kept in the file.
 WAL = "PRAGMA journal_mode = WAL"

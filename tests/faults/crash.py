@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from relay import app, cli
+from relay import cli, parts
 from relay.outbox import sqlite
 
 
@@ -73,8 +73,8 @@ def trace(start: str, fuse: Fuse) -> None:
 
 def bend_the_clock(path: Path) -> None:
     """Let relay's clock be wrong by what the file says."""
-    real = app.clock
-    app.clock = lambda: real() + float(path.read_text() or 0)
+    real = parts.clock
+    parts.clock = lambda: real() + float(path.read_text() or 0)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from relay import app, config
+from relay import config, parts
 from relay.model import EventType
 from relay.payload import MOODLE_EVENTS
 
@@ -154,10 +154,10 @@ def test_a_row_that_breaks_the_building_is_recorded_alone(
     ada = college.sign_up("Ada", "Lovelace", 1_770_000_000)
     college.update(ada, 1_770_000_001, city="London")
     loaded = config.load(relay.write())
-    outbox = app.make_outbox(loaded, create=True)
-    moodle = app.make_moodle(loaded)
-    log = app.make_log(loaded, io.StringIO())
-    app.make_capture(loaded, moodle, outbox, log).run_once(1_770_000_100.0)
+    outbox = parts.make_outbox(loaded, create=True)
+    moodle = parts.make_moodle(loaded)
+    log = parts.make_log(loaded, io.StringIO())
+    parts.make_capture(loaded, moodle, outbox, log).run_once(1_770_000_100.0)
     moodle.close()
     outbox.close()
     assert relay.statuses() == {"skipped": 1, "pending": 1}

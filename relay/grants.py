@@ -1,0 +1,27 @@
+"""The SQL that makes a database user who may read what relay reads, and nothing else. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+def statements(
+    columns: Mapping[str, Sequence[str]], *, schema: str, prefix: str, user: str, host: str
+) -> Iterator[str]:
+    """Yield the statements, for MariaDB and MySQL alike; the password is to be filled in."""
+    account = f"{_text(user)}@{_text(host)}"
+    yield f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY 'CHOOSE-A-PASSWORD';"
+    for table, names in columns.items():
+        listed = ", ".join(_name(name) for name in names)
+        yield f"GRANT SELECT ({listed}) ON {_name(schema)}.{_name(prefix + table)} TO {account};"
+
+
+def _name(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

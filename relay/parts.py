@@ -1,0 +1,164 @@
+"""The parts of a relay, made from the config: nothing else constructs them."""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+from relay import __version__, payload, retry
+from relay.capture import Capture, Rules
+from relay.dispatch import Dispatch
+from relay.errors import UsageError
+from relay.moodle import Address, Moodle
+from relay.outbox.sqlite import SqliteOutbox
+from relay.sender import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from relay.config import Config, DatabaseConfig
+    from relay.model import Delivery, Log, Outcome
+    from relay.outbox.base import Outbox
+
+#: The real clock, in unix seconds.
+clock = time.time
+
+
+def make_log(config: Config, stream: TextIO) -> Log:
+    """Return the logger: one JSON object a line, or the console form on a terminal (contract, section 7)."""
+    as_json = config.log.format == "json" or (config.log.format == "auto" and not stream.isatty())
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _what_matters_first,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(config.log.level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    log: Log = structlog.get_logger()
+    return log
+
+
+def _what_matters_first(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: fields[name] for name in ("timestamp", "level", "event")} | dict(fields)
+
+
+def make_outbox(config: Config, *, create: bool) -> Outbox:
+    """Open the outbox that the config names. Raises OutboxError, and UsageError for a kind that does not exist yet."""
+    path = config.outbox.sqlite_path
+    if path is None:
+        raise UsageError(
+            "outbox.url: this version of relay keeps its outbox in SQLite only.",
+            hint="Write sqlite:////path/outbox.db.",
+        )
+    return SqliteOutbox(path, prefix=config.outbox.prefix, create=create)
+
+
+def make_moodle(config: Config) -> Moodle:
+    """Return the reader of Moodle's database; it connects when it is first asked."""
+    return connect(config.moodle.database)
+
+
+def connect(database: DatabaseConfig) -> Moodle:
+    """Return the reader of a database; it connects when it is first asked."""
+    return Moodle(
+        Address(
+            host=database.host,
+            port=database.port,
+            unix_socket=None if database.unix_socket is None else str(database.unix_socket),
+            name=database.name,
+            user=database.user,
+            password="" if database.password is None else database.password.reveal(),
+            prefix=database.prefix,
+            tls=_tls(database),
+        )
+    )
+
+
+def _tls(database: DatabaseConfig) -> ssl.SSLContext | None:
+    if database.tls is None:
+        return None
+    context = ssl.create_default_context(cafile=None if database.tls.ca is None else str(database.tls.ca))
+    if not database.tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if database.tls.cert is not None:
+        context.load_cert_chain(database.tls.cert, database.tls.key)
+    return context
+
+
+def make_sender(config: Config) -> Sender:
+    """Return what posts to the backend."""
+    backend = config.backend
+    return Sender(
+        url=backend.url,
+        token=backend.token.reveal(),
+        tenant_id=backend.tenant_id,
+        timeout_s=backend.timeout,
+        concurrency=backend.concurrency,
+        ca_bundle=backend.ca_bundle,
+        proxy=None if backend.proxy is None else backend.proxy.reveal(),
+        signing_keys=[key.reveal() for key in backend.signing_keys],
+        version=__version__,
+    )
+
+
+def make_options(config: Config) -> Callable[[str], payload.Options]:
+    """Return what makes the options of payloads, given Moodle's siteidentifier."""
+
+    def options(site: str) -> payload.Options:
+        return payload.Options(
+            site=site,
+            moodle_url=config.moodle.url,
+            tenant_id=config.backend.tenant_id,
+            btec=config.btec.bands,
+            actual_role=config.events.enrollment_created.role == "actual",
+            plain_feedback=config.events.grade_updated.feedback == "plain",
+        )
+
+    return options
+
+
+def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Capture:
+    """Return what reads the log into the outbox."""
+    rules = Rules(
+        start_from=config.moodle.start_from,
+        disabled=config.events.disabled,
+        ignore_actors=frozenset(config.events.ignore_actors),
+        actual_role=config.events.enrollment_created.role == "actual",
+        options=make_options(config),
+    )
+    return Capture(moodle=moodle, outbox=outbox, rules=rules, log=log)
+
+
+def make_dispatch(config: Config, outbox: Outbox, sender: Sender, log: Log) -> Dispatch:
+    """Return what delivers from the outbox."""
+
+    def post(delivery: Delivery, now: float) -> Outcome:
+        return sender.post(delivery.event_type, delivery.event_id, delivery.body, now)
+
+    return Dispatch(
+        outbox=outbox,
+        post=post,
+        policy=retry.Policy(
+            enabled=config.retry.enabled,
+            max_attempts=config.retry.max_attempts,
+            first_delay_s=config.retry.first_delay,
+            multiplier=config.retry.multiplier,
+            max_delay_s=config.retry.max_delay,
+        ),
+        concurrency=config.backend.concurrency,
+        attempt_s=config.backend.timeout,
+        clock=clock,
+        jitter=random.SystemRandom().random,
+        log=log,
+        is_paused=not config.enabled,
+    )
