@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 STOP_GRACE_S = 2.0
 
 DAY_S = 86400.0
+#: How long a sync without a daemon waits for retries, in seconds.
+SYNC_WAIT_S = 60.0
 #: How often it is looked whether a day has passed, in seconds: less than makes a loop count as stuck.
 PURGE_LOOK_S = 30.0
 
@@ -235,7 +237,7 @@ def _drain(relay: Relay, signals: Signals, ends_at: float) -> None:
         woken.clear()
         delay = dispatch.run_once(clock())
         if not dispatch.under_way:
-            if signals.stop.is_set() or _next_try(relay) > ends_at:
+            if signals.stop.is_set() or _next_try(relay) >= ends_at:
                 break
         elif signals.stop.is_set() or clock() > ends_at:
             dispatch.stop()
@@ -296,7 +298,8 @@ def sync(
     config: Config, wanted: Wanted, triggered_by: int | None, signals: Signals, tell: Callable[[Progress], None]
 ) -> Synced:
     """Record current rows as events, and deliver them where no daemon runs that does. Raises RelayError."""
-    log = make_log(config, sys.stderr)
+    # Beside a progress bar, only what is not well.
+    log = make_log(replace(config, log=replace(config.log, level="warning")), sys.stderr)
     outbox = make_outbox(config, create=True)
     moodle = make_moodle(config)
     try:
@@ -314,7 +317,7 @@ def sync(
         except OutboxInUse:
             return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
         if config.enabled:
-            _drain(Relay(config, outbox, log), signals, float("inf"))
+            _drain(Relay(config, outbox, log), signals, clock() + SYNC_WAIT_S)
         undelivered = outbox.count_undelivered()
         return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=undelivered)
     finally:

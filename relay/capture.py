@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from relay import cursor, payload
@@ -32,6 +33,13 @@ ANCHOR_EVERY_S = 60
 #: A server that crashed may have lost the newest commits that were seen, and give their ids to other rows: so many ids
 #: below the position are read once more whenever the connection is new.
 READ_AGAIN = 1000
+#: What `relay sync` calls the rows that events of each type are about.
+SYNC = {
+    EventType.USER_CREATED: "users",
+    EventType.USER_UPDATED: "users",
+    EventType.ENROLLMENT_CREATED: "enrolments",
+    EventType.GRADE_UPDATED: "grades",
+}
 #: Moodle assigns the role just after the enrolment: an enrolment without one is waited for so many seconds.
 ROLE_WAIT_S = 5
 
@@ -113,6 +121,7 @@ class Capture:
             self._site = self._moodle.site()
         if self._position is None:
             self._position = self._begin(now)
+            self._note_switches(now)
         self._check_store(now)
         top = self._moodle.max_id()
         self._position = self._check_rewound(self._expire(self._position, now), top, now)
@@ -169,6 +178,28 @@ class Capture:
                 hint="Mend --from, or moodle.start_from in the config.",
             )
         return Position(high=int(start) - 1), self._moodle.row_time(int(start)) or 0
+
+    def _note_switches(self, now: float) -> None:
+        """Say which event types the config has switched off or on since the last start, and what that leaves out.
+
+        Rows of a type that is off are counted as ignored, and are not sent when it is switched on again.
+        """
+        saved: dict[str, float] = json.loads(self._outbox.state("disabled") or "{}")
+        off = {str(event_type): saved.get(event_type, now) for event_type in self._rules.disabled}
+        if off == saved:
+            return
+        for event_type in sorted(off.keys() - saved.keys()):
+            self._log.warning("events.disabled", event_type=event_type, hint="They are counted as ignored from now on.")
+        for event_type in sorted(saved.keys() - off.keys()):
+            since = datetime.fromtimestamp(saved[event_type], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._log.warning(
+                "events.uncovered",
+                event_type=event_type,
+                since=since,
+                until=datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                hint=f"What happened in between was not sent: relay sync {SYNC[EventType(event_type)]} --since {since}",
+            )
+        self._outbox.set_state("disabled", json.dumps(off), now)
 
     # -- what can happen to a log
 

@@ -132,7 +132,7 @@ def check_signing(config: Config) -> Check:
                 f"backend.signing_keys[{index}] is {len(made.secret)} bytes long, and must be {signing.SHORTEST_SECRET}"
             )
             return _fail("signing", found, "Make one: echo whsec_$(head -c 32 /dev/urandom | base64)")
-    return _ok("signing", f"{len(keys)} key{'s' * (len(keys) != 1)} sign each request")
+    return _ok("signing", f"each request is signed with {len(keys)} key{'s' * (len(keys) != 1)}")
 
 
 def check_moodle(moodle: Moodle) -> Iterator[Check]:

@@ -121,7 +121,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.is_over.wait(reply.stalls_s)
             self.close_connection = True
             return
-        self.send_response(reply.code)
+        if "Date" in reply.headers:
+            self.send_response_only(reply.code)
+        else:
+            self.send_response(reply.code)
         for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()

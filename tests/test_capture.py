@@ -364,6 +364,22 @@ def test_an_actor_that_is_ignored_and_a_type_that_is_off_are_counted(relay: Rela
     captured.outbox.close()
 
 
+def test_a_type_that_is_switched_on_again_sends_nothing_old_and_says_what_is_missing(
+    relay: Relay, college: College
+) -> None:
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    relay.set("events.user_updated", {"enabled": False})
+    college.update(ada, AT + 1, city="London")
+    assert "events.disabled" in relay.once().slugs()
+    relay.set("events.user_updated", {"enabled": True})
+    (said,) = [line for line in relay.once().log if line["event"] == "events.uncovered"]
+    assert said["event_type"] == "user_updated"
+    assert said["hint"].endswith(f"relay sync users --since {said['since']}")
+    assert relay.statuses() == {"success": 1}
+    assert "events.uncovered" not in relay.once().slugs()
+
+
 def test_the_actual_role_is_waited_for(relay: Relay, college: College) -> None:
     relay.set("events.enrollment_created", {"role": "actual"})
     captured = Captured(config.load(relay.write()))

@@ -40,7 +40,8 @@ SCHEMA = (
     courseid BIGINT NOT NULL, KEY (courseid))""",
     """CREATE TABLE {p}user_enrolments (id BIGINT AUTO_INCREMENT PRIMARY KEY, status BIGINT NOT NULL DEFAULT 0,
     enrolid BIGINT NOT NULL, userid BIGINT NOT NULL, timestart BIGINT NOT NULL DEFAULT 0,
-    timeend BIGINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (enrolid, userid))""",
+    timeend BIGINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0,
+    timemodified BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (enrolid, userid))""",
     """CREATE TABLE {p}assign (id BIGINT AUTO_INCREMENT PRIMARY KEY, course BIGINT NOT NULL DEFAULT 0,
     name VARCHAR(255) NOT NULL DEFAULT '', grade BIGINT NOT NULL DEFAULT 0)""",
     """CREATE TABLE {p}assign_grades (id BIGINT AUTO_INCREMENT PRIMARY KEY, assignment BIGINT NOT NULL DEFAULT 0,
@@ -147,7 +148,9 @@ class College:
     def enrol(self, user: int, course: int, at: int, role: int = 5) -> int:
         """Enrol a user in a course; return the enrolment's id."""
         ((method,),) = self.rows("SELECT id FROM {p}enrol WHERE courseid = %s LIMIT 1", course)
-        enrolment = self.insert("user_enrolments", enrolid=method, userid=user, timestart=at, timecreated=at)
+        enrolment = self.insert(
+            "user_enrolments", enrolid=method, userid=user, timestart=at, timecreated=at, timemodified=at
+        )
         self.log(EventType.ENROLLMENT_CREATED, enrolment, user=user, at=at, courseid=course)
         ((context,),) = self.rows("SELECT id FROM {p}context WHERE contextlevel = 50 AND instanceid = %s", course)
         self.insert("role_assignments", roleid=role, contextid=context, userid=user)
