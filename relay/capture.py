@@ -151,6 +151,7 @@ class Capture:
             self._watch_from = int(self._outbox.state("watch_from") or 0)
             return self._read_again(self._check_restored(saved, now), now)
         position, started_at = self._start(now)
+        self._same_rules_since(position, now)
         state = {"started_at": str(started_at), "watch_from": str(self._watch_from), "start_id": str(position.high)}
         self._outbox.accept(Batch(after=position, state=state), now)
         self._log.info("capture.began", cursor=position.high, start_from=str(self._rules.start_from))
@@ -269,7 +270,7 @@ class Capture:
 
     def _read_again(self, position: Position, now: float) -> Position:
         """Accept what the newest ids below the position hold now: what was recorded already changes nothing."""
-        low = max(self._started_after(), position.high - READ_AGAIN)
+        low = max(self._same_rules_since(position, now), position.high - READ_AGAIN)
         while low < position.high and (page := self._moodle.page(low, position.high)) is not None:
             low = page.last
             built = self._build([row for row in page.rows if not cursor.is_open(position, row.id)], now)
@@ -279,9 +280,13 @@ class Capture:
             self._say(Built(events=built.events, skips=built.skips), new, frozenset(row.id for row in page.rows))
         return position
 
-    def _started_after(self) -> int:
-        """Return the id behind which the very first pass began."""
-        return int(self._outbox.state("start_id") or 0)
+    def _same_rules_since(self, position: Position, now: float) -> int:
+        """Return the id behind which rows were read with today's rules: what others passed over is not sent now."""
+        rules = json.dumps([sorted(self._rules.disabled), sorted(self._rules.ignore_actors)])
+        if self._outbox.state("rules") != rules:
+            self._outbox.set_state("rules", rules, now)
+            self._outbox.set_state("rules_since", str(position.high), now)
+        return int(self._outbox.state("rules_since") or 0)
 
     # -- reading
 
