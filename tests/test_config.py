@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import config, credentials, payload, times
+from relay.config import schema
 from relay.credentials import Secret
 from relay.errors import ConfigError, UsageError
 from relay.model import EventType
@@ -46,7 +47,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert all(found.events.enabled(event_type) for event_type in EventType)
     assert found.btec.bands == payload.BTEC
     assert found.outbox.sqlite_path == Path("/var/lib/relay/outbox.db")
-    assert found.log == config.LogConfig(level="info", format="auto")
+    assert found.log == schema.LogConfig(level="info", format="auto")
 
 
 def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +20,6 @@ from relay.errors import RelayError
 from relay.model import EventType
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness import Relay
 
     from relay.demo.mariadb import MariaDB
@@ -271,10 +271,27 @@ def test_no_secret_and_no_personal_data_is_in_a_log_line(relay: Relay, college: 
         (("run", "--once", "--timeout", "3s"), 1),
         (("status",), 0),
         (("check",), None),
+        (("explain", f"user:{user}"), 0),
+        (("explain", "log:3"), 0),
+        (("sync", "grades"), 1),
+        (("profile", str(user)), 1),
         (("run", "--replay", "failed"), 1),
+        (("run", "--replay", "status=lost", "--debug"), 2),
+        (("purge",), 0),
+        (("grants",), 0),
     ):
         finished = relay.run(*arguments, expect=code)
         shown += finished.stdout + finished.stderr
+    with relay.start() as daemon:
+        daemon.wait_for("relay.started")
+        shown += Path(f"/proc/{daemon.process.pid}/cmdline").read_text()
+        shown += Path(f"/proc/{daemon.process.pid}/environ").read_text()
+        assert daemon.stop() == 0
+        shown += json.dumps(daemon.lines) + daemon.errors
+    # The worst case: a traceback of a failing database, with a password.
+    relay.set("moodle.database.password", "canary-token")
+    relay.set("moodle.database.user", "nobody")
+    shown += relay.run("run", "--once", "--debug", expect=3).stderr
     assert len(backend.posts) >= 3
     for canary in [*canaries, "61.23", "canary-name"]:
         assert canary not in shown

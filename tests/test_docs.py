@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import get_type_hints
 
@@ -14,7 +15,8 @@ import pytest
 import relay
 from relay import config
 from relay.cli.parser import parser
-from relay.config import Config
+from relay.config import Config, schema
+from relay.model import EventType
 
 ROOT = Path(relay.__file__).parent
 README = (ROOT.parent / "README.md").read_text()
@@ -38,7 +40,7 @@ def slugs() -> set[str]:
 
 def keys(kind: type, path: str = "") -> set[str]:
     found: set[str] = set()
-    hints = get_type_hints(kind, vars(config))
+    hints = get_type_hints(kind, {**vars(schema), "Decimal": Decimal, "Path": Path, "EventType": EventType})
     for one in fields(kind):
         name = f"{path}.{one.name}".lstrip(".")
         options = [hint for hint in (hints[one.name], *getattr(hints[one.name], "__args__", ())) if is_dataclass(hint)]

@@ -15,7 +15,7 @@ from relay.cli import views
 from relay.daemon import Signals, Systemd
 from relay.errors import ConfigError, CredentialError, UsageError
 from relay.model import Event
-from relay.moodle import COLUMNS
+from relay.moodle_sql import COLUMNS
 
 if TYPE_CHECKING:
     import argparse

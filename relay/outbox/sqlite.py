@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxUnavailable
-from relay.model import UNDELIVERED, Delivery, EventType, Gap, Position, Status
-from relay.outbox import base
+from relay.model import UNDELIVERED, Delivery, EventType, Position, Status
+from relay.outbox import rows as shapes
 from relay.outbox.base import (
     ATTEMPTS,
     EVENTS,
@@ -27,6 +27,21 @@ from relay.outbox.base import (
     Selector,
     Waiting,
 )
+from relay.outbox.statements import (
+    ATTEMPT_ROWS,
+    CLAIM,
+    CLAIMED,
+    COUNT_STATE,
+    HOLD_USER,
+    INSERT_EVENT,
+    PURGED,
+    RECORDED,
+    SCHEMA,
+    SET_STATE,
+    SETTLE_ATTEMPT,
+    SETTLE_EVENT,
+    WAL,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,137 +54,6 @@ BUSY_MS = 10_000
 DAEMON = "run"
 #: Where a claim finds none among the first due events (all wait for an earlier one), it looks this many times further.
 CLAIM_LOOKS = (1, 20, 400, 8000)
-
-# due_at is NULL in an event that has ended: so both indexes hold only what waits, and a claim costs the same with a
-# million delivered events behind it. `envelope` || event_data || '}' are the bytes that are sent.
-SCHEMA = f"""
-CREATE TABLE {{p}}{EVENTS} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    event_type TEXT NOT NULL,
-    event_data TEXT,
-    status TEXT NOT NULL DEFAULT 'pending',
-    retry_count INTEGER NOT NULL DEFAULT 0,
-    last_error TEXT,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    processed_at INTEGER,
-    log_id INTEGER,
-    user_id INTEGER NOT NULL,
-    occurred_at INTEGER NOT NULL,
-    envelope TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due_at REAL,
-    not_before REAL NOT NULL DEFAULT 0,
-    leased_by TEXT,
-    leased_until REAL
-);
-CREATE INDEX {{p}}{EVENTS}_due ON {{p}}{EVENTS} (due_at, id) WHERE due_at IS NOT NULL;
-CREATE INDEX {{p}}{EVENTS}_queue ON {{p}}{EVENTS} (user_id, occurred_at, id) WHERE due_at IS NOT NULL;
-CREATE INDEX {{p}}{EVENTS}_ended ON {{p}}{EVENTS} (status, event_type);
-CREATE INDEX {{p}}{EVENTS}_log ON {{p}}{EVENTS} (log_id);
-CREATE INDEX {{p}}{EVENTS}_user ON {{p}}{EVENTS} (user_id, occurred_at, id);
-CREATE TABLE {{p}}{ATTEMPTS} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    started_at INTEGER NOT NULL,
-    duration_ms INTEGER,
-    http_code INTEGER,
-    outcome TEXT NOT NULL DEFAULT 'unknown',
-    error TEXT
-);
-CREATE INDEX {{p}}{ATTEMPTS}_event ON {{p}}{ATTEMPTS} (event_id, attempt);
-CREATE TABLE {{p}}{HISTORY} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    sync_type TEXT NOT NULL DEFAULT '',
-    sync_action TEXT NOT NULL DEFAULT '',
-    status TEXT NOT NULL DEFAULT '',
-    records_processed INTEGER DEFAULT 0,
-    records_failed INTEGER DEFAULT 0,
-    started_at INTEGER NOT NULL,
-    completed_at INTEGER,
-    error_message TEXT,
-    triggered_by INTEGER
-);
-CREATE TABLE {{p}}{STATE} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    config_key TEXT NOT NULL UNIQUE,
-    config_value TEXT,
-    is_encrypted INTEGER DEFAULT 0,
-    updated_at INTEGER NOT NULL
-);
-"""
-
-INSERT_EVENT = f"""
-INSERT INTO {{p}}{EVENTS} (event_id, event_type, event_data, status, last_error, created_at, updated_at, processed_at,
-                           log_id, user_id, occurred_at, envelope, due_at)
-VALUES (:event_id, :event_type, :event_data, :status, :last_error, :now, :now, :processed_at,
-        :log_id, :user_id, :occurred_at, :envelope, :due_at)
-ON CONFLICT (event_id) DO NOTHING
-"""
-
-# The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
-# their user precedes, unless it is claimed along. A blocked type is neither claimed nor in anybody's way. And never
-# two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
-CLAIM = f"""
-WITH candidate AS MATERIALIZED (
-    SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
-    WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
-      AND event_type NOT IN (SELECT value FROM json_each(:blocked)) AND (:only IS NULL OR event_type = :only)
-    ORDER BY due_at, id LIMIT :limit
-)
-SELECT c.id FROM candidate AS c
-WHERE NOT EXISTS (
-    SELECT 1 FROM {{p}}{EVENTS} AS other
-    WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
-        other.leased_until > :now
-        OR (other.occurred_at, other.id) < (c.occurred_at, c.id)
-        AND other.event_type NOT IN (SELECT value FROM json_each(:blocked)) {{claimed_along}}
-    )
-)
-ORDER BY {{order}}
-"""
-
-ATTEMPT_ROWS = f"""
-INSERT INTO {{p}}{ATTEMPTS} (event_id, attempt, started_at)
-SELECT event_id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
-RETURNING event_id, id
-"""
-
-CLAIMED = f"""
-UPDATE {{p}}{EVENTS} SET attempts = attempts + 1, leased_by = :owner, leased_until = :until
-WHERE id IN (SELECT value FROM json_each(:ids)) AND (leased_until IS NULL OR leased_until <= :now)
-RETURNING id, event_id, event_type, log_id, user_id, envelope, event_data, attempts, retry_count, status, occurred_at
-"""
-
-SETTLE_ATTEMPT = f"""
-UPDATE {{p}}{ATTEMPTS} SET started_at = ?, duration_ms = ?, http_code = ?, outcome = ?, error = ? WHERE id = ?
-"""
-
-SETTLE_EVENT = f"""
-UPDATE {{p}}{EVENTS} SET status = ?, retry_count = ?, last_error = ?, updated_at = ?, processed_at = ?, due_at = ?,
-       not_before = ?, leased_by = NULL, leased_until = NULL
-WHERE id = ?
-"""
-
-# Later events of the user are due no sooner than the one they wait for: else each claim would look at them in vain.
-HOLD_USER = f"""
-UPDATE {{p}}{EVENTS} SET due_at = :due_at
-WHERE user_id = :user_id AND due_at IS NOT NULL AND due_at < :due_at AND id <> :id
-  AND (occurred_at, id) > (SELECT occurred_at, id FROM {{p}}{EVENTS} WHERE id = :id)
-"""
-
-COUNT_STATE = f"""
-INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
-ON CONFLICT (config_key) DO UPDATE
-SET config_value = CAST(config_value AS INTEGER) + excluded.config_value, updated_at = excluded.updated_at
-"""
-
-SET_STATE = f"""
-INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
-ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, updated_at = excluded.updated_at
-"""
 
 
 class SqliteOutbox(Outbox):
@@ -301,13 +185,13 @@ class SqliteOutbox(Outbox):
         cursor = rows.pop("cursor", None)
         if cursor is None:
             return None
-        gaps = sorted((_decode_gap(key, value) for key, value in rows.items()), key=lambda gap: gap.low)
+        gaps = sorted((shapes.decode_gap(key, value) for key, value in rows.items()), key=lambda gap: gap.low)
         return Position(high=int(cursor), gaps=tuple(gaps))
 
     def accept(self, batch: Batch, now: float) -> Sequence[str]:  # noqa: D102
         with self._transaction() as connection:
-            events = [row["event_id"] for row in _event_rows(batch, now) if self._insert(connection, row)]
-            skips = [row["event_id"] for row in _skip_rows(batch, now) if self._insert(connection, row)]
+            events = [row["event_id"] for row in shapes.event_rows(batch, now) if self._insert(connection, row)]
+            skips = [row["event_id"] for row in shapes.skip_rows(batch, now) if self._insert(connection, row)]
             ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}
             if batch.after is None:
                 added = {"count.synced": len(events)}
@@ -334,7 +218,7 @@ class SqliteOutbox(Outbox):
         connection.executemany(
             self._sql(f"DELETE FROM {{p}}{STATE} WHERE config_key = ?"), [(f"gap.{gap.low}",) for gap in old - new]
         )
-        values = [{"key": f"gap.{gap.low}", "value": _encode_gap(gap), "now": int(now)} for gap in new - old]
+        values = [{"key": f"gap.{gap.low}", "value": shapes.encode_gap(gap), "now": int(now)} for gap in new - old]
         values.append({"key": "cursor", "value": str(after.high), "now": int(now)})
         connection.executemany(self._sql(SET_STATE), values)
 
@@ -387,14 +271,14 @@ class SqliteOutbox(Outbox):
         leased = json.dumps([row[0] for row in rows])
         attempts = dict(connection.execute(self._sql(ATTEMPT_ROWS), {"ids": leased, "now": int(now)}).fetchall())
         rows.sort(key=lambda row: (row[-1], row[0]))
-        return [_delivery(row, attempts[row[1]]) for row in rows]
+        return [shapes.delivery(row, attempts[row[1]]) for row in rows]
 
     def settle(  # noqa: D102
         self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
     ) -> None:
         with self._transaction() as connection:
-            connection.executemany(self._sql(SETTLE_ATTEMPT), [_attempt_values(one) for one in settled])
-            connection.executemany(self._sql(SETTLE_EVENT), [_event_values(one, now) for one in settled])
+            connection.executemany(self._sql(SETTLE_ATTEMPT), [shapes.attempt_values(one) for one in settled])
+            connection.executemany(self._sql(SETTLE_EVENT), [shapes.event_values(one, now) for one in settled])
             held = [
                 {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
                 for one in settled
@@ -595,21 +479,6 @@ class SqliteOutbox(Outbox):
         )
 
 
-RECORDED = (
-    "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at, "
-    "leased_until"
-)
-
-PURGED = f"""
-DELETE FROM {{p}}{EVENTS} WHERE id IN (
-    SELECT id FROM {{p}}{EVENTS} WHERE status = ? AND processed_at < ? ORDER BY id LIMIT ?
-) RETURNING event_id
-"""
-
-#: Readers and the one writer do not wait for each other; kept in the file.
-WAL = "PRAGMA journal_mode = WAL"
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
@@ -650,91 +519,3 @@ def _hint(message: str, path: Path) -> str:
     if "full" in message:
         return f"Make room on the disk that holds {path.parent}; relay goes on by itself."
     return f"Make {path} and its folder writable for the user that relay runs as."
-
-
-def _encode_gap(gap: Gap) -> str:
-    return json.dumps({"high": gap.high, "opened_at": gap.opened_at, "seen": f"{gap.seen:x}"})
-
-
-def _decode_gap(key: str, value: str) -> Gap:
-    saved = json.loads(value)
-    low = int(key.removeprefix("gap."))
-    return Gap(low=low, high=saved["high"], opened_at=saved["opened_at"], seen=int(saved["seen"], 16))
-
-
-def _event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
-    for event in batch.events:
-        yield {
-            "event_id": event.event_id,
-            "event_type": event.event_type,
-            "event_data": event.data,
-            "status": Status.PENDING,
-            "last_error": None,
-            "now": int(now),
-            "processed_at": None,
-            "log_id": event.log_id,
-            "user_id": event.user_id,
-            "occurred_at": event.occurred_at,
-            "envelope": base.split(event),
-            "due_at": now,
-        }
-
-
-def _skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
-    for skip in batch.skips:
-        yield {
-            "event_id": skip.event_id,
-            "event_type": skip.event_type,
-            "event_data": None,
-            "status": Status.SKIPPED,
-            "last_error": json.dumps({"reason": skip.reason}),
-            "now": int(now),
-            "processed_at": int(now),
-            "log_id": skip.log_id,
-            "user_id": skip.user_id,
-            "occurred_at": skip.occurred_at,
-            "envelope": None,
-            "due_at": None,
-        }
-
-
-def _delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
-    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status = row[:10]
-    return Delivery(
-        id=row_id,
-        event_id=event_id,
-        event_type=EventType(event_type),
-        log_id=log_id,
-        user_id=user_id,
-        body=base.join(envelope, data),
-        attempt=attempts,
-        attempt_id=attempt_id,
-        failures=failures,
-        status=Status(status),
-    )
-
-
-def _attempt_values(one: Settled) -> tuple[Any, ...]:
-    outcome = one.outcome
-    return (
-        int(one.started_at),
-        outcome.duration_ms,
-        outcome.http_code,
-        base.outcome_name(one),
-        base.error_text(outcome),
-        one.delivery.attempt_id,
-    )
-
-
-def _event_values(one: Settled, now: float) -> tuple[Any, ...]:
-    decision = one.decision
-    return (
-        decision.status,
-        decision.failures,
-        base.error_json(one.outcome),
-        int(now),
-        int(now) if decision.due_at is None else None,
-        decision.due_at,
-        decision.not_before,
-        one.delivery.id,
-    )

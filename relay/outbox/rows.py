@@ -1,0 +1,109 @@
+"""Events, attempts and gaps as rows of the outbox's tables, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from relay.model import Delivery, EventType, Gap, Status
+from relay.outbox import base
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from relay.outbox.base import Batch, Settled
+
+
+def encode_gap(gap: Gap) -> str:
+    """Return a gap as the value of a state."""
+    return json.dumps({"high": gap.high, "opened_at": gap.opened_at, "seen": f"{gap.seen:x}"})
+
+
+def decode_gap(key: str, value: str) -> Gap:
+    """Return the gap of a state."""
+    saved = json.loads(value)
+    low = int(key.removeprefix("gap."))
+    return Gap(low=low, high=saved["high"], opened_at=saved["opened_at"], seen=int(saved["seen"], 16))
+
+
+def event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a batch's events."""
+    for event in batch.events:
+        yield {
+            "event_id": event.event_id,
+            "event_type": event.event_type,
+            "event_data": event.data,
+            "status": Status.PENDING,
+            "last_error": None,
+            "now": int(now),
+            "processed_at": None,
+            "log_id": event.log_id,
+            "user_id": event.user_id,
+            "occurred_at": event.occurred_at,
+            "envelope": base.split(event),
+            "due_at": now,
+        }
+
+
+def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
+    """Yield the rows of what no event could be made of."""
+    for skip in batch.skips:
+        yield {
+            "event_id": skip.event_id,
+            "event_type": skip.event_type,
+            "event_data": None,
+            "status": Status.SKIPPED,
+            "last_error": json.dumps({"reason": skip.reason}),
+            "now": int(now),
+            "processed_at": int(now),
+            "log_id": skip.log_id,
+            "user_id": skip.user_id,
+            "occurred_at": skip.occurred_at,
+            "envelope": None,
+            "due_at": None,
+        }
+
+
+def delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
+    """Return a claimed row as a delivery."""
+    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status = row[:10]
+    return Delivery(
+        id=row_id,
+        event_id=event_id,
+        event_type=EventType(event_type),
+        log_id=log_id,
+        user_id=user_id,
+        body=base.join(envelope, data),
+        attempt=attempts,
+        attempt_id=attempt_id,
+        failures=failures,
+        status=Status(status),
+    )
+
+
+def attempt_values(one: Settled) -> tuple[Any, ...]:
+    """Return the values of SETTLE_ATTEMPT."""
+    outcome = one.outcome
+    return (
+        int(one.started_at),
+        outcome.duration_ms,
+        outcome.http_code,
+        base.outcome_name(one),
+        base.error_text(outcome),
+        one.delivery.attempt_id,
+    )
+
+
+def event_values(one: Settled, now: float) -> tuple[Any, ...]:
+    """Return the values of SETTLE_EVENT."""
+    decision = one.decision
+    return (
+        decision.status,
+        decision.failures,
+        base.error_json(one.outcome),
+        int(now),
+        int(now) if decision.due_at is None else None,
+        decision.due_at,
+        decision.not_before,
+        one.delivery.id,
+    )

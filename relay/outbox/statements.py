@@ -1,0 +1,150 @@
+"""The SQLite outbox's tables and named statements; {p} is the checked table prefix."""
+
+from __future__ import annotations
+
+from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, STATE
+
+# due_at is NULL in an event that has ended: so both indexes hold only what waits, and a claim costs the same with a
+# million delivered events behind it. `envelope` || event_data || '}' are the bytes that are sent.
+SCHEMA = f"""
+CREATE TABLE {{p}}{EVENTS} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    event_type TEXT NOT NULL,
+    event_data TEXT,
+    status TEXT NOT NULL DEFAULT 'pending',
+    retry_count INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    processed_at INTEGER,
+    log_id INTEGER,
+    user_id INTEGER NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    envelope TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at REAL,
+    not_before REAL NOT NULL DEFAULT 0,
+    leased_by TEXT,
+    leased_until REAL
+);
+CREATE INDEX {{p}}{EVENTS}_due ON {{p}}{EVENTS} (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX {{p}}{EVENTS}_queue ON {{p}}{EVENTS} (user_id, occurred_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX {{p}}{EVENTS}_ended ON {{p}}{EVENTS} (status, event_type);
+CREATE INDEX {{p}}{EVENTS}_log ON {{p}}{EVENTS} (log_id);
+CREATE INDEX {{p}}{EVENTS}_user ON {{p}}{EVENTS} (user_id, occurred_at, id);
+CREATE TABLE {{p}}{ATTEMPTS} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    duration_ms INTEGER,
+    http_code INTEGER,
+    outcome TEXT NOT NULL DEFAULT 'unknown',
+    error TEXT
+);
+CREATE INDEX {{p}}{ATTEMPTS}_event ON {{p}}{ATTEMPTS} (event_id, attempt);
+CREATE TABLE {{p}}{HISTORY} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync_type TEXT NOT NULL DEFAULT '',
+    sync_action TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL DEFAULT '',
+    records_processed INTEGER DEFAULT 0,
+    records_failed INTEGER DEFAULT 0,
+    started_at INTEGER NOT NULL,
+    completed_at INTEGER,
+    error_message TEXT,
+    triggered_by INTEGER
+);
+CREATE TABLE {{p}}{STATE} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    config_key TEXT NOT NULL UNIQUE,
+    config_value TEXT,
+    is_encrypted INTEGER DEFAULT 0,
+    updated_at INTEGER NOT NULL
+);
+"""
+
+INSERT_EVENT = f"""
+INSERT INTO {{p}}{EVENTS} (event_id, event_type, event_data, status, last_error, created_at, updated_at, processed_at,
+                           log_id, user_id, occurred_at, envelope, due_at)
+VALUES (:event_id, :event_type, :event_data, :status, :last_error, :now, :now, :processed_at,
+        :log_id, :user_id, :occurred_at, :envelope, :due_at)
+ON CONFLICT (event_id) DO NOTHING
+"""
+
+# The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
+# their user precedes, unless it is claimed along. A blocked type is neither claimed nor in anybody's way. And never
+# two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
+CLAIM = f"""
+WITH candidate AS MATERIALIZED (
+    SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
+    WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
+      AND event_type NOT IN (SELECT value FROM json_each(:blocked)) AND (:only IS NULL OR event_type = :only)
+    ORDER BY due_at, id LIMIT :limit
+)
+SELECT c.id FROM candidate AS c
+WHERE NOT EXISTS (
+    SELECT 1 FROM {{p}}{EVENTS} AS other
+    WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
+        other.leased_until > :now
+        OR (other.occurred_at, other.id) < (c.occurred_at, c.id)
+        AND other.event_type NOT IN (SELECT value FROM json_each(:blocked)) {{claimed_along}}
+    )
+)
+ORDER BY {{order}}
+"""
+
+ATTEMPT_ROWS = f"""
+INSERT INTO {{p}}{ATTEMPTS} (event_id, attempt, started_at)
+SELECT event_id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
+RETURNING event_id, id
+"""
+
+CLAIMED = f"""
+UPDATE {{p}}{EVENTS} SET attempts = attempts + 1, leased_by = :owner, leased_until = :until
+WHERE id IN (SELECT value FROM json_each(:ids)) AND (leased_until IS NULL OR leased_until <= :now)
+RETURNING id, event_id, event_type, log_id, user_id, envelope, event_data, attempts, retry_count, status, occurred_at
+"""
+
+SETTLE_ATTEMPT = f"""
+UPDATE {{p}}{ATTEMPTS} SET started_at = ?, duration_ms = ?, http_code = ?, outcome = ?, error = ? WHERE id = ?
+"""
+
+SETTLE_EVENT = f"""
+UPDATE {{p}}{EVENTS} SET status = ?, retry_count = ?, last_error = ?, updated_at = ?, processed_at = ?, due_at = ?,
+       not_before = ?, leased_by = NULL, leased_until = NULL
+WHERE id = ?
+"""
+
+# Later events of the user are due no sooner than the one they wait for: else each claim would look at them in vain.
+HOLD_USER = f"""
+UPDATE {{p}}{EVENTS} SET due_at = :due_at
+WHERE user_id = :user_id AND due_at IS NOT NULL AND due_at < :due_at AND id <> :id
+  AND (occurred_at, id) > (SELECT occurred_at, id FROM {{p}}{EVENTS} WHERE id = :id)
+"""
+
+COUNT_STATE = f"""
+INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
+ON CONFLICT (config_key) DO UPDATE
+SET config_value = CAST(config_value AS INTEGER) + excluded.config_value, updated_at = excluded.updated_at
+"""
+
+SET_STATE = f"""
+INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
+ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, updated_at = excluded.updated_at
+"""
+
+RECORDED = (
+    "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at, "
+    "leased_until"
+)
+
+PURGED = f"""
+DELETE FROM {{p}}{EVENTS} WHERE id IN (
+    SELECT id FROM {{p}}{EVENTS} WHERE status = ? AND processed_at < ? ORDER BY id LIMIT ?
+) RETURNING event_id
+"""
+
+#: Readers and the one writer do not wait for each other; kept in the file.
+WAL = "PRAGMA journal_mode = WAL"
