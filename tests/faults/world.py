@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pymysql
 from harness import Daemon
 from receiver import Receiver, Reply, Request
 
@@ -285,6 +286,7 @@ class Faults:
             "connections cut": (2, lambda _: self._proxy.cut()),
             "connections stalled": (1, self._stall),
             "database read-only": (1, self._read_only),
+            "tables locked": (1, self._lock_tables),
             "outbox locked": (1, self._lock_outbox),
             "clock jumped": (1, self._jump),
             "backend out of order": (4, self._break_backend),
@@ -312,6 +314,13 @@ class Faults:
             cursor.execute("SET GLOBAL read_only = 1")
             time.sleep(chance.random())
             cursor.execute("SET GLOBAL read_only = 0")
+
+    def _lock_tables(self, chance: random.Random) -> None:
+        with self._mariadb.connect("moodle", read_timeout=10) as connection, connection.cursor() as cursor:
+            cursor.execute("SET SESSION lock_wait_timeout = 1")
+            with contextlib.suppress(pymysql.err.OperationalError):
+                cursor.execute("LOCK TABLES mdl_user WRITE, mdl_logstore_standard_log WRITE")
+                time.sleep(chance.random() * 2)
 
     def _lock_outbox(self, chance: random.Random) -> None:
         if not self._outbox.exists():
