@@ -21,6 +21,8 @@ TOKEN = "a-token-made-up-for-tests"
 SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
 #: How long anything is waited for that is sure to come, in seconds.
 PATIENCE_S = 60.0
+#: How long a command may take, in seconds: the full fault suite has long ones.
+RUN_S = 600.0
 
 
 class Relay:
@@ -61,7 +63,7 @@ class Relay:
         """Run a command to its end."""
         environment = {**os.environ, **(env or {})}
         done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=False, env=environment, timeout=PATIENCE_S
+            self.command(*arguments), capture_output=True, text=True, check=False, env=environment, timeout=RUN_S
         )
         if expect is not None:
             assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
