@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 #: A page of the log spans at most this many ids, so that no query is long.
 SPAN = 20_000
-#: At most this many relevant rows in a page: what is held in memory at once.
-PAGE = 500
+#: At most this many relevant rows in a page: what is held in memory at once, a megabyte of feedback with each perhaps.
+PAGE = 100
 #: Values in one IN list, and gaps in one statement.
 CHUNK = 500
 GAPS_A_QUERY = 100
