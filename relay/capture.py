@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from relay import cursor, payload
+from relay import cursor, payload, times
 from relay.errors import UsageError
-from relay.model import Event, EventType, Gap, LogRow, Position, Skip
+from relay.model import SYNC_KINDS, Event, EventType, Gap, LogRow, Position, Skip
 from relay.outbox.base import Batch
 
 if TYPE_CHECKING:
@@ -33,13 +32,6 @@ ANCHOR_EVERY_S = 60
 #: A server that crashed may have lost the newest commits that were seen, and give their ids to other rows: so many ids
 #: below the position are read once more whenever the connection is new.
 READ_AGAIN = 1000
-#: What `relay sync` calls the rows that events of each type are about.
-SYNC = {
-    EventType.USER_CREATED: "users",
-    EventType.USER_UPDATED: "users",
-    EventType.ENROLLMENT_CREATED: "enrolments",
-    EventType.GRADE_UPDATED: "grades",
-}
 #: Moodle assigns the role just after the enrolment: an enrolment without one is waited for so many seconds.
 ROLE_WAIT_S = 5
 
@@ -192,13 +184,13 @@ class Capture:
         for event_type in sorted(off.keys() - saved.keys()):
             self._log.warning("events.disabled", event_type=event_type, hint="They are counted as ignored from now on.")
         for event_type in sorted(saved.keys() - off.keys()):
-            since = datetime.fromtimestamp(saved[event_type], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            since, kind = times.iso(saved[event_type]), SYNC_KINDS[EventType(event_type)]
             self._log.warning(
                 "events.uncovered",
                 event_type=event_type,
                 since=since,
-                until=datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                hint=f"What happened in between was not sent: relay sync {SYNC[EventType(event_type)]} --since {since}",
+                until=times.iso(now),
+                hint=f"What happened in between was not sent: relay sync {kind} --since {since}",
             )
         self._outbox.set_state("disabled", json.dumps(off), now)
 

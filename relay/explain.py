@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from relay import cursor
+from relay import cursor, times
 from relay.errors import UsageError
-from relay.model import EventType, Status
+from relay.model import SYNC_KINDS, EventType, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
     from relay.retry import Breaker
 
 FORMS = "an event id, log:ID, user:ID, grade:ID or enrolment:ID"
-#: What each subject is: the table, the event types, the key in their data, and what `relay sync` calls it.
-SUBJECTS: dict[str, tuple[str, tuple[EventType, ...], str, str]] = {
-    "user": ("user", (EventType.USER_CREATED, EventType.USER_UPDATED), "userid", "users"),
-    "grade": ("assign_grades", (EventType.GRADE_UPDATED,), "gradeid", "grades"),
-    "enrolment": ("user_enrolments", (EventType.ENROLLMENT_CREATED,), "enrollmentid", "enrolments"),
+#: What each subject is: the table, the event types, and the key in their data.
+SUBJECTS: dict[str, tuple[str, tuple[EventType, ...], str]] = {
+    "user": ("user", (EventType.USER_CREATED, EventType.USER_UPDATED), "userid"),
+    "grade": ("assign_grades", (EventType.GRADE_UPDATED,), "gradeid"),
+    "enrolment": ("user_enrolments", (EventType.ENROLLMENT_CREATED,), "enrollmentid"),
 }
-SYNCS = {event_type: sync for _, types, _, sync in SUBJECTS.values() for event_type in types}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +131,8 @@ class Explainer:
         )
 
     def _subject(self, kind: str, number: int) -> Story:
-        table, _, key, sync = SUBJECTS[kind]
+        table, types, key = SUBJECTS[kind]
+        sync = SYNC_KINDS[types[0]]
         story = Story()
         row = self._row(kind, number)
         rows = self._rows_about(kind, number, row)
@@ -204,7 +203,7 @@ class Explainer:
     def _unrecorded(self, story: Story, row: LogRow) -> Story:
         """Say why a log row that is there has no event in the outbox."""
         position = self._outbox.position()
-        sync = self._sync_command(SYNCS[row.event_type], row.related_user_id or row.object_id, None)
+        sync = self._sync_command(SYNC_KINDS[row.event_type], row.related_user_id or row.object_id, None)
         if position is None:
             return story.conclude(f"Relay has never run on this outbox, so log row {row.id} was not read.", "relay run")
         if row.origin is None:
@@ -254,7 +253,7 @@ class Explainer:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
             return story.conclude(f"The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
-            sync = self._sync_command(SYNCS[one.event_type], one.user_id or None, None)
+            sync = self._sync_command(SYNC_KINDS[one.event_type], one.user_id or None, None)
             return story.conclude(f"No event was sent: {one.last_error.get('reason', 'no reason is recorded')}.", sync)
         if one.status is Status.GAVE_UP:
             return self._gave_up(story, one, last, again)
@@ -279,8 +278,8 @@ class Explainer:
         if circuit is not None:
             scope = "to the backend" if self._breaker.whole else f"for {one.event_type}"
             return story.conclude(
-                f"{name} waits: the circuit {scope} has been open since {show_time(circuit.opened_at)}, because "
-                f"{circuit.reason}; the next probe is due at {show_time(circuit.probe_at)}.",
+                f"{name} waits: the circuit {scope} has been open since {times.show(circuit.opened_at)}, because "
+                f"{circuit.reason}; the next probe is due at {times.show(circuit.probe_at)}.",
                 "relay check",
             )
         if one.waits_for is not None:
@@ -295,7 +294,7 @@ class Explainer:
             )
         if one.due_at is not None and one.due_at > self._now:
             return story.conclude(
-                f"{name} is retried: the next attempt is due at {show_time(one.due_at)}, {one.failures} have failed.",
+                f"{name} is retried: the next attempt is due at {times.show(one.due_at)}, {one.failures} have failed.",
                 f"relay run --replay {one.event_id}",
             )
         return story.conclude(f"{name} is due, and is sent as soon as a relay runs.", "systemctl status relay")
@@ -311,15 +310,7 @@ def _came_of(attempt: Attempt) -> str:
     return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'to be tried again')}"
 
 
-def show_time(seconds: float) -> str:
-    """Return a time in UTC as people read it."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds} (no time)"
-
-
 def show(story: Story) -> Sequence[str]:
     """Return a story as lines of text."""
-    lines = [f"{'now' if line.at is None else show_time(line.at):<23}  {line.text}" for line in story.lines]
+    lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
     return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]

@@ -26,6 +26,13 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+#: What `relay sync` calls the rows that events of each type are about.
+SYNC_KINDS = {
+    EventType.USER_CREATED: "users",
+    EventType.USER_UPDATED: "users",
+    EventType.ENROLLMENT_CREATED: "enrolments",
+    EventType.GRADE_UPDATED: "grades",
+}
 #: The states of an event that is still to be delivered.
 UNDELIVERED = (Status.PENDING, Status.FAILED)
 

@@ -83,19 +83,17 @@ class Syncing:
         """Record the next rows as events; return the new progress, or None where there are no more."""
         ids, events = self._read(progress.after)
         if not ids:
-            self._end(progress, "completed", None, now)
+            self._note(progress, "completed", None, now)
+            self._outbox.set_state(self._key, "{}", now)
             return None
         # What is in the outbox already is the same row, unchanged: it is not sent again.
         new = self._accept(progress, ids, events, now)
-        self._outbox.note_sync(Sync(id=new.history, processed=new.processed, failed=new.failed), now)
+        self._note(new, "running", None, now)
         return new
 
     def fail(self, progress: Progress, error: str, now: float) -> None:
         """Record in the history that the sync broke off; the next one of the same rows goes on from there."""
-        counts = Sync(
-            id=progress.history, processed=progress.processed, failed=progress.failed, status="failed", error=error
-        )
-        self._outbox.note_sync(counts, now)
+        self._note(progress, "failed", error, now)
 
     def preview(self) -> Iterator[Event]:
         """Yield the events, and record nothing."""
@@ -131,9 +129,9 @@ class Syncing:
         new = self._outbox.accept(Batch(events=events, state={self._key: json.dumps(counted)}), now)
         return Progress(**counted, recorded=progress.recorded + len(new))
 
-    def _end(self, progress: Progress, status: str, error: str | None, now: float) -> None:
-        done = Sync(
+    def _note(self, progress: Progress, status: str, error: str | None, now: float) -> None:
+        """Bring the line in the history up to date."""
+        line = Sync(
             id=progress.history, processed=progress.processed, failed=progress.failed, status=status, error=error
         )
-        self._outbox.note_sync(done, now)
-        self._outbox.set_state(self._key, "{}", now)
+        self._outbox.note_sync(line, now)

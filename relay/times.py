@@ -18,6 +18,19 @@ def seconds(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
+def iso(seconds: float) -> str:
+    """Return a moment, given in unix seconds, as `moment` reads it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(seconds: float) -> str:
+    """Return a moment, given in unix seconds, as people read it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} (no time)"
+
+
 def moment(text: str) -> float:
     """Return a moment in unix seconds, given as such or in ISO 8601 (UTC where no offset is named).
 

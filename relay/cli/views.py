@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
+
+from relay import times
 
 
 def status_lines(found: dict[str, Any]) -> list[str]:
@@ -38,7 +39,7 @@ def _circuit_lines(circuit: dict[str, Any]) -> list[str]:
     lines = []
     for name, one in [("", circuit["whole"]), *circuit["paths"].items()]:
         if one is not None:
-            since = datetime.fromtimestamp(one["opened_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            since = times.show(one["opened_at"])
             lines.append(f"circuit      open{' for ' + name if name else ''} since {since}: {one['reason']}")
     return lines or ["circuit      closed"]
 
