@@ -237,7 +237,8 @@ def _drain(relay: Relay, signals: Signals, ends_at: float) -> None:
         woken.clear()
         delay = dispatch.run_once(clock())
         if not dispatch.under_way:
-            if signals.stop.is_set() or _next_try(relay) >= ends_at:
+            # What is due may wait for an earlier event of its user that is not: the time alone ends this then.
+            if signals.stop.is_set() or max(_next_try(relay), clock()) >= ends_at:
                 break
         elif signals.stop.is_set() or clock() > ends_at:
             dispatch.stop()

@@ -105,7 +105,8 @@ class Dispatch:
         self._breaker = retry.decode(json.loads(outbox.state("circuit") or "{}"))
         self._saved_breaker = self._breaker
         self._is_stopping = False
-        self._last_turn = 0.0
+        # What was recorded later than now was recorded by a clock that has been set back since.
+        self._last_turn = outbox.last_recorded_at()
         #: Set when a turn is worth having before its time.
         self.wake: Callable[[], None] = lambda: None
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -220,6 +224,37 @@ def test_a_second_relay_on_the_same_outbox_says_so_and_ends(relay: Relay, colleg
         finished = relay.once(expect=3)
         assert "Another relay" in finished.stderr
         assert daemon.stop() == 0
+
+
+def test_a_clock_that_was_set_back_while_relay_was_down_makes_nobody_wait(
+    relay: Relay, college: College, backend: Receiver, tmp_path: Path
+) -> None:
+    ahead = tmp_path / "clock"
+    ahead.write_text("3600")
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.set("enabled", False)
+    crash = [sys.executable, str(Path(__file__).parent / "faults" / "crash.py"), "never:", "0", "--"]
+    command = [*crash, "--config", str(relay.write()), "run", "--once"]
+    done = subprocess.run(command, env={**os.environ, "RELAY_TEST_CLOCK": str(ahead)}, check=False, capture_output=True)
+    assert done.returncode == 1
+    relay.set("enabled", True)
+    assert "clock.set_back" in relay.once().slugs()
+    assert len(backend.posts) == 1
+
+
+def test_once_ends_in_time_where_what_is_due_waits_for_what_is_not(
+    relay: Relay, college: College, backend: Receiver
+) -> None:
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    college.update(ada, AT + 1, city="London")
+    relay.set("enabled", False)
+    relay.once(expect=1)
+    with contextlib.closing(sqlite3.connect(relay.outbox)) as connection:
+        connection.execute("UPDATE mdl_mb_zoho_event_log SET due_at = due_at + 86400 WHERE id = 1")
+        connection.commit()
+    relay.set("enabled", True)
+    relay.once("--timeout", "1s", expect=1)
+    assert backend.posts == []
 
 
 def test_systemd_hears_when_it_is_ready_and_alive_and_stopping(relay: Relay, college: College, tmp_path: Path) -> None:

@@ -235,6 +235,10 @@ class Outbox(ABC):
         """Bring all due times forward: the clock was set back by so many seconds."""
 
     @abstractmethod
+    def last_recorded_at(self) -> float:
+        """Return when the newest event or attempt was recorded, in unix seconds; 0.0 where there is none."""
+
+    @abstractmethod
     def next_due(self, blocked: frozenset[EventType]) -> float | None:
         """Return when the next event is due (unix seconds), or None where none waits; leased ones are left out."""
 

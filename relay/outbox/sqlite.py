@@ -317,6 +317,13 @@ class SqliteOutbox(Outbox):
                 {"by": seconds},
             )
 
+    def last_recorded_at(self) -> float:  # noqa: D102
+        newest = [
+            self._rows(f"SELECT {column} FROM {{p}}{table} ORDER BY id DESC LIMIT 1")
+            for table, column in ((EVENTS, "created_at"), (ATTEMPTS, "started_at"))
+        ]
+        return max((float(rows[0][0]) for rows in newest if rows), default=0.0)
+
     def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
         rows = self._rows(
             f"SELECT due_at FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND leased_until IS NULL "
