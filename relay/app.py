@@ -144,7 +144,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, *, strea
     log = make_log(config, stream)
     outbox = make_outbox(config, create=True)
     try:
-        outbox.hold()
+        outbox.hold(clock())
         relay = Relay(config, outbox, log)
         relay.start()
         _say_started(relay, systemd)
@@ -217,7 +217,7 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
     log = make_log(config, stream)
     outbox = make_outbox(config, create=True)
     try:
-        outbox.hold()
+        outbox.hold(clock())
         relay = Relay(config, outbox, log)
         while not signals.stop.is_set() and relay.capture.run_once(clock()).is_more:
             pass
@@ -314,7 +314,7 @@ def sync(
             syncing.fail(progress, str(error), clock())
             raise
         try:
-            outbox.hold()
+            outbox.hold(clock())
         except OutboxInUse:
             return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
         if config.enabled:

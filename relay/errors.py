@@ -9,6 +9,8 @@ RelayError                  one sentence for a person, and a hint: what to do ne
 │   └── MoodleRefused       it answers, and says no: password, grant, schema, prefix (exit 3)
 └── OutboxError             the outbox
     ├── OutboxUnavailable   locked, full, read-only or gone (exit 3)
+    │   ├── OutboxMissing   nobody has made it yet (exit 3)
+    │   └── OutboxFenced    another relay has taken over what this one was about to write
     ├── OutboxCorrupt       its file is damaged (exit 3)
     └── OutboxInUse         another relay runs on it (exit 3)
 """
@@ -74,6 +76,14 @@ class OutboxError(RelayError):
 
 class OutboxUnavailable(OutboxError):
     """The outbox is locked, full, read-only or gone; the same may work later."""
+
+
+class OutboxMissing(OutboxUnavailable):
+    """There is no outbox yet where the config names one."""
+
+
+class OutboxFenced(OutboxUnavailable):
+    """This relay's lease on a shared outbox has ended, and another relay has taken over: nothing was written."""
 
 
 class OutboxCorrupt(OutboxError):

@@ -101,6 +101,8 @@ class Delivery:
     event_type: EventType
     log_id: int | None
     user_id: int
+    #: When it happened, in unix seconds.
+    occurred_at: int
     body: bytes
     #: The number of this attempt, from 1.
     attempt: int

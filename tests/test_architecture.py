@@ -16,8 +16,9 @@ FLOORS = [
     {"times", "clean", "cursor", "retry", "signing", "grants", "plugin"},
     {"payload", "credentials"},
     {"config.reader", "config.schema", "moodle_sql", "sender", "daemon", "outbox.base", "outbox.__init__"},
-    {"outbox.rows", "outbox.statements"},
-    {"config.__init__", "moodle", "outbox.sqlite"},
+    {"outbox.rows", "outbox.statements", "outbox.mysql_statements"},
+    {"outbox.sql"},
+    {"config.__init__", "moodle", "outbox.sqlite", "outbox.mysql"},
     {"capture", "dispatch", "doctor", "status", "sync", "explain"},
     {"repair"},
     {"parts"},
@@ -32,7 +33,7 @@ FLOORS = [
 ]
 #: Who may import what (besides the demo, which builds a whole world).
 OWNERS = {
-    "pymysql": {"moodle"},
+    "pymysql": {"moodle", "outbox.mysql"},
     "sqlite3": {"outbox.sqlite"},
     "requests": {"sender"},
     "urllib3": {"sender"},
@@ -125,4 +126,4 @@ def test_the_environment_is_read_in_two_places(module: str) -> None:
 
 def test_use_cases_know_no_dialect() -> None:
     for module in ("capture", "dispatch", "repair", "status", "doctor"):
-        assert "outbox.sqlite" not in own(module)
+        assert own(module) & {"outbox.sqlite", "outbox.mysql"} == set()

@@ -55,7 +55,7 @@ def settle(outbox: Outbox, delivery: Delivery, code: int | None, now: float = NO
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     opened = SqliteOutbox(tmp_path / "outbox.db")
-    opened.hold()
+    opened.hold(NOW)
     yield opened
     opened.close()
 
@@ -234,7 +234,7 @@ def test_what_a_killed_relay_had_under_way_is_free_again_and_its_attempt_unknown
     outbox.close()  # as a kill would: nothing is settled
     again = SqliteOutbox(tmp_path / "outbox.db")
     assert claim(again) == []
-    again.hold()
+    again.hold(NOW)
     (second,) = claim(again)
     assert second.attempt == 2
     assert rows("SELECT attempt, outcome FROM mdl_mb_zoho_event_attempt") == [(1, "unknown"), (2, "unknown")]
@@ -296,7 +296,7 @@ def test_the_file_is_for_its_owner_only(outbox: Outbox, tmp_path: Path) -> None:
 
 def _hold(path: Path, answer: multiprocessing.queues.Queue[str]) -> None:
     try:
-        SqliteOutbox(path).hold()
+        SqliteOutbox(path).hold(NOW)
         answer.put("held")
     except OutboxInUse as error:
         answer.put(str(error))

@@ -21,6 +21,7 @@ def delivery(number: int = 1, *, failures: int = 0, event_type: EventType = Even
         event_type=event_type,
         log_id=number,
         user_id=number,
+        occurred_at=0,
         body=b"{}",
         attempt=failures + 1,
         attempt_id=number,

@@ -23,6 +23,10 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
     "mb_zoho_sync_history",
     "mb_zoho_config",
 )
+#: How long a relay's lease on a shared outbox lasts, and how often it is renewed, in seconds: what a dead one had under
+#: way goes to others after LEASE_S + RENEW_S at the most.
+LEASE_S = 12.0
+RENEW_S = 3.0
 #: The last_error of an event keeps at most this many characters of the backend's answer.
 ANSWER_CHARACTERS = 2000
 
@@ -155,6 +159,18 @@ class Waiting:
     oldest_created_at: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A relay that takes part in a shared outbox."""
+
+    #: The machine and the process.
+    name: str
+    #: It reads the log; the others stand by.
+    leads: bool
+    #: When its lease ends, in unix seconds of the outbox's clock.
+    expires_at: float
+
+
 class Outbox(ABC):
     """Where events wait and attempts are recorded. Safe to use from several threads.
 
@@ -166,12 +182,41 @@ class Outbox(ABC):
     def close(self) -> None:
         """Close the connections; the outbox is not to be used any more."""
 
+    @property
     @abstractmethod
-    def hold(self) -> None:
-        """Claim the outbox for a running relay, and free what one that was killed had under way.
+    def is_shared(self) -> bool:
+        """Whether several relays may run on it: then `renew` must be called every RENEW_S seconds."""
 
-        Raises OutboxInUse where the outbox allows one running relay and there is one.
+    @abstractmethod
+    def time(self, now: float) -> float:
+        """Return what time it is for all who use the outbox, in unix seconds, where this machine's clock says `now`."""
+
+    @abstractmethod
+    def hold(self, now: float, *, alone: bool = False) -> None:
+        """Take part as a running relay, and free what one that was killed had under way.
+
+        Raises OutboxInUse where the outbox allows one running relay, or `alone` asks for that, and there is one.
         """
+
+    @abstractmethod
+    def join(self, now: float) -> None:
+        """Take part in delivering for a while, beside the relays that run."""
+
+    @abstractmethod
+    def renew(self, now: float) -> None:
+        """Renew this relay's leases, free what dead relays had under way, and take the lead where nobody has it."""
+
+    @abstractmethod
+    def leads(self) -> bool:
+        """Say whether this relay is the one that reads the log."""
+
+    @abstractmethod
+    def may_send(self, delivery: Delivery) -> bool:
+        """Say whether a claimed event is still this relay's to send: its lease may have ended. Asks no database."""
+
+    @abstractmethod
+    def members(self) -> Sequence[Member]:
+        """Return the relays that take part in a shared outbox."""
 
     @abstractmethod
     def probe_write(self) -> None:
@@ -186,6 +231,10 @@ class Outbox(ABC):
         """Keep a value under a key."""
 
     @abstractmethod
+    def swap_state(self, key: str, old: str, new: str, now: float) -> bool:
+        """Keep a new value in the place of the old one; return False where another value is there."""
+
+    @abstractmethod
     def position(self) -> Position | None:
         """Return how far the log is read, or None before the first batch."""
 
@@ -193,7 +242,8 @@ class Outbox(ABC):
     def accept(self, batch: Batch, now: float) -> Sequence[str]:
         """Record events, skips, counts and the new position in one transaction; return the ids that are new.
 
-        An event whose id is there already changes nothing and counts nothing.
+        An event whose id is there already changes nothing and counts nothing. Raises OutboxFenced for what was read from
+        the log where this relay does not lead any more.
         """
 
     @abstractmethod
@@ -220,7 +270,10 @@ class Outbox(ABC):
 
     @abstractmethod
     def settle(self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None) -> None:
-        """Complete the attempts' rows and write what becomes of the events, in one transaction."""
+        """Complete the attempts' rows and write what becomes of the events, in one transaction.
+
+        Where another relay has taken over an event, only its attempt's row is completed.
+        """
 
     @abstractmethod
     def release(self, deliveries: Sequence[Delivery]) -> None:
@@ -289,11 +342,23 @@ class Outbox(ABC):
     def counts(self) -> Counts:
         """Return the terms of the conservation sums, read at one moment."""
 
+    @abstractmethod
+    def dump(self, table: str, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a table (EVENTS, ATTEMPTS, HISTORY, STATE) behind an id, with the columns of rows.MOVED."""
 
-def split(event: Event) -> str:
+    @abstractmethod
+    def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows that `dump` gave, of whichever kind of outbox."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Delete all that was loaded: the outbox is as new."""
+
+
+def split(body: bytes, data: str) -> str:
     """Return the envelope up to its data: with data and a brace behind it, it is the body again, byte for byte."""
-    head = event.body.decode()[: -len(event.data) - 1]
-    if join(head, event.data) != event.body:
+    head = body.decode()[: -len(data) - 1]
+    if join(head, data) != body:
         raise ValueError("data is not the last part of the envelope")
     return head
 

@@ -7,11 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 from relay.model import Delivery, EventType, Gap, Status
 from relay.outbox import base
+from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from relay.outbox.base import Batch, Settled
+
+#: What `relay move-outbox` takes along of each table. `body` stands for how a dialect keeps the bytes that are sent.
+MOVED: dict[str, tuple[str, ...]] = {
+    EVENTS: (
+        *("id", "event_id", "event_type", "event_data", "status", "retry_count", "last_error", "created_at"),
+        *("updated_at", "processed_at", "log_id", "user_id", "occurred_at", "body", "attempts", "due_at", "not_before"),
+    ),
+    ATTEMPTS: ("id", "event_id", "attempt", "started_at", "duration_ms", "http_code", "outcome", "error"),
+    HISTORY: (
+        *("id", "sync_type", "sync_action", "status", "records_processed", "records_failed", "started_at"),
+        *("completed_at", "error_message", "triggered_by"),
+    ),
+    STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
+}
+#: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.
+VERSION, MOVED_TO, MOVING = "schema_version", "moved_to", "moving"
+
+
+def dumped(row: dict[str, Any]) -> Mapping[str, Any]:
+    """Return a row as it was read, with the event's bytes as bytes."""
+    body = row.get("body")
+    return {**row, "body": body.encode()} if isinstance(body, str) else row
 
 
 def encode_gap(gap: Gap) -> str:
@@ -35,12 +58,13 @@ def event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
             "event_data": event.data,
             "status": Status.PENDING,
             "last_error": None,
-            "now": int(now),
+            "created_at": int(now),
+            "updated_at": int(now),
             "processed_at": None,
             "log_id": event.log_id,
             "user_id": event.user_id,
             "occurred_at": event.occurred_at,
-            "envelope": base.split(event),
+            "body": event.body,
             "due_at": now,
         }
 
@@ -54,25 +78,27 @@ def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
             "event_data": None,
             "status": Status.SKIPPED,
             "last_error": json.dumps({"reason": skip.reason}),
-            "now": int(now),
+            "created_at": int(now),
+            "updated_at": int(now),
             "processed_at": int(now),
             "log_id": skip.log_id,
             "user_id": skip.user_id,
             "occurred_at": skip.occurred_at,
-            "envelope": None,
+            "body": None,
             "due_at": None,
         }
 
 
 def delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
     """Return a claimed row as a delivery."""
-    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status = row[:10]
+    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status, occurred_at = row
     return Delivery(
         id=row_id,
         event_id=event_id,
         event_type=EventType(event_type),
         log_id=log_id,
         user_id=user_id,
+        occurred_at=occurred_at,
         body=base.join(envelope, data),
         attempt=attempts,
         attempt_id=attempt_id,

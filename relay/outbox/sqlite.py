@@ -11,22 +11,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxUnavailable
-from relay.model import UNDELIVERED, Delivery, EventType, Position, Status
+from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing, OutboxUnavailable
+from relay.model import Delivery, EventType
 from relay.outbox import rows as shapes
-from relay.outbox.base import (
-    ATTEMPTS,
-    EVENTS,
-    HISTORY,
-    SCHEMA_VERSION,
-    STATE,
-    Attempt,
-    Counts,
-    Outbox,
-    Recorded,
-    Selector,
-    Waiting,
-)
+from relay.outbox.base import ATTEMPTS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
+from relay.outbox.sql import SqlOutbox
 from relay.outbox.statements import (
     ATTEMPT_ROWS,
     CLAIM,
@@ -34,8 +23,6 @@ from relay.outbox.statements import (
     COUNT_STATE,
     HOLD_USER,
     INSERT_EVENT,
-    PURGED,
-    RECORDED,
     SCHEMA,
     SET_STATE,
     SETTLE_ATTEMPT,
@@ -44,9 +31,10 @@ from relay.outbox.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from relay.outbox.base import Batch, Settled, Sync
+    from relay.outbox.base import Settled
+    from relay.outbox.sql import Made, Run
 
 #: How long a statement waits for another process's transaction, in milliseconds.
 BUSY_MS = 10_000
@@ -56,8 +44,12 @@ DAEMON = "run"
 CLAIM_LOOKS = (1, 20, 400, 8000)
 
 
-class SqliteOutbox(Outbox):
+class SqliteOutbox(SqlOutbox):
     """The outbox in one SQLite file: write-ahead log, every commit synced, one running relay."""
+
+    SET_STATE, COUNT_STATE = SET_STATE, COUNT_STATE
+    _LEASED_UNTIL = "leased_until"
+    _BODY = "envelope || event_data || '}'"
 
     def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True) -> None:
         """Open the file; make it, readable by its owner only, where it is missing and `create` says so."""
@@ -69,7 +61,7 @@ class SqliteOutbox(Outbox):
         self.created = False
         if not path.exists():
             if not create:
-                raise OutboxUnavailable(
+                raise OutboxMissing(
                     f"There is no outbox at {path}.", hint="Start `relay run` once, or mend outbox.url."
                 )
             with _translated(path):
@@ -96,7 +88,7 @@ class SqliteOutbox(Outbox):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute(WAL)
             connection.executescript(f"BEGIN; {SCHEMA.format(p=self._prefix)} COMMIT;")
-            connection.execute(self._sql(SET_STATE), {"key": "schema_version", "value": str(SCHEMA_VERSION), "now": 0})
+            connection.execute(self._sql(SET_STATE), {"key": shapes.VERSION, "value": str(SCHEMA_VERSION), "now": 0})
         new.rename(self._path)
 
     def _check_version(self) -> None:
@@ -106,12 +98,7 @@ class SqliteOutbox(Outbox):
                 f"{self._path} is an SQLite file, but no outbox with the prefix {self._prefix!r}.",
                 hint="Mend outbox.url or outbox.prefix; to start a new outbox, name a file that does not exist.",
             )
-        version = int(self.state("schema_version") or 0)
-        if version != SCHEMA_VERSION:
-            raise OutboxError(
-                f"{self._path} was made by another version of relay (tables {version}, this relay {SCHEMA_VERSION}).",
-                hint="Run the relay that made it, or a newer one.",
-            )
+        self._check_state(str(self._path))
 
     def _sql(self, statement: str) -> str:
         return statement.replace("{p}", self._prefix)
@@ -129,18 +116,40 @@ class SqliteOutbox(Outbox):
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def _do(self, work: Callable[[Run], Made]) -> Made:
+        with self._transaction() as connection:
+            return work(lambda statement, values=(): connection.execute(self._sql(statement), values))
+
     def _rows(self, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
         with self._lock, _translated(self._path):
             return self._connection.execute(self._sql(statement), values).fetchall()
 
-    def close(self) -> None:  # noqa: D102 -- promised in base, as all below
+    def _among(self, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return "IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),)
+
+    def _insert_events(self, run: Run, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return [row["event_id"] for row in rows if run(INSERT_EVENT, self._loaded(row)).rowcount > 0]
+
+    def _loaded(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        body, data = row["body"], row["event_data"]
+        kept = {name: value for name, value in row.items() if name != "body"}
+        return {**kept, "envelope": None if body is None else split(body, data)}
+
+    @property
+    def is_shared(self) -> bool:  # noqa: D102 -- promised in base, as all below
+        return False
+
+    def time(self, now: float) -> float:  # noqa: D102
+        return now
+
+    def close(self) -> None:  # noqa: D102
         with self._lock:
             self._connection.close()
             if self._held is not None:
                 os.close(self._held)
                 self._held = None
 
-    def hold(self) -> None:  # noqa: D102
+    def hold(self, now: float, *, alone: bool = False) -> None:  # noqa: ARG002, D102 -- it is alone at all times
         lock = self._path.with_name(self._path.name + ".lock")
         with _translated(self._path):
             held = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -159,6 +168,21 @@ class SqliteOutbox(Outbox):
                 (DAEMON,),
             )
 
+    def join(self, now: float) -> None:
+        """Do nothing: a lease of its own on each event is enough here."""
+
+    def renew(self, now: float) -> None:
+        """Do nothing: the lock on the file lasts as long as the process."""
+
+    def leads(self) -> bool:  # noqa: D102
+        return True
+
+    def may_send(self, delivery: Delivery) -> bool:  # noqa: ARG002, D102
+        return True
+
+    def members(self) -> Sequence[Member]:  # noqa: D102
+        return ()
+
     def probe_write(self) -> None:  # noqa: D102
         with self._lock, _translated(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
@@ -166,61 +190,6 @@ class SqliteOutbox(Outbox):
                 self._connection.execute(self._sql(SET_STATE), {"key": "probe", "value": "", "now": 0})
             finally:
                 self._connection.execute("ROLLBACK")
-
-    def state(self, key: str) -> str | None:  # noqa: D102
-        rows = self._rows(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = ?", (key,))
-        return str(rows[0][0]) if rows else None
-
-    def set_state(self, key: str, value: str, now: float) -> None:  # noqa: D102
-        with self._transaction() as connection:
-            connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
-
-    def position(self) -> Position | None:  # noqa: D102
-        rows = dict(
-            self._rows(
-                f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key = 'cursor' OR "
-                "config_key GLOB 'gap.*'"
-            )
-        )
-        cursor = rows.pop("cursor", None)
-        if cursor is None:
-            return None
-        gaps = sorted((shapes.decode_gap(key, value) for key, value in rows.items()), key=lambda gap: gap.low)
-        return Position(high=int(cursor), gaps=tuple(gaps))
-
-    def accept(self, batch: Batch, now: float) -> Sequence[str]:  # noqa: D102
-        with self._transaction() as connection:
-            events = [row["event_id"] for row in shapes.event_rows(batch, now) if self._insert(connection, row)]
-            skips = [row["event_id"] for row in shapes.skip_rows(batch, now) if self._insert(connection, row)]
-            ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}
-            if batch.after is None:
-                added = {"count.synced": len(events)}
-            else:
-                seen = len(events) + len(skips) + sum(ignored.values())
-                added = {"count.seen": seen, "count.captured": len(events), **ignored}
-                self._save_position(connection, batch.before, batch.after, now)
-            for key, count in added.items():
-                if count:
-                    connection.execute(self._sql(COUNT_STATE), {"key": key, "value": count, "now": int(now)})
-            for key, value in batch.state.items():
-                connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
-        return events + skips
-
-    def _insert(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> bool:
-        return connection.execute(self._sql(INSERT_EVENT), row).rowcount > 0
-
-    def _save_position(
-        self, connection: sqlite3.Connection, before: Position | None, after: Position, now: float
-    ) -> None:
-        """Write what differs: with thousands of gaps open, a pass touches one or two."""
-        old = set(before.gaps) if before else set()
-        new = set(after.gaps)
-        connection.executemany(
-            self._sql(f"DELETE FROM {{p}}{STATE} WHERE config_key = ?"), [(f"gap.{gap.low}",) for gap in old - new]
-        )
-        values = [{"key": f"gap.{gap.low}", "value": shapes.encode_gap(gap), "now": int(now)} for gap in new - old]
-        values.append({"key": "cursor", "value": str(after.high), "now": int(now)})
-        connection.executemany(self._sql(SET_STATE), values)
 
     def claim(  # noqa: D102
         self,
@@ -301,29 +270,6 @@ class SqliteOutbox(Outbox):
                 [(one.id,) for one in deliveries],
             )
 
-    def all_due(self, now: float) -> None:  # noqa: D102
-        with self._transaction() as connection:
-            connection.execute(
-                self._sql(f"UPDATE {{p}}{EVENTS} SET due_at = max(:now, not_before) WHERE due_at > :now"), {"now": now}
-            )
-
-    def set_back(self, seconds: float) -> None:  # noqa: D102
-        with self._transaction() as connection:
-            connection.execute(
-                self._sql(
-                    f"UPDATE {{p}}{EVENTS} SET due_at = due_at - :by, not_before = max(0, not_before - :by) "
-                    "WHERE due_at IS NOT NULL"
-                ),
-                {"by": seconds},
-            )
-
-    def last_recorded_at(self) -> float:  # noqa: D102
-        newest = [
-            self._rows(f"SELECT {column} FROM {{p}}{table} ORDER BY id DESC LIMIT 1")
-            for table, column in ((EVENTS, "created_at"), (ATTEMPTS, "started_at"))
-        ]
-        return max((float(rows[0][0]) for rows in newest if rows), default=0.0)
-
     def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
         rows = self._rows(
             f"SELECT due_at FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND leased_until IS NULL "
@@ -331,127 +277,6 @@ class SqliteOutbox(Outbox):
             (json.dumps(sorted(blocked)),),
         )
         return float(rows[0][0]) if rows else None
-
-    def waiting(self) -> Waiting:  # noqa: D102
-        rows = self._rows(f"SELECT COUNT(*), MIN(created_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL")
-        return Waiting(count=rows[0][0], oldest_created_at=rows[0][1])
-
-    def select(self, selector: Selector) -> Sequence[int]:  # noqa: D102
-        terms = {
-            "event_id = ?": selector.event_id,
-            "status = ?": selector.status,
-            "event_type = ?": selector.event_type,
-            "user_id = ?": selector.user_id,
-            "occurred_at >= ?": selector.since,
-            "occurred_at <= ?": selector.until,
-        }
-        given = {term: value for term, value in terms.items() if value is not None}
-        rows = self._rows(
-            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, 'envelope IS NOT NULL'])} "
-            "ORDER BY occurred_at, id",
-            list(given.values()),
-        )
-        return [row[0] for row in rows]
-
-    def count_undelivered(self, ids: Sequence[int] | None = None) -> int:  # noqa: D102
-        states = (*UNDELIVERED, Status.GAVE_UP)
-        of_these = "" if ids is None else "AND id IN (SELECT value FROM json_each(?))"
-        return int(
-            self._rows(
-                f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) {of_these}",
-                (*states, *(() if ids is None else (json.dumps(list(ids)),))),
-            )[0][0]
-        )
-
-    def recorded(  # noqa: D102
-        self,
-        now: float,
-        *,
-        event_id: str | None = None,
-        log_id: int | None = None,
-        user_id: int | None = None,
-        data: tuple[str, int] | None = None,
-    ) -> Sequence[Recorded]:
-        terms: dict[str, Any] = {"event_id = ?": event_id, "log_id = ?": log_id, "user_id = ?": user_id}
-        if data is not None:
-            terms[f"json_extract(event_data, '$.{data[0]}') = ?"] = data[1]
-        given = {term: value for term, value in terms.items() if value is not None}
-        rows = self._rows(
-            f"SELECT {RECORDED} FROM {{p}}{EVENTS} WHERE {' AND '.join(given)} "
-            "ORDER BY occurred_at DESC, id DESC LIMIT 500",
-            list(given.values()),
-        )
-        return [self._recorded(row, now) for row in reversed(rows)]
-
-    def _recorded(self, row: Sequence[Any], now: float) -> Recorded:
-        row_id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, failures = row[:9]
-        error, due_at, leased_until = row[9:]
-        attempts = self._rows(
-            f"SELECT attempt, started_at, duration_ms, http_code, outcome, error FROM {{p}}{ATTEMPTS} "
-            "WHERE event_id = ? ORDER BY id",
-            (event_id,),
-        )
-        names = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
-        before = self._rows(
-            f"SELECT event_id FROM {{p}}{EVENTS} WHERE user_id = ? AND due_at IS NOT NULL "
-            "AND (occurred_at, id) < (?, ?) ORDER BY occurred_at, id LIMIT 1",
-            (user_id, occurred_at, row_id),
-        )
-        return Recorded(
-            id=row_id,
-            event_id=event_id,
-            event_type=EventType(event_type),
-            log_id=log_id,
-            user_id=user_id,
-            occurred_at=occurred_at,
-            created_at=created_at,
-            status=Status(status),
-            failures=failures,
-            last_error=json.loads(error or "{}"),
-            due_at=due_at,
-            is_under_way=leased_until is not None and leased_until > now,
-            attempts=[Attempt(**dict(zip(names, attempt, strict=True))) for attempt in attempts],
-            waits_for=before[0][0] if before and due_at is not None else None,
-        )
-
-    def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:  # noqa: D102
-        with self._transaction() as connection:
-            row = connection.execute(
-                self._sql(
-                    f"INSERT INTO {{p}}{HISTORY} (sync_type, sync_action, status, started_at, triggered_by) "
-                    "VALUES (?, ?, 'running', ?, ?) RETURNING id"
-                ),
-                (sync_type, action, int(now), triggered_by),
-            ).fetchone()
-            return int(row[0])
-
-    def note_sync(self, sync: Sync, now: float) -> None:  # noqa: D102
-        with self._transaction() as connection:
-            connection.execute(
-                self._sql(
-                    f"UPDATE {{p}}{HISTORY} SET status = ?, records_processed = ?, records_failed = ?, "
-                    "completed_at = ?, error_message = ? WHERE id = ?"
-                ),
-                (
-                    sync.status,
-                    sync.processed,
-                    sync.failed,
-                    None if sync.status == "running" else int(now),
-                    sync.error,
-                    sync.id,
-                ),
-            )
-
-    def purge(self, before: float, limit: int) -> int:  # noqa: D102
-        with self._transaction() as connection:
-            rows = connection.execute(self._sql(PURGED), (Status.SUCCESS, before, limit)).fetchall()
-            ids = json.dumps([row[0] for row in rows])
-            connection.execute(
-                self._sql(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id IN (SELECT value FROM json_each(?))"), (ids,)
-            )
-            values = {"key": "count.purged", "value": len(rows), "now": int(before)}
-            connection.execute(self._sql(COUNT_STATE), values)
-            return len(rows)
 
     def shrink(self) -> None:  # noqa: D102
         with self._lock, _translated(self._path):
@@ -467,23 +292,6 @@ class SqliteOutbox(Outbox):
                 return self._read_counts()
             finally:
                 self._connection.execute("COMMIT")
-
-    def _read_counts(self) -> Counts:
-        state = dict(self._rows(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key GLOB 'count.*'"))
-        by_type: dict[str, dict[str, int]] = {}
-        for event_type, status, count in self._rows(
-            f"SELECT event_type, status, COUNT(*) FROM {{p}}{EVENTS} GROUP BY status, event_type"
-        ):
-            by_type.setdefault(event_type, {})[status] = count
-        ignored = "count.ignored."
-        return Counts(
-            seen=int(state.get("count.seen", 0)),
-            captured=int(state.get("count.captured", 0)),
-            synced=int(state.get("count.synced", 0)),
-            purged=int(state.get("count.purged", 0)),
-            ignored={key.removeprefix(ignored): int(n) for key, n in state.items() if key.startswith(ignored)},
-            by_type=by_type,
-        )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -68,7 +68,7 @@ CREATE TABLE {{p}}{STATE} (
 INSERT_EVENT = f"""
 INSERT INTO {{p}}{EVENTS} (event_id, event_type, event_data, status, last_error, created_at, updated_at, processed_at,
                            log_id, user_id, occurred_at, envelope, due_at)
-VALUES (:event_id, :event_type, :event_data, :status, :last_error, :now, :now, :processed_at,
+VALUES (:event_id, :event_type, :event_data, :status, :last_error, :created_at, :updated_at, :processed_at,
         :log_id, :user_id, :occurred_at, :envelope, :due_at)
 ON CONFLICT (event_id) DO NOTHING
 """
@@ -133,17 +133,6 @@ SET config_value = CAST(config_value AS INTEGER) + excluded.config_value, update
 SET_STATE = f"""
 INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
 ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, updated_at = excluded.updated_at
-"""
-
-RECORDED = (
-    "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at, "
-    "leased_until"
-)
-
-PURGED = f"""
-DELETE FROM {{p}}{EVENTS} WHERE id IN (
-    SELECT id FROM {{p}}{EVENTS} WHERE status = ? AND processed_at < ? ORDER BY id LIMIT ?
-) RETURNING event_id
 """
 
 #: Readers and the one writer do not wait for each other; kept in the file.

@@ -130,7 +130,7 @@ class Histories(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.outbox = SqliteOutbox(self.path)
-        self.outbox.hold()
+        self.outbox.hold(self.now)
         rules = capture.Rules(
             start_from="beginning",
             options=lambda site: payload.Options(site=site, moodle_url="https://m.example", tenant_id="t"),
