@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, TextIO
 from relay import __version__, parts, repair, retry
 from relay import explain as explaining
 from relay.daemon import Loop, Watch, supervise
-from relay.errors import ConfigError, MoodleError, OutboxInUse, OutboxUnavailable, RelayError
+from relay.errors import ConfigError, MoodleError, OutboxInUse, OutboxMissing, OutboxUnavailable, RelayError
 from relay.explain import Explainer
+from relay.outbox.base import RENEW_S
 from relay.outbox.sqlite import SqliteOutbox
 from relay.parts import make_capture, make_dispatch, make_log, make_moodle, make_options, make_outbox, make_sender
 from relay.sync import Syncing
@@ -34,15 +36,17 @@ if TYPE_CHECKING:
 STOP_GRACE_S = 2.0
 
 DAY_S = 86400.0
+#: How often it is looked who reads the log, in seconds.
+LEAD_LOOK_S = 0.25
 #: How long a sync without a daemon waits for retries, in seconds.
 SYNC_WAIT_S = 60.0
 #: How often it is looked whether a day has passed, in seconds: less than makes a loop count as stuck.
 PURGE_LOOK_S = 30.0
 
 
-def clock() -> float:
-    """Return the time, in unix seconds."""
-    return parts.clock()
+def clock(outbox: Outbox) -> float:
+    """Return the time in unix seconds, by the clock that all who use the outbox share."""
+    return outbox.time(parts.clock())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +73,15 @@ class Relay:
         #: Which database each loop waits for, where it does.
         self._away: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._is_leading = False
         self._capturing = Loop("capture", self._capture_pass, self._watch("capture"))
-        self._dispatching = Loop("dispatch", lambda: self.dispatch.run_once(clock()), self._watch("dispatch"))
+        self._dispatching = Loop("dispatch", lambda: self.dispatch.run_once(clock(outbox)), self._watch("dispatch"))
         self.dispatch.wake = self._dispatching.wake
         self._purging = Loop("purge", self._purge_pass, self._watch("purge"))
+        self._leasing = Loop("lease", self._lease_pass, self._watch("lease"))
         self.loops = [self._capturing, self._dispatching, self._purging]
+        if outbox.is_shared:
+            self.loops.append(self._leasing)
 
     def start(self) -> None:
         """Start reading and delivering."""
@@ -90,6 +98,8 @@ class Relay:
             time.sleep(0.01)
         self._dispatching.stop()
         self._purging.stop()
+        # Until now: what was under way was ours as long as the lease was.
+        self._leasing.stop()
         self.sender.abort()
         for loop in self.loops:
             loop.join(STOP_GRACE_S)
@@ -97,9 +107,14 @@ class Relay:
         self.sender.close()
 
     def _capture_pass(self) -> float:
+        if not self.outbox.leads():
+            # Another relay reads the log; who takes over from it begins where that one was.
+            self.capture.forget()
+            return self.config.moodle.poll_interval
         try:
-            progress = self.capture.run_once(clock())
-        except MoodleError:
+            progress = self.capture.run_once(clock(self.outbox))
+        except (MoodleError, OutboxUnavailable):
+            # A commit without an answer may have moved the position.
             self.capture.forget()
             raise
         if progress.accepted:
@@ -108,13 +123,27 @@ class Relay:
 
     def _purge_pass(self) -> float:
         """Purge what is older than the retention, once a day."""
-        now = clock()
+        now = clock(self.outbox)
+        if not self.outbox.leads():
+            return PURGE_LOOK_S
         if abs(now - float(self.outbox.state("purged_at") or 0)) >= DAY_S:
             purged = repair.purge(self.outbox, now - self.config.outbox.retention)
             self.outbox.set_state("purged_at", str(int(now)), now)
             if purged:
                 self.log.info("outbox.purged", events=purged)
         return PURGE_LOOK_S
+
+    def _lease_pass(self) -> float:
+        """Keep this relay's part in a shared outbox alive, and say when it begins or ceases to read the log."""
+        before = self._is_leading
+        self.outbox.renew(clock(self.outbox))
+        self._is_leading = self.outbox.leads()
+        if self._is_leading and not before:
+            self.log.info("lead.taken")
+            self._capturing.wake()
+        elif before and not self._is_leading:
+            self.log.warning("lead.lost", hint="Another relay reads the log now; this one goes on delivering.")
+        return RENEW_S
 
     def _watch(self, loop: str) -> Watch:
         """Say once that a database is away, whichever loop finds it, and once that it is back for all of them."""
@@ -144,7 +173,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, *, strea
     log = make_log(config, stream)
     outbox = make_outbox(config, create=True)
     try:
-        outbox.hold(clock())
+        outbox.hold(clock(outbox))
         relay = Relay(config, outbox, log)
         relay.start()
         _say_started(relay, systemd)
@@ -217,15 +246,55 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
     log = make_log(config, stream)
     outbox = make_outbox(config, create=True)
     try:
-        outbox.hold(clock())
-        relay = Relay(config, outbox, log)
-        while not signals.stop.is_set() and relay.capture.run_once(clock()).is_more:
-            pass
-        if config.enabled:
-            _drain(relay, signals, clock() + timeout_s)
+        outbox.hold(clock(outbox))
+        with _lease_kept(outbox):
+            relay = Relay(config, outbox, log)
+            is_leading = _wait_for_lead(outbox, signals)
+            if not is_leading:
+                log.info("lead.elsewhere", hint="Another relay reads the log: this one delivers only.")
+            while is_leading and not signals.stop.is_set() and relay.capture.run_once(clock(outbox)).is_more:
+                pass
+            if config.enabled:
+                _drain(relay, signals, clock(outbox) + timeout_s)
         return outbox.count_undelivered()
     finally:
         outbox.close()
+
+
+@contextlib.contextmanager
+def _lease_kept(outbox: Outbox) -> Iterator[None]:
+    """Renew this relay's lease on a shared outbox as long as a command takes."""
+
+    def renew() -> float:
+        outbox.renew(clock(outbox))
+        return RENEW_S
+
+    # Whoever uses the outbox meanwhile says what is wrong with it.
+    silent = Watch(heals=(OutboxUnavailable,), down=lambda _error: None, up=lambda: None)
+    leasing = Loop("lease", renew, silent)
+    if outbox.is_shared:
+        leasing.start()
+    try:
+        yield
+    finally:
+        leasing.stop()
+        if outbox.is_shared:
+            leasing.join(STOP_GRACE_S)
+
+
+def _wait_for_lead(outbox: Outbox, signals: Signals) -> bool:
+    """Wait until this relay reads the log, or one that does has shown that it is alive; say which."""
+    first = _lead_until(outbox)
+    while not outbox.leads() and not signals.stop.wait(LEAD_LOOK_S):
+        until = _lead_until(outbox)
+        if first is not None and until is not None and until > first:
+            return False
+    return outbox.leads()
+
+
+def _lead_until(outbox: Outbox) -> float | None:
+    """Return until when the lease of the relay that reads the log lasts, in unix seconds."""
+    return next((member.expires_at for member in outbox.members() if member.leads), None)
 
 
 def _drain(relay: Relay, signals: Signals, ends_at: float) -> None:
@@ -235,12 +304,12 @@ def _drain(relay: Relay, signals: Signals, ends_at: float) -> None:
     dispatch.wake = woken.set
     while True:
         woken.clear()
-        delay = dispatch.run_once(clock())
+        delay = dispatch.run_once(clock(relay.outbox))
         if not dispatch.under_way:
             # What is due may wait for an earlier event of its user that is not: the time alone ends this then.
-            if signals.stop.is_set() or max(_next_try(relay), clock()) >= ends_at:
+            if signals.stop.is_set() or max(_next_try(relay), clock(relay.outbox)) >= ends_at:
                 break
-        elif signals.stop.is_set() or clock() > ends_at:
+        elif signals.stop.is_set() or clock(relay.outbox) > ends_at:
             dispatch.stop()
         woken.wait(delay)
     dispatch.close()
@@ -262,12 +331,13 @@ def preview(config: Config) -> Iterator[Event | Skip]:
     """Yield what a run would record, and record nothing. Raises RelayError."""
     log = make_log(config, sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
-        path = config.outbox.sqlite_path
-        # Where there is no outbox yet, an empty one stands for it, and goes again.
-        is_new = path is not None and not path.exists()
-        outbox = SqliteOutbox(Path(folder, "outbox.db")) if is_new else make_outbox(config, create=False)
         try:
-            yield from make_capture(config, make_moodle(config), outbox, log).preview(clock())
+            outbox = make_outbox(config, create=False)
+        except OutboxMissing:
+            # An empty one stands for it, and goes again.
+            outbox = SqliteOutbox(Path(folder, "outbox.db"))
+        try:
+            yield from make_capture(config, make_moodle(config), outbox, log).preview(clock(outbox))
         finally:
             outbox.close()
 
@@ -288,7 +358,9 @@ def replay(config: Config, selector: Selector, signals: Signals, *, stream: Text
         woken.clear()
 
     try:
-        return repair.replay(outbox, dispatch, selector, clock, wait)
+        outbox.join(clock(outbox))
+        with _lease_kept(outbox):
+            return repair.replay(outbox, dispatch, selector, lambda: clock(outbox), wait)
     finally:
         dispatch.close()
         sender.close()
@@ -305,20 +377,21 @@ def sync(
     moodle = make_moodle(config)
     try:
         syncing = Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config))
-        progress = syncing.begin(triggered_by, clock())
+        progress = syncing.begin(triggered_by, clock(outbox))
         try:
-            while not signals.stop.is_set() and (step := syncing.step(progress, clock())) is not None:
+            while not signals.stop.is_set() and (step := syncing.step(progress, clock(outbox))) is not None:
                 progress = step
                 tell(progress)
         except RelayError as error:
-            syncing.fail(progress, str(error), clock())
+            syncing.fail(progress, str(error), clock(outbox))
             raise
         try:
-            outbox.hold(clock())
+            outbox.hold(clock(outbox), alone=True)
         except OutboxInUse:
             return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
         if config.enabled:
-            _drain(Relay(config, outbox, log), signals, clock() + SYNC_WAIT_S)
+            with _lease_kept(outbox):
+                _drain(Relay(config, outbox, log), signals, clock(outbox) + SYNC_WAIT_S)
         undelivered = outbox.count_undelivered()
         return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=undelivered)
     finally:
@@ -351,7 +424,7 @@ def explain(config: Config, what: str) -> Story:
                 disabled=config.events.disabled,
                 ignore_actors=frozenset(config.events.ignore_actors),
             ),
-            now=clock(),
+            now=clock(outbox),
         )
         return explainer.explain(what)
     finally:
@@ -363,6 +436,6 @@ def purge(config: Config) -> int:
     """Delete delivered events that are older than the retention; return how many. Raises RelayError."""
     outbox = make_outbox(config, create=False)
     try:
-        return repair.purge(outbox, clock() - config.outbox.retention)
+        return repair.purge(outbox, clock(outbox) - config.outbox.retention)
     finally:
         outbox.close()

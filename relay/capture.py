@@ -13,7 +13,7 @@ from relay.model import SYNC_KINDS, Event, EventType, Gap, LogRow, Position, Ski
 from relay.outbox.base import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.model import Log
     from relay.moodle import Moodle, Page, Site
@@ -113,7 +113,7 @@ class Capture:
             self._site = self._moodle.site()
         if self._position is None:
             self._position = self._begin(now)
-            self._note_switches(now)
+            self._note_switches(self._position, now)
         self._check_store(now)
         top = self._moodle.max_id()
         self._position = self._check_rewound(self._expire(self._position, now), top, now)
@@ -172,7 +172,7 @@ class Capture:
             )
         return Position(high=int(start) - 1), self._moodle.row_time(int(start)) or 0
 
-    def _note_switches(self, now: float) -> None:
+    def _note_switches(self, position: Position, now: float) -> None:
         """Say which event types the config has switched off or on since the last start, and what that leaves out.
 
         Rows of a type that is off are counted as ignored, and are not sent when it is switched on again.
@@ -192,7 +192,7 @@ class Capture:
                 until=times.iso(now),
                 hint=f"What happened in between was not sent: relay sync {kind} --since {since}",
             )
-        self._outbox.set_state("disabled", json.dumps(off), now)
+        self._keep({"disabled": json.dumps(off)}, position, now)
 
     # -- what can happen to a log
 
@@ -276,9 +276,12 @@ class Capture:
         """Return the id behind which rows were read with today's rules: what others passed over is not sent now."""
         rules = json.dumps([sorted(self._rules.disabled), sorted(self._rules.ignore_actors)])
         if self._outbox.state("rules") != rules:
-            self._outbox.set_state("rules", rules, now)
-            self._outbox.set_state("rules_since", str(position.high), now)
+            self._keep({"rules": rules, "rules_since": str(position.high)}, position, now)
         return int(self._outbox.state("rules_since") or 0)
+
+    def _keep(self, state: Mapping[str, str], position: Position, now: float) -> None:
+        """Keep some state together with the position as it is: only who reads the log may."""
+        self._outbox.accept(Batch(before=position, after=position, state=state), now)
 
     # -- reading
 

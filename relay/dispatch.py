@@ -10,7 +10,7 @@ import json
 import queue
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,9 @@ class Dispatch:
         self._lock = threading.Lock()
         self._breaker = retry.decode(json.loads(outbox.state("circuit") or "{}"))
         self._saved_breaker = self._breaker
+        #: The state `circuit` as this relay has read or written it last.
+        self._circuit = outbox.state("circuit") or ""
+        self._attempt_s = attempt_s
         self._is_stopping = False
         # What was recorded later than now was recorded by a clock that has been set back since.
         self._last_turn = outbox.last_recorded_at()
@@ -134,6 +137,7 @@ class Dispatch:
         self.settle(now)
         if self._is_stopping or self._is_paused:
             return GROUP_S if self._under_way else IDLE_S
+        self._adopt()
         claimed = self._claim(now)
         if not self._results.empty():
             return 0.0
@@ -174,10 +178,39 @@ class Dispatch:
         return claimed + len(deliveries)
 
     def _probe(self, now: float, blocked: frozenset[EventType], only: EventType | None = None) -> int:
+        if not self._is_first_to_probe(now, only):
+            return 0
         found = self._outbox.claim(now, 50, lease_s=self._lease_s, blocked=blocked, only=only, probe=True)
         self._probing.update(one.event_type for one in found)
         self._submit(found, Kind.PROBE)
         return len(found)
+
+    def _is_first_to_probe(self, now: float, only: EventType | None) -> bool:
+        """Of relays that share an outbox, let one probe: the one that puts off the next probe of all of them."""
+        if not self._outbox.is_shared:
+            return True
+        with self._lock:
+            before = self._breaker
+            later = retry.put_off(before, only, now + self._attempt_s + IDLE_S)
+            text = json.dumps(retry.encode(later))
+            if not self._outbox.swap_state("circuit", self._circuit, text, now):
+                return False
+            self._breaker = self._saved_breaker = later
+            self._circuit = text
+        return True
+
+    def _adopt(self) -> None:
+        """Take over the circuits as another relay on the same outbox has found them."""
+        if not self._outbox.is_shared:
+            return
+        text = self._outbox.state("circuit") or ""
+        with self._lock:
+            is_unsaved = retry.encode(self._breaker) != retry.encode(self._saved_breaker)
+            if text == self._circuit or is_unsaved:
+                return
+            found = retry.decode(json.loads(text or "{}"))
+            self._breaker = self._saved_breaker = replace(self._breaker, whole=found.whole, paths=found.paths)
+            self._circuit = text
 
     def _submit(self, deliveries: Iterable[Delivery], kind: Kind) -> None:
         lanes: defaultdict[int, list[Delivery]] = defaultdict(list)
@@ -226,7 +259,7 @@ class Dispatch:
             self.wake()
 
     def _is_halted(self, delivery: Delivery, kind: Kind) -> bool:
-        if self._is_stopping:
+        if self._is_stopping or not self._outbox.may_send(delivery):
             return True
         return kind is Kind.NORMAL and self._breaker.covers(delivery.event_type)
 
@@ -257,8 +290,9 @@ class Dispatch:
         settled = [self._decided(one, one.outcome, now) for one in sent if one.outcome is not None]
         changed = retry.encode(breaker) != retry.encode(self._saved_breaker)
         if settled or changed:
-            state = {"circuit": json.dumps(retry.encode(breaker))} if changed else None
-            self._outbox.settle(settled, now, state)
+            text = json.dumps(retry.encode(breaker))
+            self._outbox.settle(settled, now, {"circuit": text} if changed else None)
+            self._circuit = text if changed else self._circuit
         if unsent:
             self._outbox.release(unsent)
         if closed:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from relay import credentials, signing
-from relay.errors import RelayError
+from relay.errors import OutboxMissing, RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,6 +195,8 @@ def check_outbox(config: Config, open_outbox: Callable[[], Outbox]) -> Check:
         outbox.probe_write()
         waiting = outbox.waiting()
         outbox.close()
+    except OutboxMissing as error:
+        return _ok("outbox", f"{error} The first run makes it")
     except RelayError as error:
         return _fail("outbox", str(error), error.hint)
     if path is not None and (little := _room(path)) is not None:

@@ -83,7 +83,7 @@ class OutboxMissing(OutboxUnavailable):
 
 
 class OutboxFenced(OutboxUnavailable):
-    """This relay's lease on a shared outbox has ended, and another relay has taken over: nothing was written."""
+    """Another relay has taken over, as this one's lease on a shared outbox has ended: nothing was written."""
 
 
 class OutboxCorrupt(OutboxError):

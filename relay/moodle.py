@@ -13,6 +13,7 @@ import pymysql.converters
 import pymysql.cursors
 from pymysql.constants import FIELD_TYPE
 
+from relay import server
 from relay.errors import MoodleRefused, MoodleUnreachable
 from relay.model import EventType, LogRow
 from relay.moodle_sql import (
@@ -46,11 +47,11 @@ from relay.moodle_sql import (
 from relay.payload import MOODLE_EVENTS, Facts
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator, Sequence
 
     from relay.model import Gap
     from relay.payload import Row
+    from relay.server import Address
 
 #: A page of the log spans at most this many ids, so that no query is long.
 SPAN = 20_000
@@ -59,9 +60,6 @@ PAGE = 100
 #: Values in one IN list, and gaps in one statement.
 CHUNK = 500
 GAPS_A_QUERY = 100
-#: Seconds without a byte after which a query, or the connecting, is given up: the connection is stalled.
-READ_TIMEOUT_S = 20
-CONNECT_TIMEOUT_S = 10
 
 
 def _decimal(raw: bytes | str) -> Decimal:
@@ -73,29 +71,6 @@ CONVERSIONS: dict[Any, Any] = {
     **pymysql.converters.conversions,
     FIELD_TYPE.DECIMAL: _decimal,
     FIELD_TYPE.NEWDECIMAL: _decimal,
-}
-
-#: MariaDB's and MySQL's error codes for "no, and it will stay so", with what to do.
-REFUSALS = {
-    1044: "Give the database user access to this schema (`relay grants` prints the SQL).",
-    1045: "Mend moodle.database.user or moodle.database.password.",
-    1049: "Mend moodle.database.name.",
-    1054: "Check that this is Moodle 4.0 or later.",
-    1142: "Grant SELECT on it to the database user.",
-    1143: "Grant SELECT on it to the database user.",
-    1146: "Mend moodle.database.prefix or moodle.database.name.",
-    1227: "Give the database user the privilege that the server asks for.",
-    1698: "Mend moodle.database.user: the server accepts this account over its socket, as that system user, only.",
-}
-
-
-#: Why nobody answered, by what the driver's sentence holds.
-ABSENT = {
-    "Errno -": ("the name cannot be resolved", "Mend moodle.database.host."),
-    "refused": ("nobody listens there", "Start the database server, or mend moodle.database.host and port."),
-    "timed out": ("no answer in time", "Check moodle.database.host, and the firewall between here and there."),
-    "No such file": ("there is no such socket", "Start the database server, or mend moodle.database.unix_socket."),
-    "Permission denied": ("this user may not use the socket", "Give relay's user access to the socket's folder."),
 }
 
 
@@ -136,24 +111,6 @@ class LogStore:
     is_enabled: bool
     #: After how many days rows are deleted; 0 for never.
     lifetime_days: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where Moodle's database is, and who reads it."""
-
-    host: str
-    port: int
-    unix_socket: str | None
-    name: str
-    user: str
-    password: str
-    prefix: str
-    tls: ssl.SSLContext | None = None
-
-    def where(self) -> str:
-        """Return the address for a message: no password in it."""
-        return self.unix_socket or f"{self.host}:{self.port}"
 
 
 class Moodle:
@@ -384,23 +341,12 @@ class Moodle:
             return rows
 
     def _connect(self) -> pymysql.connections.Connection[Any]:
-        address = self._address
-        return pymysql.connect(
-            host=address.host,
-            port=address.port,
-            unix_socket=address.unix_socket,
-            user=address.user,
-            password=address.password,
-            database=address.name,
-            ssl=address.tls,
-            charset="utf8mb4",
+        return server.connect(
+            self._address,
             # Text comes as bytes: one row with invalid text must not stop the others.
             use_unicode=False,
             conv=CONVERSIONS,
             autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            write_timeout=READ_TIMEOUT_S,
             init_command="SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             cursorclass=pymysql.cursors.DictCursor,
         )
@@ -410,15 +356,11 @@ class Moodle:
         """Turn what the driver says into a MoodleError; the connection is closed, as its state is unknown."""
         try:
             yield
-        except pymysql.Error as error:
+        except (pymysql.Error, OSError) as error:
             self.close()
-            raise _translate(error, self._address) from error
-        except OSError as error:
-            self.close()
-            raise MoodleUnreachable(
-                f"Moodle's database at {self._address.where()} broke off: {error.strerror or type(error).__name__}.",
-                hint="Check that the database server runs and can be reached.",
-            ) from error
+            found = server.explained(error, self._address)
+            made = MoodleRefused if found.is_refusal else MoodleUnreachable
+            raise made(found.sentence, hint=found.hint) from error
         except BaseException:
             self.close()
             raise
@@ -448,39 +390,3 @@ def _optional(value: Any) -> int | None:
 
 def _text(value: bytes | str | None) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
-
-
-def _translate(error: pymysql.Error, address: Address) -> MoodleRefused | MoodleUnreachable:
-    """Return our own sentence for a driver's error: the server's text could quote values."""
-    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    text = str(error.args[1]) if len(error.args) > 1 else ""
-    where = f"Moodle's database at {address.where()}"
-    if code in REFUSALS:
-        return MoodleRefused(f"{where} refuses: {_reason(code, text, address)}.", hint=REFUSALS[code])
-    for mark, (sentence, hint) in ABSENT.items():
-        if mark in text:
-            return MoodleUnreachable(f"{where} cannot be reached: {sentence}.", hint=hint)
-    return MoodleUnreachable(
-        f"{where} cannot be reached or broke off (error {code or type(error).__name__}).",
-        hint="Check that the database server runs, and moodle.database.host, port and unix_socket.",
-    )
-
-
-def _reason(code: int, text: str, address: Address) -> str:
-    """Return what is refused: the names of tables and columns are taken over, values are not."""
-    names = ", ".join(re.findall(r"(?:table|column) [`']([\w`'.]+)[`']", text)).replace("`", "").replace("'", "")
-    return {
-        1044: f"the user {address.user!r} may not use the schema {address.name!r}",
-        1045: f"the user {address.user!r} or the password is wrong",
-        1049: f"there is no schema {address.name!r}",
-        1054: f"a column is missing ({_quoted(text)})",
-        1142: f"the user {address.user!r} may not read the table {names or '(unknown)'}",
-        1143: f"the user {address.user!r} may not read the column {names or '(unknown)'}",
-        1146: f"there is no table {_quoted(text)} (the prefix is {address.prefix!r})",
-        1698: f"the user {address.user!r} may not log in with a password",
-    }.get(code, f"error {code}")
-
-
-def _quoted(text: str) -> str:
-    found = re.search(r"'([\w.]+)'", text)
-    return found[1] if found else "(unknown)"

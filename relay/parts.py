@@ -11,16 +11,19 @@ import structlog
 
 from relay import __version__, payload, retry
 from relay.capture import Capture, Rules
+from relay.config import outbox_server
 from relay.dispatch import Dispatch
-from relay.errors import UsageError
-from relay.moodle import Address, Moodle
+from relay.moodle import Moodle
+from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.sender import Sender
+from relay.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from relay.config import Config, DatabaseConfig
+    from relay.config.schema import TlsConfig
     from relay.model import Delivery, Log, Outcome
     from relay.outbox.base import Outbox
 
@@ -51,15 +54,28 @@ def _what_matters_first(_logger: Any, _method: str, fields: MutableMapping[str, 
     return {name: fields[name] for name in ("timestamp", "level", "event")} | dict(fields)
 
 
-def make_outbox(config: Config, *, create: bool) -> Outbox:
-    """Open the outbox that the config names. Raises OutboxError, and UsageError for a kind that does not exist yet."""
-    path = config.outbox.sqlite_path
-    if path is None:
-        raise UsageError(
-            "outbox.url: this version of relay keeps its outbox in SQLite only.",
-            hint="Write sqlite:////path/outbox.db.",
-        )
-    return SqliteOutbox(path, prefix=config.outbox.prefix, create=create)
+def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
+    """Open the outbox that the config names; `for_move` opens one that was moved, or half moved, too.
+
+    Raises OutboxError.
+    """
+    outbox = config.outbox
+    if outbox.sqlite_path is not None:
+        return SqliteOutbox(outbox.sqlite_path, prefix=outbox.prefix, create=create, for_move=for_move)
+    host, port, user, schema = outbox_server(outbox.url)
+    keys = dict.fromkeys(("host", "user", "name", "unix_socket"), "outbox.url")
+    address = Address(
+        host=host,
+        port=port,
+        name=schema,
+        user=user,
+        password="" if outbox.password is None else outbox.password.reveal(),
+        prefix=outbox.prefix,
+        tls=_tls(outbox.tls),
+        title="the outbox's database",
+        keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix"},
+    )
+    return MysqlOutbox(address, create=create, for_move=for_move)
 
 
 def make_moodle(config: Config) -> Moodle:
@@ -78,20 +94,20 @@ def connect(database: DatabaseConfig) -> Moodle:
             user=database.user,
             password="" if database.password is None else database.password.reveal(),
             prefix=database.prefix,
-            tls=_tls(database),
+            tls=_tls(database.tls),
         )
     )
 
 
-def _tls(database: DatabaseConfig) -> ssl.SSLContext | None:
-    if database.tls is None:
+def _tls(tls: TlsConfig | None) -> ssl.SSLContext | None:
+    if tls is None:
         return None
-    context = ssl.create_default_context(cafile=None if database.tls.ca is None else str(database.tls.ca))
-    if not database.tls.verify:
+    context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
+    if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if database.tls.cert is not None:
-        context.load_cert_chain(database.tls.cert, database.tls.key)
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
     return context
 
 
@@ -142,8 +158,9 @@ def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Ca
 def make_dispatch(config: Config, outbox: Outbox, sender: Sender, log: Log) -> Dispatch:
     """Return what delivers from the outbox."""
 
-    def post(delivery: Delivery, now: float) -> Outcome:
-        return sender.post(delivery.event_type, delivery.event_id, delivery.body, now)
+    def post(delivery: Delivery, _now: float) -> Outcome:
+        # This machine's own time is what is signed; when things are due goes by the clock that relays share.
+        return sender.post(delivery.event_type, delivery.event_id, delivery.body, clock())
 
     return Dispatch(
         outbox=outbox,
@@ -157,7 +174,7 @@ def make_dispatch(config: Config, outbox: Outbox, sender: Sender, log: Log) -> D
         ),
         concurrency=config.backend.concurrency,
         attempt_s=config.backend.timeout,
-        clock=clock,
+        clock=lambda: outbox.time(clock()),
         jitter=random.SystemRandom().random,
         log=log,
         is_paused=not config.enabled,

@@ -181,6 +181,16 @@ def _opened(circuit: Circuit | None, reason: str, outcome: Outcome, policy: Poli
     return Circuit(opened_at=opened_at, reason=reason, probe_at=probe_at, probes=probes)
 
 
+def put_off(breaker: Breaker, event_type: EventType | None, until: float) -> Breaker:
+    """Return the breaker with the next probe of a path, or of the whole, no sooner than `until` (unix seconds)."""
+    if event_type is None:
+        return replace(breaker, whole=breaker.whole and replace(breaker.whole, probe_at=until))
+    paths = {
+        name: replace(path, probe_at=until) if name is event_type else path for name, path in breaker.paths.items()
+    }
+    return replace(breaker, paths=paths)
+
+
 def probe_now(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker with its next probes due at once: the clock was set back."""
     paths = {name: replace(path, probe_at=now) for name, path in breaker.paths.items()}

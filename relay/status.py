@@ -35,6 +35,7 @@ def gather(outbox: Outbox, moodle: Moodle | None, now: float) -> dict[str, Any]:
         "open_gap_ids": 0 if position is None else cursor.open_ids(position),
         **_lag(moodle, None if position is None else position.high),
         "conservation": conservation(counts),
+        "relays": [{"name": one.name, "leads": one.leads} for one in outbox.members() if one.expires_at > now],
     }
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pymysql
 import pytest
 from harness import Relay
 from hypothesis import settings
@@ -14,6 +15,7 @@ from receiver import Receiver, receiver
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.moodle import College
 from relay.errors import RelayError
+from relay.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +27,7 @@ settings.load_profile("relay")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the fault suite."""
     parser.addoption("--full", action="store_true", help="run the fault suite for hours")
+    parser.addoption("--outbox-server", help="a port of 127.0.0.1: shared outboxes are tried there, as root")
     parser.addoption("--seed", type=int, help="run the chaos with this seed alone")
 
 
@@ -50,6 +53,18 @@ def college(mariadb: MariaDB) -> Iterator[College]:
         made = College(connection)
         made.build()
         yield made
+
+
+@pytest.fixture
+def outbox_address(request: pytest.FixtureRequest) -> Address:
+    """An empty schema for an outbox: on the server of the tests, or on the one that --outbox-server names."""
+    named = request.config.getoption("--outbox-server")
+    port = int(named) if named else request.getfixturevalue("mariadb").port
+    address = Address(host="127.0.0.1", port=port, name="outbox", user="root", password="", prefix="mdl_")
+    with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS outbox")
+        cursor.execute("CREATE DATABASE outbox")
+    return address
 
 
 @pytest.fixture

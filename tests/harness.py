@@ -12,10 +12,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from relay import server
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from relay.demo.mariadb import MariaDB
+    from relay.server import Address
 
 TOKEN = "a-token-made-up-for-tests"
 SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
@@ -31,6 +34,7 @@ class Relay:
     def __init__(self, folder: Path, mariadb: MariaDB, backend_url: str) -> None:
         self.folder = folder
         self.outbox = folder / "outbox.db"
+        self.shared_outbox: Address | None = None
         self.config: dict[str, Any] = {
             "moodle": {
                 "url": "https://moodle.college.example",
@@ -42,6 +46,11 @@ class Relay:
             "retry": {"first_delay": "50ms", "max_delay": "200ms"},
             "outbox": {"url": f"sqlite:///{self.outbox}"},
         }
+
+    def share(self, address: Address) -> None:
+        """Keep the outbox in a schema, together with other relays."""
+        self.shared_outbox = address
+        self.set("outbox.url", f"mysql://{address.user}@{address.host}:{address.port}/{address.name}")
 
     def set(self, path: str, value: Any) -> None:
         """Change a value of the config, such as `backend.timeout`."""
@@ -84,6 +93,10 @@ class Relay:
         names = {"{log}": "mdl_mb_zoho_event_log", "{attempt}": "mdl_mb_zoho_event_attempt"}
         for name, table in names.items():
             statement = statement.replace(name, table)
+        if self.shared_outbox is not None:
+            with server.connect(self.shared_outbox) as other, other.cursor() as cursor:
+                cursor.execute(statement.replace("?", "%s"), values)
+                return list(cursor.fetchall())
         connection = sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True)
         try:
             return connection.execute(statement, values).fetchall()

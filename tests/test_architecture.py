@@ -15,9 +15,10 @@ FLOORS = [
     {"errors", "model", "__init__"},
     {"times", "clean", "cursor", "retry", "signing", "grants", "plugin"},
     {"payload", "credentials"},
-    {"config.reader", "config.schema", "moodle_sql", "sender", "daemon", "outbox.base", "outbox.__init__"},
+    {"config.reader", "config.schema", "moodle_sql", "sender", "daemon", "server", "outbox.base", "outbox.__init__"},
     {"outbox.rows", "outbox.statements", "outbox.mysql_statements"},
     {"outbox.sql"},
+    {"outbox.mysql_lease"},
     {"config.__init__", "moodle", "outbox.sqlite", "outbox.mysql"},
     {"capture", "dispatch", "doctor", "status", "sync", "explain"},
     {"repair"},
@@ -33,13 +34,13 @@ FLOORS = [
 ]
 #: Who may import what (besides the demo, which builds a whole world).
 OWNERS = {
-    "pymysql": {"moodle", "outbox.mysql"},
+    "pymysql": {"server", "moodle", "outbox.mysql"},
     "sqlite3": {"outbox.sqlite"},
     "requests": {"sender"},
     "urllib3": {"sender"},
     "yaml": {"config.reader"},
     "signal": {"daemon"},
-    "tenacity": {"daemon"},
+    "tenacity": {"daemon", "outbox.mysql"},
     "structlog": {"parts"},
     "random": {"parts"},
     "cryptography": {"signing", "credentials", "plugin"},

@@ -131,7 +131,7 @@ def _status(arguments: argparse.Namespace) -> int:
     loaded = config.load(_find(arguments))
     outbox = parts.make_outbox(loaded, create=False)
     try:
-        found = status.gather(outbox, parts.make_moodle(loaded), parts.clock())
+        found = status.gather(outbox, parts.make_moodle(loaded), outbox.time(parts.clock()))
     finally:
         outbox.close()
     if arguments.json:

@@ -22,6 +22,7 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     lines += _circuit_lines(found["circuit"])
     end = "Moodle's database cannot be asked" if found["lag"] is None else f"the log ends at {found['log_end']}"
     lines.append(f"cursor       {found['cursor']} ({end}; {found['open_gap_ids']} lower ids may still turn up)")
+    lines += [f"relay        {one['name']}{', reads the log' if one['leads'] else ''}" for one in found["relays"]]
     sums = found["conservation"]
     lines.append(
         f"accounts     seen {sums['seen']} = captured {sums['captured']} + skipped {sums['skipped']} + ignored "

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from relay import payload, signing, times
 from relay.config.reader import Mistakes, Section, compose
@@ -30,7 +30,17 @@ from relay.credentials import Secret
 from relay.errors import ConfigError, UsageError
 from relay.model import EventType
 
-__all__ = ["Config", "DatabaseConfig", "find", "load", "load_database", "parse", "with_start", "written_database"]
+__all__ = [
+    "Config",
+    "DatabaseConfig",
+    "find",
+    "load",
+    "load_database",
+    "outbox_server",
+    "parse",
+    "with_start",
+    "written_database",
+]
 
 #: Where a config is looked for when none is named (contract, section 5).
 PLACES = (Path("config.yaml"), Path("/etc/relay/config.yaml"))
@@ -230,6 +240,7 @@ def _outbox(section: Section, base: Path) -> OutboxConfig:
         url=url,
         sqlite_path=path,
         password=section.secret("password", str),
+        tls=_tls(section.section("tls"), is_given="tls" in section),
         prefix=section.text("prefix", "mdl_", _prefix),
         retention=section.duration("retention", "90d", "1h", "3650d"),
     )
@@ -244,13 +255,19 @@ def outbox_path(url: str, base: Path) -> Path | None:
     if parts.scheme == "mysql":
         if parts.password:
             raise ValueError("must not hold a password: give it as outbox.password")
-        if not parts.hostname or not parts.username or not parts.path.strip("/"):
+        if not parts.hostname or not parts.username or not parts.path.strip("/") or parts.path.count("/") > 1:
             raise ValueError("must be mysql://user@host:port/schema")
         return None
     name = url.removeprefix("sqlite://").lstrip("/")
     if not url.startswith("sqlite:///") or not name or name.endswith("/"):
         raise ValueError("must be sqlite:///path/outbox.db or mysql://user@host:port/schema")
     return Path("/", name) if "/" in name or url.startswith("sqlite:////") else base / name
+
+
+def outbox_server(url: str) -> tuple[str, int, str, str]:
+    """Return host, port, user and schema of a `mysql://user@host:port/schema` URL."""
+    parts = _split(url)
+    return parts.hostname or "", parts.port or 3306, unquote(parts.username or ""), unquote(parts.path.strip("/"))
 
 
 def _log(section: Section) -> LogConfig:

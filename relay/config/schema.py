@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsConfig:
-    """How the connection to Moodle's database is encrypted."""
+    """How the connection to a database is encrypted."""
 
     ca: Path | None = None
     cert: Path | None = None
@@ -120,6 +120,7 @@ class OutboxConfig:
     #: The file, where the URL names one.
     sqlite_path: Path | None
     password: Secret | None
+    tls: TlsConfig | None
     prefix: str
     #: Seconds that a delivered event is kept.
     retention: float

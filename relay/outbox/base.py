@@ -23,6 +23,8 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
     "mb_zoho_sync_history",
     "mb_zoho_config",
 )
+#: Where a claim finds none among the first due events (all wait for an earlier one), it looks this many times further.
+CLAIM_LOOKS = (1, 20, 400, 8000)
 #: How long a relay's lease on a shared outbox lasts, and how often it is renewed, in seconds: what a dead one had under
 #: way goes to others after LEASE_S + RENEW_S at the most.
 LEASE_S = 12.0
@@ -242,8 +244,8 @@ class Outbox(ABC):
     def accept(self, batch: Batch, now: float) -> Sequence[str]:
         """Record events, skips, counts and the new position in one transaction; return the ids that are new.
 
-        An event whose id is there already changes nothing and counts nothing. Raises OutboxFenced for what was read from
-        the log where this relay does not lead any more.
+        An event whose id is there already changes nothing and counts nothing. Raises OutboxFenced for what was read
+        from the log where this relay does not lead any more.
         """
 
     @abstractmethod
@@ -344,7 +346,7 @@ class Outbox(ABC):
 
     @abstractmethod
     def dump(self, table: str, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the rows of a table (EVENTS, ATTEMPTS, HISTORY, STATE) behind an id, with the columns of rows.MOVED."""
+        """Return rows of a table (EVENTS, ATTEMPTS, HISTORY, STATE) behind an id, with the columns of rows.MOVED."""
 
     @abstractmethod
     def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:

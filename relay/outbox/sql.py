@@ -308,13 +308,11 @@ class SqlOutbox(Outbox):
 
         return self._do(work)
 
-    def _read_counts(self) -> Counts:
-        """Return the counts; the caller sees to it that all is read at one moment."""
-        state = dict(
-            self._rows(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key LIKE ?", ("count.%",))
-        )
+    def _read_counts(self, read: Callable[..., list[Any]]) -> Counts:
+        """Return the counts, by queries that all see one moment."""
+        state = dict(read(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key LIKE ?", ("count.%",)))
         by_type: dict[str, dict[str, int]] = {}
-        for event_type, status, count in self._rows(
+        for event_type, status, count in read(
             f"SELECT event_type, status, COUNT(*) FROM {{p}}{EVENTS} GROUP BY status, event_type"
         ):
             by_type.setdefault(event_type, {})[status] = count

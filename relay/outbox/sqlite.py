@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing, OutboxUnavailable
-from relay.model import Delivery, EventType
 from relay.outbox import rows as shapes
-from relay.outbox.base import ATTEMPTS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
+from relay.outbox.base import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
 from relay.outbox.sql import SqlOutbox
 from relay.outbox.statements import (
     ATTEMPT_ROWS,
@@ -33,6 +32,7 @@ from relay.outbox.statements import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from relay.model import Delivery, EventType
     from relay.outbox.base import Settled
     from relay.outbox.sql import Made, Run
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 BUSY_MS = 10_000
 #: Who leases events for the daemon; a daemon that starts frees what an earlier one left.
 DAEMON = "run"
-#: Where a claim finds none among the first due events (all wait for an earlier one), it looks this many times further.
-CLAIM_LOOKS = (1, 20, 400, 8000)
 
 
 class SqliteOutbox(SqlOutbox):
@@ -51,10 +49,11 @@ class SqliteOutbox(SqlOutbox):
     _LEASED_UNTIL = "leased_until"
     _BODY = "envelope || event_data || '}'"
 
-    def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True) -> None:
+    def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True, for_move: bool = False) -> None:
         """Open the file; make it, readable by its owner only, where it is missing and `create` says so."""
         self._path = path
         self._prefix = prefix
+        self._is_for_move = for_move
         self._lock = threading.RLock()
         self._held: int | None = None
         #: Whether this call has made the file.
@@ -289,7 +288,7 @@ class SqliteOutbox(SqlOutbox):
         with self._lock, _translated(self._path):
             self._connection.execute("BEGIN")
             try:
-                return self._read_counts()
+                return self._read_counts(self._rows)
             finally:
                 self._connection.execute("COMMIT")
 

@@ -1,0 +1,512 @@
+"""The outbox in a schema of MariaDB or MySQL, where several relays may share it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+import tenacity
+
+from relay import server
+from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxMissing, OutboxUnavailable
+from relay.model import Delivery, EventType, Status
+from relay.outbox import mysql_statements as sql
+from relay.outbox import rows as shapes
+from relay.outbox.base import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts
+from relay.outbox.mysql_lease import Lease
+from relay.outbox.sql import SqlOutbox, insert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from relay.outbox.base import Member, Settled
+    from relay.outbox.sql import Made, Run, Values
+
+    Connection = pymysql.connections.Connection[Any]
+
+#: Errors after which the same transaction may work at once: a deadlock (on a cluster, also at the commit), a lock that
+#: was waited for too long, a row that changed since it was read, an id that another relay inserted meanwhile.
+AGAIN = frozenset({1213, 1205, 1020, 1062})
+#: A connection that was idle for longer than this, in seconds, is asked whether it still stands.
+IDLE_S = 5.0
+#: How long a statement waits for a row's lock, and for an answer, in seconds: less than a lease.
+LOCK_WAIT_S = 5
+ANSWER_S = 10
+SESSION = (
+    f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
+    # Each statement sees what is committed: what was checked before a lock is checked again behind it.
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+)
+
+
+class Again(Exception):
+    """The transaction was rolled back, and may be tried at once."""
+
+
+class MysqlOutbox(SqlOutbox):
+    """The outbox in a schema: relays take part under leases, and every write says whose lease it is under."""
+
+    SET_STATE, COUNT_STATE = sql.SET_STATE, sql.COUNT_STATE
+    _BODY = "body"
+    # Who has it under way renews a lease as a whole: an event's own has no end.
+    _LEASED_UNTIL = "CASE WHEN leased_by IS NULL THEN NULL ELSE 1e300 END"
+
+    def __init__(self, address: server.Address, *, create: bool = True, for_move: bool = False) -> None:
+        """Open the outbox; make its tables where they are missing and `create` says so.
+
+        Raises OutboxMissing where they are not, OutboxError where they are something else.
+        """
+        self._address = address
+        self._idle: list[tuple[float, Connection]] = []
+        self._lock = threading.Lock()
+        self._is_for_move = for_move
+        #: What of the events is under way here; what else has our name was claimed by a commit without an answer.
+        self._held: set[int] = set()
+        self._has_strays = False
+        self._lease = Lease(self._do, self._rows, self._gone)
+        #: Whether this call has made the tables.
+        self.created = False
+        self._open(create=create)
+
+    def _open(self, *, create: bool) -> None:
+        where = f"the schema {self._address.name} at {self._address.where()}"
+        statement = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()"
+        found = {(str(table), str(column)) for table, column in self._rows(statement)}
+        is_there = (self._address.prefix + STATE, "config_value") in found
+        if (self._address.prefix + EVENTS, "id") in found and (self._address.prefix + EVENTS, "body") not in found:
+            raise OutboxCorrupt(
+                f"In {where} there is a table {self._address.prefix}{EVENTS} that is no relay's.",
+                hint="Give relay another outbox.prefix, or a schema of its own.",
+            )
+        if not is_there and not create:
+            raise OutboxMissing(f"There is no outbox in {where}.", hint="Start `relay run` once, or mend outbox.url.")
+        if not is_there or self.state(shapes.VERSION) is None:
+            for table in sql.SCHEMA:
+                self._rows(table)
+            # Several relays may be here at once: who comes second changes nothing.
+            keep = f"INSERT IGNORE INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (?, ?, 0)"
+            self._do(lambda run: run(keep, (shapes.VERSION, str(SCHEMA_VERSION))))
+            self.created = True
+        self._check_state(f"The outbox in {where}")
+
+    # -- connections and transactions
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """Lend a connection that nobody else uses; one that broke is not given back."""
+        connection = self._kept() or self._connect()
+        try:
+            yield connection
+        except BaseException:
+            _close(connection)
+            raise
+        with self._lock:
+            self._idle.append((time.monotonic(), connection))
+
+    def _kept(self) -> Connection | None:
+        with self._lock:
+            since, connection = self._idle.pop() if self._idle else (0.0, None)
+        if connection is None or time.monotonic() - since < IDLE_S:
+            return connection
+        try:
+            connection.ping(reconnect=False)
+        except (pymysql.Error, OSError):
+            _close(connection)
+            return self._kept()
+        return connection
+
+    def _connect(self) -> Connection:
+        timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
+        try:
+            connection = server.connect(self._address, autocommit=True, **timeouts)
+            with connection.cursor() as cursor:
+                for statement in SESSION:
+                    cursor.execute(statement)
+        except (pymysql.Error, OSError) as error:
+            raise self._explained(error) from error
+        return connection
+
+    def _explained(self, error: Exception) -> OutboxError:
+        problem = server.explained(error, self._address)
+        return (OutboxError if problem.is_refusal else OutboxUnavailable)(problem.sentence, hint=problem.hint)
+
+    def _do(self, work: Callable[[Run], Made]) -> Made:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Again),
+            wait=tenacity.wait_random_exponential(multiplier=0.01, max=0.5),
+            stop=tenacity.stop_after_attempt(12),
+            reraise=True,
+        )
+        try:
+            made: Made = retrying(self._do_once, work)
+        except Again as error:
+            raise OutboxUnavailable(
+                f"{self._address.title} at {self._address.where()} is too busy: a transaction came in the way of "
+                "others time and again.",
+                hint="Look for long transactions on the outbox's tables; relay goes on by itself.",
+            ) from error
+        return made
+
+    def _do_once(self, work: Callable[[Run], Made]) -> Made:
+        with self._connection() as connection, connection.cursor() as cursor:
+
+            def run(statement: str, values: Values = (), /) -> Any:
+                cursor.execute(_native(statement, self._address.prefix), values or None)
+                return _Result(cursor)
+
+            try:
+                cursor.execute("START TRANSACTION")
+                made = work(run)
+                cursor.execute("COMMIT")
+            except (pymysql.Error, OSError) as error:
+                if server.code_of(error) in AGAIN:
+                    with contextlib.suppress(pymysql.Error, OSError):
+                        connection.rollback()
+                    raise Again from error
+                raise self._explained(error) from error
+        return made
+
+    def _rows(self, statement: str, values: Values = ()) -> list[Any]:
+        with self._connection() as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(_native(statement, self._address.prefix), values or None)
+                return list(cursor.fetchall())
+            except (pymysql.Error, OSError) as error:
+                raise self._explained(error) from error
+
+    def _among(self, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return f"IN ({', '.join('?' * len(values)) or 'NULL'})", tuple(values)
+
+    # -- taking part
+
+    @property
+    def is_shared(self) -> bool:  # noqa: D102 -- promised in base, as all below
+        return True
+
+    def time(self, now: float) -> float:  # noqa: ARG002, D102 -- the server's clock is the one that all share
+        return self._lease.time()
+
+    def close(self) -> None:  # noqa: D102
+        # Without a database the leases end by themselves.
+        with contextlib.suppress(OutboxError):
+            self._lease.leave()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            _close(connection)
+
+    def hold(self, now: float, *, alone: bool = False) -> None:  # noqa: D102
+        self._lease.bury(now)
+        others = self.members() if alone else ()
+        if others:
+            raise OutboxInUse(
+                f"Another relay runs on the outbox in {self._address.name}: {others[0].name}.", hint="Stop it first."
+            )
+        self._lease.join(now, leads=True)
+        self._lease.renew(now)
+
+    def join(self, now: float) -> None:  # noqa: D102
+        self._lease.join(now, leads=False)
+
+    def renew(self, now: float) -> None:  # noqa: D102
+        self._lease.renew(now)
+
+    def leads(self) -> bool:  # noqa: D102
+        return self._lease.leads()
+
+    def may_send(self, delivery: Delivery) -> bool:  # noqa: D102
+        return delivery.id in self._held and self._lease.is_alive()
+
+    def members(self) -> Sequence[Member]:  # noqa: D102
+        return self._lease.members()
+
+    def _gone(self) -> None:
+        """Forget what was under way: this relay was taken for dead, and others have it now."""
+        with self._lock:
+            self._held.clear()
+
+    def _check_lead(self, run: Run) -> None:
+        if not self._lease.beat_lead(run):
+            raise OutboxFenced(
+                "Another relay reads the log now: this one's lease has ended.", hint="Nothing is lost by it."
+            )
+
+    def probe_write(self) -> None:  # noqa: D102
+        def work(run: Run) -> None:
+            run(self.SET_STATE, {"key": "probe", "value": "", "now": 0})
+            run(f"DELETE FROM {{p}}{STATE} WHERE config_key = ?", ("probe",))
+
+        self._do(work)
+
+    # -- recording
+
+    def _insert_events(self, run: Run, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        if not rows:
+            return ()
+        term, ids = self._among([row["event_id"] for row in rows])
+        there = {row[0] for row in run(f"SELECT event_id FROM {{p}}{EVENTS} WHERE event_id {term}", ids).fetchall()}
+        # An id may come twice in one batch.
+        new = {row["event_id"]: row for row in rows if row["event_id"] not in there}
+        insert(run, EVENTS, list(new.values()))
+        self._make_lanes(run, {row["user_id"] for row in new.values()})
+        return list(new)
+
+    def _make_lanes(self, run: Run, users: set[int]) -> None:
+        term, values = self._among(sorted(users))
+        there = {row[0] for row in run(f"SELECT user_id FROM {{p}}{sql.LANES} WHERE user_id {term}", values).fetchall()}
+        insert(run, sql.LANES, [{"user_id": user} for user in sorted(users - there)])
+
+    # -- claiming
+
+    def claim(  # noqa: D102
+        self,
+        now: float,
+        limit: int,
+        *,
+        lease_s: float,  # noqa: ARG002 -- the relay's own lease is what counts here
+        blocked: frozenset[EventType] = frozenset(),
+        only: EventType | None = None,
+        probe: bool = False,
+    ) -> Sequence[Delivery]:
+        self._free_strays()
+        wanted = _Wanted(now=now, limit=1 if probe else limit, blocked=blocked, only=only, is_probe=probe)
+        for look_at in CLAIM_LOOKS[:3]:  # more would not fit into a statement
+            candidates = self._candidates(wanted, limit * look_at)
+            claimed = self._leased(partial(self._claimable, candidates=candidates, wanted=wanted), now)
+            if claimed or len(candidates) < limit * look_at:
+                return claimed
+        return ()
+
+    def _candidates(self, wanted: _Wanted, most: int) -> Mapping[int, int]:
+        """Return the users of the events that may be claimable, by event; no lock is taken for it."""
+        term, types = self._types("c", wanted.blocked)
+        only = "" if wanted.only is None else "AND c.event_type = ?"
+        statement = sql.CANDIDATES.format(p="{p}", due=wanted.due, types=f"{term} {only}")
+        values = [wanted.now, *types, *([] if wanted.only is None else [wanted.only]), most]
+        return dict(self._rows(statement, values))
+
+    def _types(self, table: str, blocked: frozenset[EventType]) -> tuple[str, Sequence[Any]]:
+        term, types = self._among(sorted(blocked))
+        return (f"AND {table}.event_type NOT {term}", types) if blocked else ("", ())
+
+    def _claimable(self, run: Run, *, candidates: Mapping[int, int], wanted: _Wanted) -> Sequence[int]:
+        """Return those of the candidates that may be claimed; the lanes of their users are locked then."""
+        if not candidates:
+            return ()
+        term, users = self._among(sorted(set(candidates.values())))
+        mine = [row[0] for row in run(sql.LOCK_LANES.format(p="{p}", users=term), users).fetchall()]
+        ids = [event for event, user in candidates.items() if user in set(mine)]
+        if not ids:
+            return ()
+        in_ids, id_values = self._among(ids)
+        others, types = self._types("other", wanted.blocked)
+        statement = sql.CLAIMABLE.format(
+            p="{p}",
+            ids=in_ids,
+            due=wanted.due,
+            others=others,
+            claimed_along="" if wanted.is_probe else f"AND other.id NOT {in_ids}",
+            # What is cut off at the limit comes after what is kept, within each user too.
+            order="c.due_at, c.id" if wanted.is_probe else "c.occurred_at, c.id",
+        )
+        values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else id_values)]
+        found = [row[0] for row in run(statement, values).fetchall()][: wanted.limit]
+        if found:
+            term, users = self._among(sorted({candidates[event] for event in found}))
+            run(sql.TURN_LANES.format(p="{p}", users=term), users)
+        return found
+
+    def claim_again(self, ids: Sequence[int], now: float, *, lease_s: float) -> Sequence[Delivery]:  # noqa: ARG002, D102
+        self._free_strays()
+        return self._leased(lambda _run: ids, now)
+
+    def _leased(self, choose: Callable[[Run], Sequence[int]], now: float) -> Sequence[Delivery]:
+        """Lease the events that `choose` returns, and write the rows of their attempts, in one transaction."""
+
+        def work(run: Run) -> Sequence[Delivery]:
+            if not self._lease.beat(run):
+                raise OutboxFenced("This relay's lease on the outbox has ended.", hint="It joins again by itself.")
+            ids = choose(run)
+            return self._lease_rows(run, ids, now) if ids else ()
+
+        try:
+            claimed = self._do(work)
+        except OutboxUnavailable:
+            # Without an answer to the commit, they may be ours.
+            self._has_strays = True
+            raise
+        with self._lock:
+            self._held.update(one.id for one in claimed)
+        return claimed
+
+    def _lease_rows(self, run: Run, ids: Sequence[int], now: float) -> Sequence[Delivery]:
+        term, values = self._among(ids)
+        # What is under way elsewhere is left out; what was ours before this is too.
+        free = f"SELECT id FROM {{p}}{EVENTS} WHERE leased_by IS NULL AND id {term} FOR UPDATE"
+        term, values = self._among([row[0] for row in run(free, values).fetchall()])
+        if not run(sql.LEASE.format(p="{p}", ids=term), (self._lease.name, *values)).rowcount:
+            return ()
+        rows = run(sql.LEASED.format(p="{p}", ids=term), (self._lease.name, *values)).fetchall()
+        attempts = [{"event_id": row[1], "attempt": row[7], "started_at": int(now)} for row in rows]
+        insert(run, ATTEMPTS, attempts)
+        term, values = self._among([row[1] for row in rows])
+        numbers = dict(run(sql.ATTEMPT_IDS.format(p="{p}", ids=term), values).fetchall())
+        return [_delivery(row, numbers[row[1]]) for row in rows]
+
+    def _free_strays(self) -> None:
+        """Free what a commit without an answer has claimed for us: nothing of it was sent."""
+        if not self._has_strays:
+            return
+        with self._lock:
+            held = sorted(self._held)
+        term, values = self._among(held)
+        kept = f"AND id NOT {term}" if held else ""
+        self._do(lambda run: run(f"{sql.FREE} {kept}", (self._lease.name, *values)))
+        self._has_strays = False
+
+    # -- settling
+
+    def settle(  # noqa: D102
+        self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
+    ) -> None:
+        attempts = json.dumps([shapes.attempt_values(one) for one in settled])
+        events = json.dumps([shapes.event_values(one, now) for one in settled])
+        held = [one for one in settled if one.decision.due_at is not None and one.holds_user]
+
+        def work(run: Run) -> None:
+            is_member = self._lease.beat(run)
+            if settled:
+                run(sql.SETTLE_ATTEMPTS, (attempts,))
+            if not is_member:
+                return
+            if settled:
+                run(sql.SETTLE_EVENTS, (events, self._lease.name))
+            for one in held:
+                delivery = one.delivery
+                values = {"id": delivery.id, "user_id": delivery.user_id, "occurred_at": delivery.occurred_at}
+                run(sql.HOLD_USER, {**values, "due_at": one.decision.due_at})
+            for key, value in (state or {}).items():
+                run(self.SET_STATE, {"key": key, "value": value, "now": int(now)})
+
+        self._do(work)
+        self._let_go([one.delivery for one in settled])
+
+    def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: D102
+        attempts, attempt_ids = self._among([one.attempt_id for one in deliveries])
+        events, ids = self._among([one.id for one in deliveries])
+
+        def work(run: Run) -> None:
+            run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE id {attempts}", attempt_ids)
+            run(
+                f"UPDATE {{p}}{EVENTS} SET attempts = attempts - 1, leased_by = NULL "
+                f"WHERE leased_by = ? AND id {events}",
+                (self._lease.name, *ids),
+            )
+
+        self._do(work)
+        self._let_go(deliveries)
+
+    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
+        with self._lock:
+            self._held.difference_update(one.id for one in deliveries)
+
+    def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
+        term, types = self._types("e", blocked)
+        rows = self._rows(
+            f"SELECT e.due_at FROM {{p}}{EVENTS} AS e WHERE e.due_at IS NOT NULL AND e.leased_by IS NULL {term} "
+            "ORDER BY e.due_at, e.id LIMIT 1",
+            types,
+        )
+        return float(rows[0][0]) if rows else None
+
+    # -- the rest
+
+    def shrink(self) -> None:
+        """Do nothing: InnoDB uses the room of purged rows again."""
+
+    def counts(self) -> Counts:  # noqa: D102
+        with self._connection() as connection, connection.cursor() as cursor:
+
+            def read(statement: str, values: Values = ()) -> list[Any]:
+                cursor.execute(_native(statement, self._address.prefix), values or None)
+                return list(cursor.fetchall())
+
+            try:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+                found = self._read_counts(read)
+                cursor.execute("COMMIT")
+            except (pymysql.Error, OSError) as error:
+                raise self._explained(error) from error
+        return found
+
+    def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: D102
+        super().load(table, rows)
+        if table == EVENTS and rows:
+            self._do(lambda run: self._make_lanes(run, {row["user_id"] for row in rows}))
+
+    def _loaded(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What a claim looks for."""
+
+    now: float
+    limit: int
+    blocked: frozenset[EventType]
+    only: EventType | None
+    is_probe: bool
+
+    @property
+    def due(self) -> str:
+        return "c.due_at IS NOT NULL AND c.not_before <= ?" if self.is_probe else "c.due_at <= ?"
+
+
+class _Result:
+    """What a statement gave: the driver's cursor is used for the next one."""
+
+    def __init__(self, cursor: Any) -> None:
+        self.rowcount: int = cursor.rowcount
+        self.lastrowid: int | None = cursor.lastrowid
+        self._rows = cursor.fetchall()
+
+    def fetchall(self) -> Any:
+        return self._rows
+
+
+def _delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
+    row_id, event_id, event_type, log_id, user_id, occurred_at, body, attempts, failures, status = row
+    return Delivery(
+        id=row_id,
+        event_id=event_id,
+        event_type=EventType(event_type),
+        log_id=log_id,
+        user_id=user_id,
+        occurred_at=occurred_at,
+        body=bytes(body),
+        attempt=attempts,
+        attempt_id=attempt_id,
+        failures=failures,
+        status=Status(status),
+    )
+
+
+@lru_cache(maxsize=256)
+def _native(statement: str, prefix: str) -> str:
+    """Return a statement as the driver wants it: its marks are `%s` and `%(name)s`."""
+    named = re.sub(r":([a-z_]+)", r"%(\1)s", statement.replace("{p}", prefix).replace("%", "%%"))
+    return named.replace("?", "%s")
+
+
+def _close(connection: Connection) -> None:
+    with contextlib.suppress(pymysql.Error, OSError):
+        connection.close()

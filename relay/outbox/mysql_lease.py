@@ -1,0 +1,164 @@
+"""Which relays take part in a shared outbox, which of them reads the log, and what becomes of one that is dead.
+
+A relay has a row with a time until which it counts as alive. What it has under way carries its name; who finds its time
+over deletes the row and frees all that, in one transaction. Each write of a relay changes its own row in the same
+transaction: one that was taken for dead finds no row, and on a cluster the two changes cannot both be certified. The
+row `capture` names the relay that reads the log, with a number that grows whenever another one takes over.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from relay.outbox import mysql_statements as sql
+from relay.outbox.base import LEASE_S, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.outbox.sql import Run
+
+CAPTURE = "capture"
+#: What the names of relays begin with.
+RELAY = "relay:"
+
+
+def _elapsed() -> float:
+    """Return seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """What part this relay takes in a shared outbox. Safe to use from several threads."""
+
+    def __init__(
+        self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]], gone: Callable[[], None]
+    ) -> None:
+        """Take how to run a transaction and a query, and what to do where this relay was taken for dead."""
+        self._do = do
+        self._rows = rows
+        self._gone = gone
+        self._lock = threading.Lock()
+        #: This relay's name; a new one each time it joins.
+        self.name = ""
+        self._wants_lead = False
+        #: The number of this relay's lead; None where another one leads.
+        self._fence: int | None = None
+        #: Until when this relay knows itself to be alive, by `_elapsed`.
+        self._alive_until = 0.0
+        #: The server's clock (unix seconds) minus `_elapsed`.
+        self._offset: float | None = None
+
+    # -- the clock that all share
+
+    def time(self) -> float:
+        """Return the server's time, in unix seconds. Raises OutboxUnavailable where it was never asked before."""
+        if self._offset is None:
+            self._ask_time()
+        return _elapsed() + (self._offset or 0.0)
+
+    def _ask_time(self) -> None:
+        before = _elapsed()
+        ((at,),) = self._rows("SELECT UNIX_TIMESTAMP(NOW(6))")
+        after = _elapsed()
+        # A slow answer says little of the time: what is known already is better.
+        if self._offset is None or after - before < 0.5:
+            self._offset = float(at) - (before + after) / 2
+
+    # -- taking part
+
+    def join(self, now: float, *, leads: bool) -> None:
+        """Take part from now on; `leads` says whether this relay is ready to read the log."""
+        began = _elapsed()
+        name = f"{RELAY}{secrets.token_hex(16)}"
+        holder = f"{socket.gethostname()[:200]} pid {os.getpid()}{'' if leads else ' (passing)'}"
+        self._do(lambda run: run(sql.JOIN, (name, holder, now + LEASE_S)))
+        with self._lock:
+            self.name, self._wants_lead, self._fence = name, leads, None
+            self._alive_until = began + LEASE_S
+
+    def renew(self, now: float) -> None:
+        """Say that this relay is alive, bury the dead, and take the lead where nobody has it."""
+        if not self.name:
+            return
+        self._ask_time()
+        began = _elapsed()
+        if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
+            # Taken for dead: whatever was under way is another's now.
+            self._gone()
+            self.join(now, leads=self._wants_lead)
+        self._alive_until = began + LEASE_S
+        self.bury(now)
+        if self._wants_lead:
+            self._fence = self._do(lambda run: self._lead(run, now))
+
+    def bury(self, now: float) -> None:
+        """Free what the relays had under way whose time is over."""
+        for name, expires_at in self._rows(f"SELECT name, expires_at FROM {{p}}{sql.LEASES}"):
+            if name.startswith(RELAY) and expires_at < now:
+                self._do(partial(self._reap, dead=name, now=now))
+
+    def _reap(self, run: Run, *, dead: str, now: float) -> None:
+        if run(sql.REAP, (dead, now)).rowcount:
+            run(sql.FREE, (dead,))
+
+    def _lead(self, run: Run, now: float) -> int | None:
+        """Return the number of this relay's lead, or None where another one leads."""
+        rows = run(f"SELECT holder, fence, expires_at FROM {{p}}{sql.LEASES} WHERE name = ?", (CAPTURE,)).fetchall()
+        if not rows:
+            run(sql.JOIN, (CAPTURE, self.name, now + LEASE_S))
+            return 0
+        holder, fence, expires_at = rows[0]
+        if holder == self.name:
+            renewed = run(sql.RENEW_LEAD, (now + LEASE_S, CAPTURE, self.name, fence)).rowcount
+            return int(fence) if renewed else None
+        if expires_at < now and run(sql.TAKE_LEAD, (self.name, now + LEASE_S, CAPTURE, fence, now)).rowcount:
+            return int(fence) + 1
+        return None
+
+    def leave(self) -> None:
+        """Take part no longer: nobody needs to wait until this relay's time is over."""
+        name, self.name = self.name, ""
+        self._alive_until = 0.0
+        if name:
+            self._do(lambda run: self._end(run, name))
+
+    def _end(self, run: Run, name: str) -> None:
+        run(sql.FREE, (name,))
+        run(f"DELETE FROM {{p}}{sql.LEASES} WHERE name = ?", (name,))
+        run(f"UPDATE {{p}}{sql.LEASES} SET expires_at = 0 WHERE name = ? AND holder = ?", (CAPTURE, name))
+
+    # -- what is asked before a write or a request
+
+    def is_alive(self) -> bool:
+        """Say whether this relay's time is not over. Asks no database."""
+        return _elapsed() < self._alive_until
+
+    def leads(self) -> bool:
+        """Say whether this relay reads the log. Asks no database."""
+        return self._fence is not None and self.is_alive()
+
+    def beat(self, run: Run) -> bool:
+        """Say whether this relay still takes part, within a transaction that depends on it."""
+        return run(sql.BEAT, (self.name,)).rowcount == 1
+
+    def beat_lead(self, run: Run) -> bool:
+        """Say whether this relay still leads, within a transaction that depends on it."""
+        fence = self._fence
+        return fence is not None and run(sql.BEAT_LEAD, (CAPTURE, self.name, fence)).rowcount == 1
+
+    def members(self) -> Sequence[Member]:
+        """Return who takes part."""
+        rows = self._rows(f"SELECT name, holder, expires_at FROM {{p}}{sql.LEASES} ORDER BY holder")
+        leader = next((holder for name, holder, _ in rows if name == CAPTURE), "")
+        return [
+            Member(name=holder, leads=name == leader, expires_at=float(expires_at))
+            for name, holder, expires_at in rows
+            if name.startswith(RELAY)
+        ]
