@@ -17,6 +17,7 @@ from relay import explain as explaining
 from relay.daemon import Loop, Watch, supervise
 from relay.errors import ConfigError, MoodleError, OutboxInUse, OutboxMissing, OutboxUnavailable, RelayError
 from relay.explain import Explainer
+from relay.move import Move
 from relay.outbox.base import RENEW_S
 from relay.outbox.sqlite import SqliteOutbox
 from relay.parts import make_capture, make_dispatch, make_log, make_moodle, make_options, make_outbox, make_sender
@@ -282,6 +283,21 @@ def _lease_kept(outbox: Outbox) -> Iterator[None]:
             leasing.join(STOP_GRACE_S)
 
 
+def _hold_alone(outbox: Outbox) -> None:
+    """Claim an outbox that no other relay uses; the lease of a dead one is waited for. Raises OutboxInUse."""
+    first = {member.name: member.expires_at for member in outbox.members()}
+    while True:
+        try:
+            outbox.hold(clock(outbox), alone=True)
+        except OutboxInUse:
+            renewed = [one for one in outbox.members() if one.expires_at > first.get(one.name, 0.0)]
+            if renewed or not outbox.is_shared:
+                raise
+            time.sleep(LEAD_LOOK_S)
+        else:
+            return
+
+
 def _wait_for_lead(outbox: Outbox, signals: Signals) -> bool:
     """Wait until this relay reads the log, or one that does has shown that it is alive; say which."""
     first = _lead_until(outbox)
@@ -386,7 +402,7 @@ def sync(
             syncing.fail(progress, str(error), clock(outbox))
             raise
         try:
-            outbox.hold(clock(outbox), alone=True)
+            _hold_alone(outbox)
         except OutboxInUse:
             return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
         if config.enabled:
@@ -430,6 +446,22 @@ def explain(config: Config, what: str) -> Story:
     finally:
         moodle.close()
         outbox.close()
+
+
+def move(config: Config, target: Config, tell: Callable[[int], None]) -> int:
+    """Move the outbox of one config into that of the other; return how many rows there are. Raises RelayError."""
+    with contextlib.ExitStack() as stack:
+        source = make_outbox(config, create=False, for_move=True)
+        stack.callback(source.close)
+        _hold_alone(source)
+        other = make_outbox(target, create=True, for_move=True)
+        stack.callback(other.close)
+        moving = Move(source=source, source_url=config.outbox.url, target=other, target_url=target.outbox.url)
+        moving.check()
+        _hold_alone(other)
+        for outbox in (source, other):
+            stack.enter_context(_lease_kept(outbox))
+        return moving.run(clock(source), tell)
 
 
 def purge(config: Config) -> int:

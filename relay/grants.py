@@ -1,4 +1,4 @@
-"""The SQL that makes a database user who may read what relay reads, and nothing else. Pure."""
+"""The SQL that makes the database users: of Moodle's, who may read what relay reads and nothing else. Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def statements(
     for table, names in columns.items():
         listed = ", ".join(_name(name) for name in names)
         yield f"GRANT SELECT ({listed}) ON {_name(schema)}.{_name(prefix + table)} TO {account};"
+
+
+def outbox_statements(*, schema: str, user: str, host: str) -> Iterator[str]:
+    """Yield the statements that make the schema of an outbox and its user, who makes the tables there."""
+    account = f"{_text(user)}@{_text(host)}"
+    yield f"CREATE DATABASE IF NOT EXISTS {_name(schema)};"
+    yield f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY 'CHOOSE-A-PASSWORD';"
+    yield f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON {_name(schema)}.* TO {account};"
 
 
 def _name(name: str) -> str:

@@ -20,7 +20,7 @@ FLOORS = [
     {"outbox.sql"},
     {"outbox.mysql_lease"},
     {"config.__init__", "moodle", "outbox.sqlite", "outbox.mysql"},
-    {"capture", "dispatch", "doctor", "status", "sync", "explain"},
+    {"capture", "dispatch", "doctor", "status", "sync", "explain", "move"},
     {"repair"},
     {"parts"},
     {"app"},

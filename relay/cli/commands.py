@@ -160,8 +160,10 @@ def _sync(arguments: argparse.Namespace) -> int:
             _print_envelope(event)
         return Exit.WELL
     signals = Signals()
-    with signals.installed(), _bar() as tell:
-        done = app.sync(loaded, wanted, arguments.triggered_by, signals, tell)
+    with signals.installed(), _bar("sync") as tell:
+        done = app.sync(
+            loaded, wanted, arguments.triggered_by, signals, lambda progress: tell(progress.processed + progress.failed)
+        )
     counts = done.progress
     print(f"relay: {counts.processed} rows read, {counts.recorded} new events recorded, {counts.failed} rows skipped.")
     if not done.has_ended:
@@ -182,17 +184,17 @@ def _since(text: str | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[Callable[[sync.Progress], None]]:
-    """Show how many rows have been read, on a terminal, where tqdm is installed (the extra `progress`)."""
+def _bar(title: str) -> Iterator[Callable[[int], None]]:
+    """Show how many rows are done, on a terminal, where tqdm is installed (the extra `progress`)."""
     if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
-        yield lambda _progress: None
+        yield lambda _done: None
         return
     from tqdm import tqdm  # noqa: PLC0415 -- an extra
 
-    with tqdm(unit=" rows", desc="sync", file=sys.stderr) as bar:
+    with tqdm(unit=" rows", desc=title, file=sys.stderr) as bar:
 
-        def tell(progress: sync.Progress) -> None:
-            bar.update(progress.processed + progress.failed - bar.n)
+        def tell(done: int) -> None:
+            bar.update(done - bar.n)
 
         yield tell
 
@@ -224,12 +226,38 @@ def _purge(arguments: argparse.Namespace) -> int:
     return Exit.WELL
 
 
+def _move_outbox(arguments: argparse.Namespace) -> int:
+    loaded, target = config.load(_find(arguments)), config.load(arguments.target)
+    with _bar("move") as tell:
+        total = app.move(loaded, target, tell)
+    print(f"relay: {total} rows moved from {loaded.outbox.url} to {target.outbox.url}, and compared.")
+    print(
+        f"  Put {arguments.target} in the place of {loaded.source}, and start relay. The old outbox is kept as it was."
+    )
+    return Exit.WELL
+
+
 def _grants(arguments: argparse.Namespace) -> int:
+    if arguments.outbox:
+        return _outbox_grants(arguments)
     database = config.load_database(_find(arguments))
     user = arguments.user or database.user
     for line in grants.statements(
         COLUMNS, schema=database.name, prefix=database.prefix, user=user, host=arguments.host
     ):
+        print(line)
+    return Exit.WELL
+
+
+def _outbox_grants(arguments: argparse.Namespace) -> int:
+    outbox = config.load_outbox(_find(arguments))
+    if outbox.sqlite_path is not None:
+        raise UsageError(
+            f"The outbox {outbox.url} is a file: it needs no database user.",
+            hint="Name a mysql://user@host:port/schema in outbox.url.",
+        )
+    _, _, user, schema = config.outbox_server(outbox.url)
+    for line in grants.outbox_statements(schema=schema, user=arguments.user or user, host=arguments.host):
         print(line)
     return Exit.WELL
 
@@ -275,6 +303,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "sync": _sync,
     "profile": _profile,
     "purge": _purge,
+    "move-outbox": _move_outbox,
     "grants": _grants,
     "seal": _seal,
     "import-plugin": _import_plugin,

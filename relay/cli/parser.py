@@ -52,9 +52,18 @@ PROFILE_EXAMPLES = """examples:
 PURGE_EXAMPLES = """examples:
   relay purge                                  the daemon does the same once a day
 """
+MOVE_EXAMPLES = """examples:
+  systemctl stop relay
+  relay --config /etc/relay/config.yaml move-outbox /etc/relay/new.yaml
+  mv /etc/relay/new.yaml /etc/relay/config.yaml
+  systemctl start relay
+It works in both directions, between a file and a schema. The old outbox stays as it was, and no relay runs on it any
+more; a move that was killed begins anew when it is given again.
+"""
 GRANTS_EXAMPLES = """examples:
   relay grants                                 look at it, choose a password, and give it to the server
   relay grants --host 10.0.0.5 | mariadb       relay runs on another machine
+  relay grants --outbox --host '10.0.0.%'      of the schema in outbox.url, for the relays that share it
 """
 SEAL_EXAMPLES = """examples:
   relay seal < token                           prints {sealed: ...}, for backend.token
@@ -114,6 +123,8 @@ def parser() -> argparse.ArgumentParser:
     profile.add_argument("user", metavar="USERID", type=int, help="Moodle's user id")
     profile.add_argument("--json", action="store_true", help="the answer as it came")
     command("purge", "delete delivered events that are older than outbox.retention", PURGE_EXAMPLES)
+    move = command("move-outbox", "move the outbox, with all it holds, to where another config has it", MOVE_EXAMPLES)
+    move.add_argument("target", metavar="NEW-CONFIG", type=Path, help="a copy of the config with the new outbox in it")
     _add_grants(command("grants", "print the SQL that makes the least-privilege database user", GRANTS_EXAMPLES))
     command("seal", "encrypt a secret, read from standard input, for the config", SEAL_EXAMPLES)
     command("import-plugin", "read the PHP plugin's settings, and print a config", IMPORT_EXAMPLES)
@@ -143,7 +154,10 @@ def _add_sync(sync: argparse.ArgumentParser) -> None:
 
 
 def _add_grants(grants: argparse.ArgumentParser) -> None:
-    grants.add_argument("--user", metavar="NAME", help="the new user (default: moodle.database.user)")
+    grants.add_argument("--user", metavar="NAME", help="the new user (default: the config's)")
+    grants.add_argument(
+        "--outbox", action="store_true", help="of a shared outbox: its schema, and who makes the tables"
+    )
     grants.add_argument("--host", default="localhost", metavar="HOST", help="where relay runs (default localhost)")
 
 

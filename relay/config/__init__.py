@@ -36,6 +36,7 @@ __all__ = [
     "find",
     "load",
     "load_database",
+    "load_outbox",
     "outbox_server",
     "parse",
     "with_start",
@@ -95,13 +96,25 @@ def load_database(path: Path) -> DatabaseConfig:
     """Return how Moodle's database is reached, whatever else the file holds. Raises ConfigError."""
     mistakes = Mistakes()
     database = _database(_database_section(path, mistakes))
+    _refuse(path, "moodle.database", mistakes)
+    return database
+
+
+def load_outbox(path: Path) -> OutboxConfig:
+    """Return where the outbox is, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    outbox = _outbox(_root(path, mistakes).section("outbox"), path.absolute().parent)
+    _refuse(path, "outbox", mistakes)
+    return outbox
+
+
+def _refuse(path: Path, part: str, mistakes: Mistakes) -> None:
     if mistakes.lines():
         raise ConfigError(
-            f"moodle.database in the config {path} is wrong:",
+            f"{part} in the config {path} is wrong:",
             mistakes=mistakes.lines(),
             hint="config.example.yaml shows every key.",
         )
-    return database
 
 
 def written_database(path: Path) -> dict[str, object]:
@@ -110,9 +123,12 @@ def written_database(path: Path) -> dict[str, object]:
 
 
 def _database_section(path: Path, mistakes: Mistakes) -> Section:
+    return _root(path, mistakes).section("moodle").section("database")
+
+
+def _root(path: Path, mistakes: Mistakes) -> Section:
     text = path.read_text("utf-8-sig") if path.exists() else ""
-    root = Section(compose(text, path), "", mistakes, path.absolute().parent)
-    return root.section("moodle").section("database")
+    return Section(compose(text, path), "", mistakes, path.absolute().parent)
 
 
 def with_start(config: Config, text: str) -> Config:
