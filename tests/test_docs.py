@@ -22,7 +22,7 @@ ROOT = Path(relay.__file__).parent
 README = (ROOT.parent / "README.md").read_text()
 EXAMPLE = (ROOT.parent / "config.example.yaml").read_text()
 SLUG = re.compile(
-    r"(relay|event|events|delivery|circuit|moodle|outbox|capture|log_store|log|gap|config|clock|purge)\.[a-z_]+"
+    r"(relay|event|events|delivery|circuit|moodle|outbox|capture|lead|log_store|log|gap|config|clock|purge)\.[a-z_]+"
 )
 
 
@@ -35,7 +35,7 @@ def slugs() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and SLUG.fullmatch(node.value):
                 found.add(node.value)
-    return found - {"config.yaml", "outbox.db"}
+    return found - {"config.yaml", "outbox.db", "moodle.database", *keys(Config)}
 
 
 def keys(kind: type, path: str = "") -> set[str]:
