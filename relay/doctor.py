@@ -196,7 +196,7 @@ def check_outbox(config: Config, open_outbox: Callable[[], Outbox]) -> Check:
         waiting = outbox.waiting()
         outbox.close()
     except OutboxMissing as error:
-        return _ok("outbox", f"{error} The first run makes it")
+        return _ok("outbox", f"{error} The first run makes it.")
     except RelayError as error:
         return _fail("outbox", str(error), error.hint)
     if path is not None and (little := _room(path)) is not None:

@@ -72,7 +72,7 @@ def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outb
         password="" if outbox.password is None else outbox.password.reveal(),
         prefix=outbox.prefix,
         tls=_tls(outbox.tls),
-        title="the outbox's database",
+        title="The outbox's database",
         keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix"},
     )
     return MysqlOutbox(address, create=create, for_move=for_move)
