@@ -83,6 +83,8 @@ def fix_utf8(value: bytes | str | None) -> str:
     if value is None:
         return ""
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    if raw.isascii():
+        return raw.decode("ascii").replace("\0", "")
     decoder = codecs.getincrementaldecoder("utf-8")("ignore")
     text = decoder.decode(raw)
     return "" if decoder.getstate()[0] else text.translate(_DROPPED)

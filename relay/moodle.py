@@ -55,8 +55,10 @@ if TYPE_CHECKING:
 
 #: A page of the log spans at most this many ids, so that no query is long.
 SPAN = 20_000
-#: At most this many relevant rows in a page: what is held in memory at once, a megabyte of feedback with each perhaps.
-PAGE = 100
+#: At most this many relevant rows in a page, and so many grades among them: what is held in memory at once, a megabyte
+#: of feedback with each grade perhaps.
+PAGE = 1000
+GRADES_A_PAGE = 100
 #: Values in one IN list, and gaps in one statement.
 CHUNK = 500
 GAPS_A_QUERY = 100
@@ -163,12 +165,16 @@ class Moodle:
             return None
         last = min(top, first + SPAN - 1)
         found = self._select(ROWS_IN_RANGE, first, last, tuple(KINDS), PAGE)
-        if len(found) == PAGE:
+        all_rows = _log_rows(found)
+        rows = _cut(all_rows)
+        if len(rows) < len(all_rows):
+            last = rows[-1].id
+        elif len(found) == PAGE:
             last = int(found[-1]["id"])
         count = self._number(COUNT_IN_RANGE, first, last)
         is_whole = count == last - first + 1
         ids = None if is_whole else self.ids(first, last, SPAN)
-        return Page(first=first, last=last, rows=_log_rows(found), ids=ids, is_more=last < top)
+        return Page(first=first, last=last, rows=rows, ids=ids, is_more=last < top)
 
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         """Return the ids that are there from `low` to `high`, the first `limit` of them."""
@@ -369,6 +375,12 @@ class Moodle:
 def _log_rows(rows: Sequence[Row]) -> tuple[LogRow, ...]:
     """Return the rows of the four kinds: the column's collation lets other spellings of their names through."""
     return tuple(_log_row(row, KINDS[name]) for row in rows if (name := _text(row["eventname"])) in KINDS)
+
+
+def _cut(rows: tuple[LogRow, ...]) -> tuple[LogRow, ...]:
+    """Return the rows up to the last grade that a page may hold."""
+    grades = [index for index, row in enumerate(rows) if row.event_type is EventType.GRADE_UPDATED]
+    return rows[: grades[GRADES_A_PAGE - 1] + 1] if len(grades) >= GRADES_A_PAGE else rows
 
 
 def _log_row(row: Row, event_type: EventType) -> LogRow:

@@ -31,6 +31,8 @@ STUDENT_ROLE = 5
 #: The items of a scale that name a BTEC grade, in lower case.
 BTEC_ITEMS = frozenset({"distinction", "merit", "pass", "refer", "d", "m", "p", "r"})
 CENT = Decimal("0.01")
+#: Made once: json.dumps makes an encoder at each call.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 HUNDRED = Decimal(100)
 
 #: From high to low: the score from which a grade is given, and its name.
@@ -141,8 +143,8 @@ def make_event(
         "moodle_url": options.moodle_url,
         "tenant_id": options.tenant_id,
     }
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    envelope = f'{json.dumps(head, ensure_ascii=False)[:-1]}, "data": {text}}}'
+    text = _encode(data)
+    envelope = f'{_encode(head)[:-1]}, "data": {text}}}'
     return Event(
         event_id=event_id,
         event_type=event_type,

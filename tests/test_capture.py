@@ -431,3 +431,21 @@ def test_the_prefix_may_be_another(relay: Relay, college: College, mariadb: Mari
     relay.once()
     assert relay.rows("SELECT status FROM y_mb_zoho_event_log") == [("success",)]
     assert tmp_path.exists()
+
+
+def test_a_page_holds_a_hundred_grades_at_most_and_the_pages_leave_nothing_out(
+    captured: Captured, college: College
+) -> None:
+    engine = college.assignment(college.course("Computing", "C1"), "Engine")
+    users = [college.sign_up("Ada", f"Number{i}", AT) for i in range(130)]
+    for user in users:
+        college.grade(user, engine, 50, AT)
+    after, top = 0, captured.moodle.max_id()
+    pages = []
+    while (page := captured.moodle.page(after, top)) is not None:
+        assert page.first == after + 1
+        after = page.last
+        pages.append(page)
+    assert [sum(row.event_type is EventType.GRADE_UPDATED for row in page.rows) for page in pages] == [100, 30]
+    assert [row.id for page in pages for row in page.rows] == list(range(1, 261))
+    assert captured.read() == 260

@@ -127,7 +127,12 @@ class SqliteOutbox(SqlOutbox):
         return "IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),)
 
     def _insert_events(self, run: Run, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        return [row["event_id"] for row in rows if run(INSERT_EVENT, self._loaded(row)).rowcount > 0]
+        in_ids, ids = self._among([row["event_id"] for row in rows])
+        there = {row[0] for row in run(f"SELECT event_id FROM {{p}}{EVENTS} WHERE event_id {in_ids}", ids).fetchall()}
+        # An id may come twice in one batch.
+        new = {row["event_id"]: self._loaded(row) for row in rows if row["event_id"] not in there}
+        self._connection.executemany(self._sql(INSERT_EVENT), list(new.values()))
+        return list(new)
 
     def _loaded(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         body, data = row["body"], row["event_data"]
