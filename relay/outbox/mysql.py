@@ -39,7 +39,11 @@ IDLE_S = 5.0
 #: How long a statement waits for a row's lock, and for an answer, in seconds: less than a lease.
 LOCK_WAIT_S = 5
 ANSWER_S = 10
+#: After so many seconds without a word the server ends a connection, and takes its transaction back: the locks of a
+#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can bury it.
+SILENCE_S = 8
 SESSION = (
+    f"SET SESSION wait_timeout = {SILENCE_S}",
     f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
     # Each statement sees what is committed: what was checked before a lock is checked again behind it.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
