@@ -18,6 +18,7 @@ import pytest
 from relay import payload, retry, server
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxUnavailable
 from relay.model import Delivery, Event, EventType, Gap, Outcome, Position, Skip, Status
+from relay.outbox import mysql_lease
 from relay.outbox.base import LEASE_S, Batch, Outbox, Selector, Settled
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
@@ -389,6 +390,59 @@ def test_a_relay_that_was_stopped_past_its_lease_cannot_write(
     stopped.renew(late)
     assert not stopped.leads()
     assert not stopped.may_send(one)
+
+
+def test_a_relay_that_was_taken_for_dead_tells_its_old_claims_from_its_new_ones(pair: tuple[Outbox, Outbox]) -> None:
+    """It joins again, and claims the same event: what still comes of the first claim is not taken for the second's."""
+    stopped, other = pair
+    accept(stopped, event(1), event(2))
+    one, two = claim(stopped)
+    late = NOW + 2 * LEASE_S
+    other.renew(late)
+    stopped.renew(late)
+    one_again, two_again = claim(stopped, late)
+    assert [stopped.may_send(each) for each in (one, two, one_again, two_again)] == [False, False, True, True]
+    settle(stopped, one, 500, late)
+    stopped.release([two])
+    assert [stopped.may_send(each) for each in (one_again, two_again)] == [True, True]
+    assert claim(other, late + 3600) == []
+    settle(stopped, one_again, 200, late)
+    # What failed under the old claim holds nothing up.
+    settle(stopped, one, 500, late)
+    settle(stopped, two_again, 200, late)
+    assert other.counts().of(Status.SUCCESS) == 2
+
+
+def test_what_failed_under_a_lease_that_has_ended_holds_nothing_up(pair: tuple[Outbox, Outbox]) -> None:
+    stopped, other = pair
+    accept(stopped, event(1), event(2))
+    (one,) = claim(stopped, limit=1)
+    late = NOW + 2 * LEASE_S
+    other.renew(late)
+    stopped.renew(late)
+    (again,) = claim(other, late, limit=1)
+    settle(other, again, 200, late)
+    settle(stopped, one, 500, late)
+    assert [found.log_id for found in claim(other, late)] == [2]
+
+
+def test_a_lease_counts_from_before_the_server_was_asked(
+    pair: tuple[Outbox, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow its answers are: the relay counts itself as dead no later than the others do."""
+    first, _ = pair
+    assert isinstance(first, MysqlOutbox)
+    seconds = [time.clock_gettime(time.CLOCK_BOOTTIME)]
+    monkeypatch.setattr(mysql_lease, "_elapsed", lambda: seconds[0])
+
+    def ask_slowly() -> None:
+        seconds[0] += LEASE_S - 1
+
+    monkeypatch.setattr(first._lease, "_ask_time", ask_slowly)
+    first.renew(NOW)
+    assert first.leads()
+    seconds[0] += 1
+    assert not first.leads()
 
 
 def test_what_is_under_way_on_one_relay_is_not_claimed_by_another(pair: tuple[Outbox, Outbox]) -> None:

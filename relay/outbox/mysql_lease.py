@@ -37,13 +37,10 @@ def _elapsed() -> float:
 class Lease:
     """What part this relay takes in a shared outbox. Safe to use from several threads."""
 
-    def __init__(
-        self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]], gone: Callable[[], None]
-    ) -> None:
-        """Take how to run a transaction and a query, and what to do where this relay was taken for dead."""
+    def __init__(self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]]) -> None:
+        """Take how to run a transaction and a query."""
         self._do = do
         self._rows = rows
-        self._gone = gone
         self._lock = threading.Lock()
         #: This relay's name; a new one each time it joins.
         self.name = ""
@@ -90,8 +87,7 @@ class Lease:
         self._ask_time()
         began = _elapsed()
         if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
-            # Taken for dead: whatever was under way is another's now.
-            self._gone()
+            # Taken for dead: whatever was under way is another's now, and a new name tells it from what will be.
             self.join(now, leads=self._wants_lead)
         self._alive_until = began + LEASE_S
         self.bury(now)
@@ -144,9 +140,9 @@ class Lease:
         """Say whether this relay reads the log. Asks no database."""
         return self._fence is not None and self.is_alive()
 
-    def beat(self, run: Run) -> bool:
-        """Say whether this relay still takes part, within a transaction that depends on it."""
-        return run(sql.BEAT, (self.name,)).rowcount == 1
+    def beat(self, run: Run, name: str) -> bool:
+        """Say whether this relay still takes part under a name, within a transaction that depends on it."""
+        return run(sql.BEAT, (name,)).rowcount == 1
 
     def beat_lead(self, run: Run) -> bool:
         """Say whether this relay still leads, within a transaction that depends on it."""
