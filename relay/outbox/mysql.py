@@ -71,7 +71,7 @@ class MysqlOutbox(SqlOutbox):
         self._idle: list[tuple[float, Connection]] = []
         self._lock = threading.Lock()
         self._is_for_move = for_move
-        #: What of the events is under way here, each with the name it was claimed under and its attempt's row; what else
+        #: The events that are under way here, each with the name it was claimed under and its attempt's row. What else
         #: has our name was claimed by a commit without an answer.
         self._held: dict[int, tuple[str, int]] = {}
         self._has_strays = False
@@ -333,7 +333,6 @@ class MysqlOutbox(SqlOutbox):
 
     def _leased(self, choose: Callable[[Run], Sequence[int]], now: float) -> Sequence[Delivery]:
         """Lease the events that `choose` returns, and write the rows of their attempts, in one transaction."""
-
         name = self._lease.name
 
         def work(run: Run) -> Sequence[Delivery]:

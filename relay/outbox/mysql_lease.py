@@ -72,7 +72,9 @@ class Lease:
 
     def join(self, now: float, *, leads: bool) -> None:
         """Take part from now on; `leads` says whether this relay is ready to read the log."""
-        began = _elapsed()
+        self._join(now, _elapsed(), leads=leads)
+
+    def _join(self, now: float, began: float, *, leads: bool) -> None:
         name = f"{RELAY}{secrets.token_hex(16)}"
         holder = f"{socket.gethostname()[:200]} pid {os.getpid()}{'' if leads else ' (passing)'}"
         self._do(lambda run: run(sql.JOIN, (name, holder, now + LEASE_S)))
@@ -84,11 +86,12 @@ class Lease:
         """Say that this relay is alive, bury the dead, and take the lead where nobody has it."""
         if not self.name:
             return
-        self._ask_time()
+        # `now` is of this moment, however long the server is asked for its time.
         began = _elapsed()
+        self._ask_time()
         if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
             # Taken for dead: whatever was under way is another's now, and a new name tells it from what will be.
-            self.join(now, leads=self._wants_lead)
+            self._join(now, began, leads=self._wants_lead)
         self._alive_until = began + LEASE_S
         self.bury(now)
         if self._wants_lead:
