@@ -9,9 +9,10 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,10 +54,11 @@ def claim(outbox: Outbox, now: float = NOW, limit: int = 100, **options: object)
     return list(outbox.claim(now, limit, lease_s=60, **options))  # type: ignore[arg-type] # options of claim
 
 
-def settle(outbox: Outbox, delivery: Delivery, code: int | None, now: float = NOW) -> None:
+def settle(outbox: Outbox, delivery: Delivery, code: int | None, now: float = NOW, *, holds_user: bool = True) -> None:
     outcome = Outcome(http_code=code, error="" if code else "timed out", duration_ms=7, answer="so it is")
     decision = retry.decide(delivery, outcome, retry.Policy(), now=now, jitter=0.0, is_outage=False)
-    outbox.settle([Settled(delivery=delivery, outcome=outcome, decision=decision, started_at=now)], now)
+    settled = Settled(delivery=delivery, outcome=outcome, decision=decision, started_at=now, holds_user=holds_user)
+    outbox.settle([settled], now)
 
 
 class Place:
@@ -443,6 +445,44 @@ def test_a_lease_counts_from_before_the_server_was_asked(
     assert first.leads()
     seconds[0] += 1
     assert not first.leads()
+
+
+def test_a_log_position_that_went_back_is_not_written_over(pair: tuple[Outbox, Outbox], shared: Place) -> None:
+    """The database failed over to a copy that lacks its last commits: what they held is read again."""
+    leader, _ = pair
+    leader.accept(Batch(events=[event(1)], after=Position(high=1)), NOW)
+    leader.accept(Batch(events=[event(2)], before=Position(high=1), after=Position(high=2)), NOW)
+    shared.rows("DELETE FROM mdl_mb_zoho_event_log WHERE log_id = 2")
+    shared.rows("UPDATE mdl_mb_zoho_config SET config_value = '1' WHERE config_key = 'cursor'")
+    with pytest.raises(OutboxFenced):
+        leader.accept(Batch(events=[event(3)], before=Position(high=2), after=Position(high=3)), NOW)
+    assert leader.position() == Position(high=1)
+
+
+def test_the_time_that_all_share_does_not_know_summer(pair: tuple[Outbox, Outbox]) -> None:
+    """In the hour that comes twice, a local time would say which second it is with an hour's doubt."""
+    first, _ = pair
+    assert isinstance(first, MysqlOutbox)
+    assert first._rows("SELECT @@SESSION.time_zone") == [("+00:00",)]
+
+
+def test_what_another_relay_has_put_off_meanwhile_is_waited_for(
+    pair: tuple[Outbox, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look at what is due and the lock on the user, another relay has tried the first event, in vain."""
+    first, second = pair
+    accept(first, event(1), event(2))
+    assert isinstance(second, MysqlOutbox)
+    look = second._candidates
+
+    def look_too_early(*arguments: Any) -> Mapping[int, int]:
+        found = look(*arguments)
+        (one,) = claim(first, limit=1)
+        settle(first, one, 404, holds_user=False)
+        return found
+
+    monkeypatch.setattr(second, "_candidates", look_too_early)
+    assert claim(second) == []
 
 
 def test_what_is_under_way_on_one_relay_is_not_claimed_by_another(pair: tuple[Outbox, Outbox]) -> None:

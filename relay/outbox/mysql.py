@@ -26,6 +26,7 @@ from relay.outbox.sql import SqlOutbox, insert
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from relay.model import Position
     from relay.outbox.base import Member, Settled
     from relay.outbox.sql import Made, Run, Values
 
@@ -43,6 +44,8 @@ ANSWER_S = 10
 #: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can bury it.
 SILENCE_S = 8
 SESSION = (
+    # The time that all share is asked for as a local one: in UTC no hour comes twice.
+    "SET SESSION time_zone = '+00:00'",
     f"SET SESSION wait_timeout = {SILENCE_S}",
     f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
     # Each statement sees what is committed: what was checked before a lock is checked again behind it.
@@ -236,10 +239,16 @@ class MysqlOutbox(SqlOutbox):
         """Say whether a claim stands: one of before this relay was taken for dead is no other's, nor this relay's."""
         return self._held.get(delivery.id) == (self._lease.name, delivery.attempt_id)
 
-    def _check_lead(self, run: Run) -> None:
+    def _check_lead(self, run: Run, before: Position | None) -> None:
         if not self._lease.beat_lead(run):
             raise OutboxFenced(
                 "Another relay reads the log now: this one's lease has ended.", hint="Nothing is lost by it."
+            )
+        rows = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
+        if before is not None and rows and int(rows[0][0]) != before.high:
+            raise OutboxFenced(
+                f"The log was read up to {before.high}, but the outbox says {rows[0][0]}: it has lost commits.",
+                hint="They are read again, and sent again with the same ids.",
             )
 
     def probe_write(self) -> None:  # noqa: D102
@@ -316,11 +325,12 @@ class MysqlOutbox(SqlOutbox):
             ids=in_ids,
             due=wanted.due,
             others=others,
-            claimed_along="" if wanted.is_probe else f"AND other.id NOT {in_ids}",
+            # One that was put off since the candidates were looked for is not claimed along: it is waited for.
+            claimed_along="" if wanted.is_probe else f"AND NOT (other.id {in_ids} AND other.due_at <= ?)",
             # What is cut off at the limit comes after what is kept, within each user too.
             order="c.due_at, c.id" if wanted.is_probe else "c.occurred_at, c.id",
         )
-        values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else id_values)]
+        values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else (*id_values, wanted.now))]
         found = [row[0] for row in run(statement, values).fetchall()][: wanted.limit]
         if found:
             term, users = self._among(sorted({candidates[event] for event in found}))
