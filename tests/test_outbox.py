@@ -447,6 +447,35 @@ def test_a_lease_counts_from_before_the_server_was_asked(
     assert not first.leads()
 
 
+def test_a_lease_of_before_the_clock_was_set_back_does_not_outlive_its_relay(shared: Place) -> None:
+    """The database failed over to a machine whose clock is an hour behind, and the relay that leads died with it."""
+    dead = shared.open()
+    dead.hold(NOW + 3600)
+    accept(dead, event(1))
+    claim(dead, NOW + 3600)
+    shared.kill(dead)
+    other = shared.open()
+    other.hold(NOW)
+    assert other.leads()
+    assert [one.attempt for one in claim(other, NOW + 3600)] == [2]
+
+
+def test_relays_that_make_the_tables_at_once_make_one_outbox(shared: Place) -> None:
+    opened: list[Outbox] = []
+    begin = threading.Barrier(3)
+
+    def work() -> None:
+        begin.wait()
+        opened.append(shared.open())
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [outbox.state("schema_version") for outbox in opened] == ["1", "1", "1"]
+
+
 def test_a_log_position_that_went_back_is_not_written_over(pair: tuple[Outbox, Outbox], shared: Place) -> None:
     """The database failed over to a copy that lacks its last commits: what they held is read again."""
     leader, _ = pair

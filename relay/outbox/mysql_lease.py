@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 CAPTURE = "capture"
+#: No lease lasts longer, in seconds, however far two relays are apart in what they take the server's time for.
+LONGEST_S = 2 * LEASE_S
 #: What the names of relays begin with.
 RELAY = "relay:"
 
@@ -32,6 +34,11 @@ RELAY = "relay:"
 def _elapsed() -> float:
     """Return seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _is_over(expires_at: float, now: float) -> bool:
+    """Say whether a lease has ended, or is of before the server's clock was set back."""
+    return not now <= expires_at <= now + LONGEST_S
 
 
 class Lease:
@@ -100,11 +107,11 @@ class Lease:
     def bury(self, now: float) -> None:
         """Free what the relays had under way whose time is over."""
         for name, expires_at in self._rows(f"SELECT name, expires_at FROM {{p}}{sql.LEASES}"):
-            if name.startswith(RELAY) and expires_at < now:
+            if name.startswith(RELAY) and _is_over(expires_at, now):
                 self._do(partial(self._reap, dead=name, now=now))
 
     def _reap(self, run: Run, *, dead: str, now: float) -> None:
-        if run(sql.REAP, (dead, now)).rowcount:
+        if run(sql.REAP, (dead, now, now + LONGEST_S)).rowcount:
             run(sql.FREE, (dead,))
 
     def _lead(self, run: Run, now: float) -> int | None:
@@ -117,7 +124,8 @@ class Lease:
         if holder == self.name:
             renewed = run(sql.RENEW_LEAD, (now + LEASE_S, CAPTURE, self.name, fence)).rowcount
             return int(fence) if renewed else None
-        if expires_at < now and run(sql.TAKE_LEAD, (self.name, now + LEASE_S, CAPTURE, fence, now)).rowcount:
+        values = (self.name, now + LEASE_S, CAPTURE, fence, now, now + LONGEST_S)
+        if _is_over(expires_at, now) and run(sql.TAKE_LEAD, values).rowcount:
             return int(fence) + 1
         return None
 
