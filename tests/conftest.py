@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pymysql
 import pytest
-from harness import Relay
+from harness import Relay, empty_outbox
 from hypothesis import settings
 from receiver import Receiver, receiver
 
@@ -59,12 +58,7 @@ def college(mariadb: MariaDB) -> Iterator[College]:
 def outbox_address(request: pytest.FixtureRequest) -> Address:
     """An empty schema for an outbox: on the server of the tests, or on the one that --outbox-server names."""
     named = request.config.getoption("--outbox-server")
-    port = int(named) if named else request.getfixturevalue("mariadb").port
-    address = Address(host="127.0.0.1", port=port, name="outbox", user="root", password="", prefix="mdl_")
-    with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
-        cursor.execute("DROP DATABASE IF EXISTS outbox")
-        cursor.execute("CREATE DATABASE outbox")
-    return address
+    return empty_outbox(int(named) if named else request.getfixturevalue("mariadb").port)
 
 
 @pytest.fixture

@@ -12,13 +12,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import pymysql
+
 from relay import server
+from relay.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from relay.demo.mariadb import MariaDB
-    from relay.server import Address
 
 TOKEN = "a-token-made-up-for-tests"
 SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
@@ -26,6 +28,14 @@ SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
 PATIENCE_S = 60.0
 #: How long a command may take, in seconds: the full fault suite has long ones.
 RUN_S = 600.0
+
+
+def empty_outbox(port: int) -> Address:
+    """Make an empty schema for an outbox on a server of 127.0.0.1; return where it is."""
+    with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS outbox")
+        cursor.execute("CREATE DATABASE outbox")
+    return Address(host="127.0.0.1", port=port, name="outbox", user="root", password="", prefix="mdl_")
 
 
 class Relay:

@@ -9,15 +9,17 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay import payload, retry, server
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxUnavailable
 from relay.model import Delivery, Event, EventType, Gap, Outcome, Position, Skip, Status
+from relay.outbox import mysql_lease
 from relay.outbox.base import LEASE_S, Batch, Outbox, Selector, Settled
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
@@ -52,10 +54,11 @@ def claim(outbox: Outbox, now: float = NOW, limit: int = 100, **options: object)
     return list(outbox.claim(now, limit, lease_s=60, **options))  # type: ignore[arg-type] # options of claim
 
 
-def settle(outbox: Outbox, delivery: Delivery, code: int | None, now: float = NOW) -> None:
+def settle(outbox: Outbox, delivery: Delivery, code: int | None, now: float = NOW, *, holds_user: bool = True) -> None:
     outcome = Outcome(http_code=code, error="" if code else "timed out", duration_ms=7, answer="so it is")
     decision = retry.decide(delivery, outcome, retry.Policy(), now=now, jitter=0.0, is_outage=False)
-    outbox.settle([Settled(delivery=delivery, outcome=outcome, decision=decision, started_at=now)], now)
+    settled = Settled(delivery=delivery, outcome=outcome, decision=decision, started_at=now, holds_user=holds_user)
+    outbox.settle([settled], now)
 
 
 class Place:
@@ -389,6 +392,126 @@ def test_a_relay_that_was_stopped_past_its_lease_cannot_write(
     stopped.renew(late)
     assert not stopped.leads()
     assert not stopped.may_send(one)
+
+
+def test_a_relay_that_was_taken_for_dead_tells_its_old_claims_from_its_new_ones(pair: tuple[Outbox, Outbox]) -> None:
+    """It joins again, and claims the same event: what still comes of the first claim is not taken for the second's."""
+    stopped, other = pair
+    accept(stopped, event(1), event(2))
+    one, two = claim(stopped)
+    late = NOW + 2 * LEASE_S
+    other.renew(late)
+    stopped.renew(late)
+    one_again, two_again = claim(stopped, late)
+    assert [stopped.may_send(each) for each in (one, two, one_again, two_again)] == [False, False, True, True]
+    settle(stopped, one, 500, late)
+    stopped.release([two])
+    assert [stopped.may_send(each) for each in (one_again, two_again)] == [True, True]
+    assert claim(other, late + 3600) == []
+    settle(stopped, one_again, 200, late)
+    # What failed under the old claim holds nothing up.
+    settle(stopped, one, 500, late)
+    settle(stopped, two_again, 200, late)
+    assert other.counts().of(Status.SUCCESS) == 2
+
+
+def test_what_failed_under_a_lease_that_has_ended_holds_nothing_up(pair: tuple[Outbox, Outbox]) -> None:
+    stopped, other = pair
+    accept(stopped, event(1), event(2))
+    (one,) = claim(stopped, limit=1)
+    late = NOW + 2 * LEASE_S
+    other.renew(late)
+    stopped.renew(late)
+    (again,) = claim(other, late, limit=1)
+    settle(other, again, 200, late)
+    settle(stopped, one, 500, late)
+    assert [found.log_id for found in claim(other, late)] == [2]
+
+
+def test_a_lease_counts_from_before_the_server_was_asked(
+    pair: tuple[Outbox, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow its answers are: the relay counts itself as dead no later than the others do."""
+    first, _ = pair
+    assert isinstance(first, MysqlOutbox)
+    seconds = [time.clock_gettime(time.CLOCK_BOOTTIME)]
+    monkeypatch.setattr(mysql_lease, "_elapsed", lambda: seconds[0])
+
+    def ask_slowly() -> None:
+        seconds[0] += LEASE_S - 1
+
+    monkeypatch.setattr(first._lease, "_ask_time", ask_slowly)
+    first.renew(NOW)
+    assert first.leads()
+    seconds[0] += 1
+    assert not first.leads()
+
+
+def test_a_lease_of_before_the_clock_was_set_back_does_not_outlive_its_relay(shared: Place) -> None:
+    """The database failed over to a machine whose clock is an hour behind, and the relay that leads died with it."""
+    dead = shared.open()
+    dead.hold(NOW + 3600)
+    accept(dead, event(1))
+    claim(dead, NOW + 3600)
+    shared.kill(dead)
+    other = shared.open()
+    other.hold(NOW)
+    assert other.leads()
+    assert [one.attempt for one in claim(other, NOW + 3600)] == [2]
+
+
+def test_relays_that_make_the_tables_at_once_make_one_outbox(shared: Place) -> None:
+    opened: list[Outbox] = []
+    begin = threading.Barrier(3)
+
+    def work() -> None:
+        begin.wait()
+        opened.append(shared.open())
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [outbox.state("schema_version") for outbox in opened] == ["1", "1", "1"]
+
+
+def test_a_log_position_that_went_back_is_not_written_over(pair: tuple[Outbox, Outbox], shared: Place) -> None:
+    """The database failed over to a copy that lacks its last commits: what they held is read again."""
+    leader, _ = pair
+    leader.accept(Batch(events=[event(1)], after=Position(high=1)), NOW)
+    leader.accept(Batch(events=[event(2)], before=Position(high=1), after=Position(high=2)), NOW)
+    shared.rows("DELETE FROM mdl_mb_zoho_event_log WHERE log_id = 2")
+    shared.rows("UPDATE mdl_mb_zoho_config SET config_value = '1' WHERE config_key = 'cursor'")
+    with pytest.raises(OutboxFenced):
+        leader.accept(Batch(events=[event(3)], before=Position(high=2), after=Position(high=3)), NOW)
+    assert leader.position() == Position(high=1)
+
+
+def test_the_time_that_all_share_does_not_know_summer(pair: tuple[Outbox, Outbox]) -> None:
+    """In the hour that comes twice, a local time would say which second it is with an hour's doubt."""
+    first, _ = pair
+    assert isinstance(first, MysqlOutbox)
+    assert first._rows("SELECT @@SESSION.time_zone") == [("+00:00",)]
+
+
+def test_what_another_relay_has_put_off_meanwhile_is_waited_for(
+    pair: tuple[Outbox, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look at what is due and the lock on the user, another relay has tried the first event, in vain."""
+    first, second = pair
+    accept(first, event(1), event(2))
+    assert isinstance(second, MysqlOutbox)
+    look = second._candidates
+
+    def look_too_early(*arguments: Any) -> Mapping[int, int]:
+        found = look(*arguments)
+        (one,) = claim(first, limit=1)
+        settle(first, one, 404, holds_user=False)
+        return found
+
+    monkeypatch.setattr(second, "_candidates", look_too_early)
+    assert claim(second) == []
 
 
 def test_what_is_under_way_on_one_relay_is_not_claimed_by_another(pair: tuple[Outbox, Outbox]) -> None:

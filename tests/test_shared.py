@@ -98,6 +98,7 @@ def test_a_relay_that_was_stopped_past_its_lease_sends_nothing_more_of_what_it_h
     backend.answer = lambda _: Reply(stalls_s=60)
     with shared.start() as first:
         backend.wait_for(1)
+        first.wait_for("lead.taken")
         first.send(signal.SIGSTOP)
         backend.answer = lambda _: Reply()
         with other.start() as second:

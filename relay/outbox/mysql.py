@@ -26,6 +26,7 @@ from relay.outbox.sql import SqlOutbox, insert
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from relay.model import Position
     from relay.outbox.base import Member, Settled
     from relay.outbox.sql import Made, Run, Values
 
@@ -39,7 +40,13 @@ IDLE_S = 5.0
 #: How long a statement waits for a row's lock, and for an answer, in seconds: less than a lease.
 LOCK_WAIT_S = 5
 ANSWER_S = 10
+#: After so many seconds without a word the server ends a connection, and takes its transaction back: the locks of a
+#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can bury it.
+SILENCE_S = 8
 SESSION = (
+    # The time that all share is asked for as a local one: in UTC no hour comes twice.
+    "SET SESSION time_zone = '+00:00'",
+    f"SET SESSION wait_timeout = {SILENCE_S}",
     f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
     # Each statement sees what is committed: what was checked before a lock is checked again behind it.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -67,10 +74,11 @@ class MysqlOutbox(SqlOutbox):
         self._idle: list[tuple[float, Connection]] = []
         self._lock = threading.Lock()
         self._is_for_move = for_move
-        #: What of the events is under way here; what else has our name was claimed by a commit without an answer.
-        self._held: set[int] = set()
+        #: The events that are under way here, each with the name it was claimed under and its attempt's row. What else
+        #: has our name was claimed by a commit without an answer.
+        self._held: dict[int, tuple[str, int]] = {}
         self._has_strays = False
-        self._lease = Lease(self._do, self._rows, self._gone)
+        self._lease = Lease(self._do, self._rows)
         #: Whether this call has made the tables.
         self.created = False
         self._open(create=create)
@@ -222,20 +230,25 @@ class MysqlOutbox(SqlOutbox):
         return self._lease.leads()
 
     def may_send(self, delivery: Delivery) -> bool:  # noqa: D102
-        return delivery.id in self._held and self._lease.is_alive()
+        return self._is_ours(delivery) and self._lease.is_alive()
 
     def members(self) -> Sequence[Member]:  # noqa: D102
         return self._lease.members()
 
-    def _gone(self) -> None:
-        """Forget what was under way: this relay was taken for dead, and others have it now."""
-        with self._lock:
-            self._held.clear()
+    def _is_ours(self, delivery: Delivery) -> bool:
+        """Say whether a claim stands: one of before this relay was taken for dead is no other's, nor this relay's."""
+        return self._held.get(delivery.id) == (self._lease.name, delivery.attempt_id)
 
-    def _check_lead(self, run: Run) -> None:
+    def _check_lead(self, run: Run, before: Position | None) -> None:
         if not self._lease.beat_lead(run):
             raise OutboxFenced(
                 "Another relay reads the log now: this one's lease has ended.", hint="Nothing is lost by it."
+            )
+        rows = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
+        if before is not None and rows and int(rows[0][0]) != before.high:
+            raise OutboxFenced(
+                f"The log was read up to {before.high}, but the outbox says {rows[0][0]}: it has lost commits.",
+                hint="They are read again, and sent again with the same ids.",
             )
 
     def probe_write(self) -> None:  # noqa: D102
@@ -312,11 +325,12 @@ class MysqlOutbox(SqlOutbox):
             ids=in_ids,
             due=wanted.due,
             others=others,
-            claimed_along="" if wanted.is_probe else f"AND other.id NOT {in_ids}",
+            # One that was put off since the candidates were looked for is not claimed along: it is waited for.
+            claimed_along="" if wanted.is_probe else f"AND NOT (other.id {in_ids} AND other.due_at <= ?)",
             # What is cut off at the limit comes after what is kept, within each user too.
             order="c.due_at, c.id" if wanted.is_probe else "c.occurred_at, c.id",
         )
-        values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else id_values)]
+        values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else (*id_values, wanted.now))]
         found = [row[0] for row in run(statement, values).fetchall()][: wanted.limit]
         if found:
             term, users = self._among(sorted({candidates[event] for event in found}))
@@ -329,12 +343,13 @@ class MysqlOutbox(SqlOutbox):
 
     def _leased(self, choose: Callable[[Run], Sequence[int]], now: float) -> Sequence[Delivery]:
         """Lease the events that `choose` returns, and write the rows of their attempts, in one transaction."""
+        name = self._lease.name
 
         def work(run: Run) -> Sequence[Delivery]:
-            if not self._lease.beat(run):
+            if not self._lease.beat(run, name):
                 raise OutboxFenced("This relay's lease on the outbox has ended.", hint="It joins again by itself.")
             ids = choose(run)
-            return self._lease_rows(run, ids, now) if ids else ()
+            return self._lease_rows(run, name, ids, now) if ids else ()
 
         try:
             claimed = self._do(work)
@@ -343,17 +358,17 @@ class MysqlOutbox(SqlOutbox):
             self._has_strays = True
             raise
         with self._lock:
-            self._held.update(one.id for one in claimed)
+            self._held.update({one.id: (name, one.attempt_id) for one in claimed})
         return claimed
 
-    def _lease_rows(self, run: Run, ids: Sequence[int], now: float) -> Sequence[Delivery]:
+    def _lease_rows(self, run: Run, name: str, ids: Sequence[int], now: float) -> Sequence[Delivery]:
         term, values = self._among(ids)
         # What is under way elsewhere is left out; what was ours before this is too.
         free = f"SELECT id FROM {{p}}{EVENTS} WHERE leased_by IS NULL AND id {term} FOR UPDATE"
         term, values = self._among([row[0] for row in run(free, values).fetchall()])
-        if not run(sql.LEASE.format(p="{p}", ids=term), (self._lease.name, *values)).rowcount:
+        if not run(sql.LEASE.format(p="{p}", ids=term), (name, *values)).rowcount:
             return ()
-        rows = run(sql.LEASED.format(p="{p}", ids=term), (self._lease.name, *values)).fetchall()
+        rows = run(sql.LEASED.format(p="{p}", ids=term), (name, *values)).fetchall()
         attempts = [{"event_id": row[1], "attempt": row[7], "started_at": int(now)} for row in rows]
         insert(run, ATTEMPTS, attempts)
         term, values = self._among([row[1] for row in rows])
@@ -364,11 +379,12 @@ class MysqlOutbox(SqlOutbox):
         """Free what a commit without an answer has claimed for us: nothing of it was sent."""
         if not self._has_strays:
             return
+        name = self._lease.name
         with self._lock:
-            held = sorted(self._held)
+            held = sorted(event for event, (under, _) in self._held.items() if under == name)
         term, values = self._among(held)
         kept = f"AND id NOT {term}" if held else ""
-        self._do(lambda run: run(f"{sql.FREE} {kept}", (self._lease.name, *values)))
+        self._do(lambda run: run(f"{sql.FREE} {kept}", (name, *values)))
         self._has_strays = False
 
     # -- settling
@@ -376,18 +392,20 @@ class MysqlOutbox(SqlOutbox):
     def settle(  # noqa: D102
         self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
     ) -> None:
+        name = self._lease.name
+        ours = [one for one in settled if self._is_ours(one.delivery)]
         attempts = json.dumps([shapes.attempt_values(one) for one in settled])
-        events = json.dumps([shapes.event_values(one, now) for one in settled])
-        held = [one for one in settled if one.decision.due_at is not None and one.holds_user]
+        events = json.dumps([shapes.event_values(one, now) for one in ours])
+        held = [one for one in ours if one.decision.due_at is not None and one.holds_user]
 
         def work(run: Run) -> None:
-            is_member = self._lease.beat(run)
+            is_member = self._lease.beat(run, name)
             if settled:
                 run(sql.SETTLE_ATTEMPTS, (attempts,))
             if not is_member:
                 return
-            if settled:
-                run(sql.SETTLE_EVENTS, (events, self._lease.name))
+            if ours:
+                run(sql.SETTLE_EVENTS, (events, name))
             for one in held:
                 delivery = one.delivery
                 values = {"id": delivery.id, "user_id": delivery.user_id, "occurred_at": delivery.occurred_at}
@@ -400,14 +418,15 @@ class MysqlOutbox(SqlOutbox):
 
     def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: D102
         attempts, attempt_ids = self._among([one.attempt_id for one in deliveries])
-        events, ids = self._among([one.id for one in deliveries])
+        events, ids = self._among([one.id for one in deliveries if self._is_ours(one)])
+        name = self._lease.name
 
         def work(run: Run) -> None:
             run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE id {attempts}", attempt_ids)
             run(
                 f"UPDATE {{p}}{EVENTS} SET attempts = attempts - 1, leased_by = NULL "
                 f"WHERE leased_by = ? AND id {events}",
-                (self._lease.name, *ids),
+                (name, *ids),
             )
 
         self._do(work)
@@ -415,7 +434,9 @@ class MysqlOutbox(SqlOutbox):
 
     def _let_go(self, deliveries: Sequence[Delivery]) -> None:
         with self._lock:
-            self._held.difference_update(one.id for one in deliveries)
+            for one in deliveries:
+                if self._held.get(one.id, ("", 0))[1] == one.attempt_id:
+                    del self._held[one.id]
 
     def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
         term, types = self._types("e", blocked)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 CAPTURE = "capture"
+#: No lease lasts longer, in seconds, however far two relays are apart in what they take the server's time for.
+LONGEST_S = 2 * LEASE_S
 #: What the names of relays begin with.
 RELAY = "relay:"
 
@@ -34,16 +36,18 @@ def _elapsed() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _is_over(expires_at: float, now: float) -> bool:
+    """Say whether a lease has ended, or is of before the server's clock was set back."""
+    return not now <= expires_at <= now + LONGEST_S
+
+
 class Lease:
     """What part this relay takes in a shared outbox. Safe to use from several threads."""
 
-    def __init__(
-        self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]], gone: Callable[[], None]
-    ) -> None:
-        """Take how to run a transaction and a query, and what to do where this relay was taken for dead."""
+    def __init__(self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]]) -> None:
+        """Take how to run a transaction and a query."""
         self._do = do
         self._rows = rows
-        self._gone = gone
         self._lock = threading.Lock()
         #: This relay's name; a new one each time it joins.
         self.name = ""
@@ -75,7 +79,9 @@ class Lease:
 
     def join(self, now: float, *, leads: bool) -> None:
         """Take part from now on; `leads` says whether this relay is ready to read the log."""
-        began = _elapsed()
+        self._join(now, _elapsed(), leads=leads)
+
+    def _join(self, now: float, began: float, *, leads: bool) -> None:
         name = f"{RELAY}{secrets.token_hex(16)}"
         holder = f"{socket.gethostname()[:200]} pid {os.getpid()}{'' if leads else ' (passing)'}"
         self._do(lambda run: run(sql.JOIN, (name, holder, now + LEASE_S)))
@@ -87,12 +93,12 @@ class Lease:
         """Say that this relay is alive, bury the dead, and take the lead where nobody has it."""
         if not self.name:
             return
-        self._ask_time()
+        # `now` is of this moment, however long the server is asked for its time.
         began = _elapsed()
+        self._ask_time()
         if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
-            # Taken for dead: whatever was under way is another's now.
-            self._gone()
-            self.join(now, leads=self._wants_lead)
+            # Taken for dead: whatever was under way is another's now, and a new name tells it from what will be.
+            self._join(now, began, leads=self._wants_lead)
         self._alive_until = began + LEASE_S
         self.bury(now)
         if self._wants_lead:
@@ -101,11 +107,11 @@ class Lease:
     def bury(self, now: float) -> None:
         """Free what the relays had under way whose time is over."""
         for name, expires_at in self._rows(f"SELECT name, expires_at FROM {{p}}{sql.LEASES}"):
-            if name.startswith(RELAY) and expires_at < now:
+            if name.startswith(RELAY) and _is_over(expires_at, now):
                 self._do(partial(self._reap, dead=name, now=now))
 
     def _reap(self, run: Run, *, dead: str, now: float) -> None:
-        if run(sql.REAP, (dead, now)).rowcount:
+        if run(sql.REAP, (dead, now, now + LONGEST_S)).rowcount:
             run(sql.FREE, (dead,))
 
     def _lead(self, run: Run, now: float) -> int | None:
@@ -118,7 +124,8 @@ class Lease:
         if holder == self.name:
             renewed = run(sql.RENEW_LEAD, (now + LEASE_S, CAPTURE, self.name, fence)).rowcount
             return int(fence) if renewed else None
-        if expires_at < now and run(sql.TAKE_LEAD, (self.name, now + LEASE_S, CAPTURE, fence, now)).rowcount:
+        values = (self.name, now + LEASE_S, CAPTURE, fence, now, now + LONGEST_S)
+        if _is_over(expires_at, now) and run(sql.TAKE_LEAD, values).rowcount:
             return int(fence) + 1
         return None
 
@@ -144,9 +151,9 @@ class Lease:
         """Say whether this relay reads the log. Asks no database."""
         return self._fence is not None and self.is_alive()
 
-    def beat(self, run: Run) -> bool:
-        """Say whether this relay still takes part, within a transaction that depends on it."""
-        return run(sql.BEAT, (self.name,)).rowcount == 1
+    def beat(self, run: Run, name: str) -> bool:
+        """Say whether this relay still takes part under a name, within a transaction that depends on it."""
+        return run(sql.BEAT, (name,)).rowcount == 1
 
     def beat_lead(self, run: Run) -> bool:
         """Say whether this relay still leads, within a transaction that depends on it."""

@@ -147,14 +147,16 @@ UPDATE {{p}}{EVENTS} SET due_at = :due_at
 WHERE user_id = :user_id AND due_at < :due_at AND id <> :id AND (occurred_at, id) > (:occurred_at, :id)
 """
 
-# Leases: every one of them says whose it must be, and how it was.
+# Leases: every one of them says whose it must be, and how it was. One is over before a time, or where it ends after a
+# second one: no lease lasts so long, so the clock was set back since, and who is alive renews it.
+_OVER = "(expires_at < ? OR expires_at > ?)"
 JOIN = f"INSERT INTO {{p}}{LEASES} (name, holder, expires_at) VALUES (?, ?, ?)"
 RENEW = f"UPDATE {{p}}{LEASES} SET expires_at = ?, beat = beat + 1 WHERE name = ?"
 BEAT = f"UPDATE {{p}}{LEASES} SET beat = beat + 1 WHERE name = ?"
 BEAT_LEAD = f"UPDATE {{p}}{LEASES} SET beat = beat + 1 WHERE name = ? AND holder = ? AND fence = ?"
 RENEW_LEAD = f"UPDATE {{p}}{LEASES} SET expires_at = ?, beat = beat + 1 WHERE name = ? AND holder = ? AND fence = ?"
 TAKE_LEAD = f"""
-UPDATE {{p}}{LEASES} SET holder = ?, fence = fence + 1, expires_at = ? WHERE name = ? AND fence = ? AND expires_at < ?
+UPDATE {{p}}{LEASES} SET holder = ?, fence = fence + 1, expires_at = ? WHERE name = ? AND fence = ? AND {_OVER}
 """
-REAP = f"DELETE FROM {{p}}{LEASES} WHERE name = ? AND expires_at < ?"
+REAP = f"DELETE FROM {{p}}{LEASES} WHERE name = ? AND {_OVER}"
 FREE = f"UPDATE {{p}}{EVENTS} SET leased_by = NULL WHERE leased_by = ?"

@@ -84,8 +84,8 @@ class SqlOutbox(Outbox):
     def _insert_events(self, run: Run, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """Insert events whose ids are not there yet; return the ids of those."""
 
-    def _check_lead(self, run: Run) -> None:
-        """Raise OutboxFenced where another relay reads the log now."""
+    def _check_lead(self, run: Run, before: Position | None) -> None:
+        """Raise OutboxFenced where another relay reads the log now, or the position is not the one of `before`."""
 
     # -- state and position
 
@@ -140,7 +140,7 @@ class SqlOutbox(Outbox):
 
         def work(run: Run) -> Sequence[str]:
             if batch.after is not None:
-                self._check_lead(run)
+                self._check_lead(run, batch.before)
             new_events = self._insert_events(run, events)
             new_skips = self._insert_events(run, skips)
             ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}

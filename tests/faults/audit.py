@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from relay.payload import MOODLE_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness import Relay
     from receiver import Request
@@ -69,13 +69,13 @@ def audit(relay: Relay, college: College, requests: Sequence[Request], taken: se
         doubled=len(recorded) - len({log_id for log_id, _, _ in recorded}) + len(sent.keys() - known.keys()),
         repeated=sum(count - 1 for count in sent.values()),
         unrecorded=sum(max(0, count - attempts.get(event_id, 0)) for event_id, count in sent.items()),
-        overtaken=_overtaken(requests, taken, late),
+        overtaken=_overtaken(requests, {event_id: log_id for log_id, event_id, _ in recorded}, taken, late),
     )
 
 
-def _overtaken(requests: Sequence[Request], taken: set[str], late: set[int]) -> int:
+def _overtaken(requests: Sequence[Request], log_ids: Mapping[str, int], taken: set[str], late: set[int]) -> int:
     count = 0
-    newest: dict[int, str] = {}
+    newest: dict[int, tuple[str, int]] = {}
     seen: set[str] = set()
     for request in requests:
         # The first arrival counts: a repeat after a kill is what it is.
@@ -84,7 +84,9 @@ def _overtaken(requests: Sequence[Request], taken: set[str], late: set[int]) -> 
         seen.add(request.event_id)
         envelope = request.envelope
         user = envelope["data"]["userid"]
-        if user not in late and newest.get(user, "") > envelope["timestamp"]:
+        # Of one second, they happened in the order of the log.
+        happened = (envelope["timestamp"], log_ids.get(request.event_id, 0))
+        if user not in late and newest.get(user, happened) > happened:
             count += 1
-        newest[user] = max(newest.get(user, ""), envelope["timestamp"])
+        newest[user] = max(newest.get(user, happened), happened)
     return count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from audit import audit
 from harness import Relay
-from world import Backend, Faults, Proxy, Reader, Supervised, Writers
+from world import Backend, LoneFaults, Proxy, Reader, Supervised, Writers, by_seed, read_file, wait_for_all
 
 from relay.demo.mariadb import throwaway
 from relay.demo.moodle import College
@@ -29,9 +29,7 @@ PATIENCE_S = 120
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    seeds, seconds = FULL if metafunc.config.getoption("--full") else SHORT
-    seed = metafunc.config.getoption("--seed")
-    metafunc.parametrize(("seed", "seconds"), [(one, seconds) for one in ((seed,) if seed else seeds)])
+    by_seed(metafunc, SHORT, FULL)
 
 
 @pytest.fixture
@@ -65,8 +63,8 @@ def test_whatever_happens_all_is_delivered_and_accounted_for(
     answers = Backend(backend, chance)
     supervised = Supervised(relay, clock)
     writers = Writers(killable, 4, seed)
-    reader = Reader(relay.outbox)
-    faults = Faults(killable, proxy, answers, supervised, clock, relay.outbox)
+    reader = Reader(lambda: read_file(relay.outbox))
+    faults = LoneFaults(killable, proxy, answers, supervised, clock, relay.outbox)
     for one in (supervised, writers, reader):
         one.start()
     try:
@@ -76,9 +74,8 @@ def test_whatever_happens_all_is_delivered_and_accounted_for(
             faults.one(chance)
             supervised.measure()
         writers.stop()
-        healed_at = time.monotonic()
         clock.write_text("0")
-        recovery_s = wait_for_all(relay, healed_at)
+        recovery_s = wait_for_all(relay, PATIENCE_S)
         supervised.measure()
     finally:
         writers.stop()
@@ -97,18 +94,8 @@ def test_whatever_happens_all_is_delivered_and_accounted_for(
             end="",
         )
         print(f"recovery {recovery_s:.1f} s; peak {supervised.peak_kib // 1024} MiB; {reader.readings} readings")
-        print("  " + ", ".join(f"{name}: {count}" for name, count in sorted(faults.counts.items())))
+        print(f"  {faults}")
     assert figures.faults() == {}, f"run it again with --seed {seed}"
     assert reader.wrong == []
     assert supervised.errors == []
     assert relay.status()["conservation"]["holds"]
-
-
-def wait_for_all(relay: Relay, healed_at: float) -> float:
-    """Wait until nothing is to be delivered any more; return after how many seconds that was."""
-    while time.monotonic() < healed_at + PATIENCE_S:
-        found = relay.status()
-        if found["lag"] == 0 and found["undelivered"] == 0:
-            break
-        time.sleep(0.1)
-    return time.monotonic() - healed_at

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,24 @@ from receiver import Receiver, Reply, Request
 from relay.demo.moodle import College
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    import pytest
     from harness import Relay
 
     from relay.demo.mariadb import MariaDB
 
+    #: What an outbox keeps by key, and how many events stand in each state.
+    Snapshot = tuple[dict[str, str], dict[str, int]]
+    #: Seeds, and seconds of faults for each.
+    Schedule = tuple[Sequence[int], int]
+
 #: The backend's answers while it is out of order.
 BAD_CODES = (301, 400, 401, 403, 404, 405, 408, 410, 413, 422, 425, 429, 500, 502, 503, 504)
+
+
+STATE = "SELECT config_key, config_value FROM mdl_mb_zoho_config"
+STATUSES = "SELECT status, COUNT(*) FROM mdl_mb_zoho_event_log GROUP BY status"
 
 
 class Proxy:
@@ -37,6 +48,9 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self._mark: bytes | None = None
+        #: Set once it has stalled at a mark.
+        self.has_stalled = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: set[socket.socket] = set()
@@ -63,11 +77,19 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self._look(data)
                 self._forwards.wait()
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def _look(self, data: bytes) -> None:
+        with self._lock:
+            if self._mark is not None and self._mark in data:
+                self._mark = None
+                self.stall()
+                self.has_stalled.set()
 
     def cut(self) -> None:
         """Break every connection."""
@@ -81,6 +103,11 @@ class Proxy:
     def stall(self) -> None:
         """Forward nothing until `resume`."""
         self._forwards.clear()
+
+    def stall_at(self, mark: bytes) -> None:
+        """Forward nothing from the moment on when somebody is about to say this."""
+        with self._lock:
+            self._mark = mark
 
     def resume(self) -> None:
         self._forwards.set()
@@ -153,16 +180,23 @@ class Backend:
         self._chance = chance
         self._lock = threading.Lock()
         self.mode = "well"
-        self.taken: set[str] = set()
+        #: How often it took each event, and how often it said so.
+        self.takes: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
         receiver.answer = self.answer
+
+    @property
+    def taken(self) -> set[str]:
+        return set(self.takes)
 
     def answer(self, request: Request) -> Reply:
         with self._lock:
             mode, choice = self.mode, self._chance.random()
             code = self._chance.choice(BAD_CODES)
-            takes = mode in ("well", "takes and resets", "takes and stalls")
-            if takes:
-                self.taken.add(request.event_id)
+            if mode in ("well", "takes and resets", "takes and stalls"):
+                self.takes[request.event_id] += 1
+            if mode == "well":
+                self.told[request.event_id] += 1
         if mode in ("resets", "takes and resets"):
             return Reply(hangs_up=True)
         if mode in ("stalls", "takes and stalls"):
@@ -171,13 +205,22 @@ class Backend:
             return Reply(code=code, headers={"Retry-After": "1"} if choice < 0.2 else {})
         return Reply()
 
+    def misbehave(self, chance: random.Random) -> str:
+        """Be out of order for a moment; return how."""
+        mode = self.mode = chance.choice(("resets", "stalls", "takes and resets", "takes and stalls", "any answer"))
+        time.sleep(0.5 + chance.random() * 2)
+        self.mode = "well"
+        return mode
+
 
 class Supervised:
     """A relay that is started again whenever it ends, as systemd does."""
 
-    def __init__(self, relay: Relay, clock: Path) -> None:
+    def __init__(self, relay: Relay, clock: Path, *, may_end_with: frozenset[int] = frozenset()) -> None:
+        """Take `may_end_with`, exit codes that are no mistake, besides that of a good end."""
         self._relay = relay
         self._clock = clock
+        self._may_end_with = may_end_with | {0, -signal.SIGKILL}
         self._is_over = False
         self._daemon: Daemon | None = None
         self._lock = threading.Lock()
@@ -201,13 +244,16 @@ class Supervised:
             code = self._daemon.ended(10_000)
             self._daemon.close()
             self.exits[code] += 1
-            if code not in (0, -signal.SIGKILL):
+            if code not in self._may_end_with:
                 self.errors.append(self._daemon.errors)
 
     def kill(self) -> None:
+        self.send(signal.SIGKILL)
+
+    def send(self, number: int) -> None:
         with self._lock:
             if self._daemon is not None:
-                self._daemon.send(signal.SIGKILL)
+                self._daemon.send(number)
 
     def measure(self) -> None:
         with self._lock:
@@ -219,18 +265,16 @@ class Supervised:
 
     def stop(self) -> None:
         self._is_over = True
-        with self._lock:
-            daemon = self._daemon
-        if daemon is not None:
-            daemon.send(signal.SIGTERM)
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
         self._thread.join()
 
 
 class Reader:
     """Reads the outbox all the time, as a monitor would, and adds up."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, read: Callable[[], Snapshot | None]) -> None:
+        self._read = read
         self.readings = 0
         self.wrong: list[str] = []
         self._is_over = threading.Event()
@@ -245,22 +289,15 @@ class Reader:
 
     def _run(self) -> None:
         while not self._is_over.wait(0.05):
-            if self._path.exists():
-                self._read()
-
-    def _read(self) -> None:
-        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=10, isolation_level=None)
-        try:
-            connection.execute("BEGIN")
-            state = dict(connection.execute("SELECT config_key, config_value FROM mdl_mb_zoho_config"))
-            statuses = dict(connection.execute("SELECT status, COUNT(*) FROM mdl_mb_zoho_event_log GROUP BY status"))
-        except sqlite3.OperationalError as error:
-            # Right after a kill nobody has the file open, and a reader that may not write cannot mend the WAL's index.
-            if "readonly" not in str(error) and "unable to open" not in str(error):
+            try:
+                found = self._read()
+            except sqlite3.OperationalError as error:
                 self.wrong.append(str(error))
-            return
-        finally:
-            connection.close()
+            else:
+                if found is not None:
+                    self._add_up(*found)
+
+    def _add_up(self, state: dict[str, str], statuses: dict[str, int]) -> None:
         self.readings += 1
         count = {key: int(value) for key, value in state.items() if key.startswith("count.")}
         ignored = sum(value for key, value in count.items() if key.startswith("count.ignored."))
@@ -271,38 +308,90 @@ class Reader:
             self.wrong.append(f"captured: {json.dumps(count)} {json.dumps(statuses)}")
 
 
-class Faults:
-    """What can be done to a world, by name; each undoes itself."""
+def read_file(path: Path) -> Snapshot | None:
+    """Return what an outbox in a file holds at this moment; None where it cannot be read now."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        return dict(connection.execute(STATE)), dict(connection.execute(STATUSES))
+    except sqlite3.OperationalError as error:
+        # Right after a kill nobody has the file open, and a reader that may not write cannot mend the WAL's index.
+        if "readonly" in str(error) or "unable to open" in str(error):
+            return None
+        raise
+    finally:
+        connection.close()
 
-    def __init__(
-        self, mariadb: MariaDB, proxy: Proxy, backend: Backend, relay: Supervised, clock: Path, outbox: Path
-    ) -> None:
-        self._mariadb, self._proxy, self._backend = mariadb, proxy, backend
-        self._relay, self._clock, self._outbox = relay, clock, outbox
+
+def by_seed(metafunc: pytest.Metafunc, short: Schedule, full: Schedule) -> None:
+    """Run a test for each seed, with its seconds: those of the short version, or with --full; or for --seed alone."""
+    seeds, seconds = full if metafunc.config.getoption("--full") else short
+    seed = metafunc.config.getoption("--seed")
+    metafunc.parametrize(("seed", "seconds"), [(one, seconds) for one in ((seed,) if seed else seeds)])
+
+
+def wait_for_all(relay: Relay, patience_s: float) -> float:
+    """Wait until nothing is to be delivered any more, so many seconds at most; return after how many that was."""
+    began = time.monotonic()
+    while time.monotonic() < began + patience_s:
+        found = relay.status()
+        if found["lag"] == 0 and found["undelivered"] == 0:
+            break
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+class Faults:
+    """What can be done to a world, by name, with how often; each undoes itself."""
+
+    def __init__(self, kinds: Mapping[str, tuple[int, Callable[[random.Random], object]]]) -> None:
+        """Take each kind with its weight; what it returns, if that is text, is counted too."""
+        self._kinds = kinds
         self.counts: Counter[str] = Counter()
-        self._kinds: dict[str, tuple[int, Callable[[random.Random], None]]] = {
-            "relay killed": (8, lambda _: self._relay.kill()),
-            "database killed": (2, self._kill_database),
-            "connections cut": (2, lambda _: self._proxy.cut()),
-            "connections stalled": (1, self._stall),
-            "database read-only": (1, self._read_only),
-            "tables locked": (1, self._lock_tables),
-            "outbox locked": (1, self._lock_outbox),
-            "clock jumped": (1, self._jump),
-            "backend out of order": (4, self._break_backend),
-        }
 
     def one(self, chance: random.Random) -> None:
         """Let one of them happen."""
         names = list(self._kinds)
         (name,) = chance.choices(names, [self._kinds[name][0] for name in names])
         self.counts[name] += 1
-        self._kinds[name][1](chance)
+        how = self._kinds[name][1](chance)
+        if isinstance(how, str):
+            self.counts[f"  it {how}"] += 1
 
-    def _kill_database(self, chance: random.Random) -> None:
-        self._mariadb.stop(signal.SIGKILL)
-        time.sleep(chance.random())
-        self._mariadb.start()
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {count}" for name, count in sorted(self.counts.items()))
+
+
+def kill_database(mariadb: MariaDB, chance: random.Random) -> None:
+    """Kill a server, and start it again within a second."""
+    mariadb.stop(signal.SIGKILL)
+    time.sleep(chance.random())
+    mariadb.start()
+
+
+class LoneFaults(Faults):
+    """What can be done to a relay that is alone on its outbox, a file."""
+
+    def __init__(
+        self, mariadb: MariaDB, proxy: Proxy, backend: Backend, relay: Supervised, clock: Path, outbox: Path
+    ) -> None:
+        self._mariadb, self._proxy = mariadb, proxy
+        self._clock, self._outbox = clock, outbox
+        super().__init__(
+            {
+                "relay killed": (8, lambda _: relay.kill()),
+                "database killed": (2, partial(kill_database, mariadb)),
+                "connections cut": (2, lambda _: proxy.cut()),
+                "connections stalled": (1, self._stall),
+                "database read-only": (1, self._read_only),
+                "tables locked": (1, self._lock_tables),
+                "outbox locked": (1, self._lock_outbox),
+                "clock jumped": (1, self._jump),
+                "backend out of order": (4, backend.misbehave),
+            }
+        )
 
     def _stall(self, chance: random.Random) -> None:
         self._proxy.stall()
@@ -335,10 +424,3 @@ class Faults:
     def _jump(self, chance: random.Random) -> None:
         self._clock.with_suffix(".new").write_text(str(chance.choice((-3600, 0, 3600))))
         self._clock.with_suffix(".new").replace(self._clock)
-
-    def _break_backend(self, chance: random.Random) -> None:
-        modes = ("resets", "stalls", "takes and resets", "takes and stalls", "any answer")
-        self._backend.mode = chance.choice(modes)
-        self.counts[f"  it {self._backend.mode}"] += 1
-        time.sleep(0.5 + chance.random() * 2)
-        self._backend.mode = "well"
