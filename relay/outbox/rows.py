@@ -9,7 +9,7 @@ from relay.model import Delivery, EventType, Gap, Status
 from relay.outbox import base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from relay.outbox.base import Batch, Settled
 
@@ -64,46 +64,41 @@ def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
         }
 
 
-def delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
-    """Return a claimed row as a delivery."""
-    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status = row[:10]
-    return Delivery(
-        id=row_id,
-        event_id=event_id,
-        event_type=EventType(event_type),
-        log_id=log_id,
-        user_id=user_id,
-        body=base.join(envelope, data),
-        attempt=attempts,
-        attempt_id=attempt_id,
-        failures=failures,
-        status=Status(status),
-    )
+def deliveries(claimed: str, bodies: str) -> list[Delivery]:
+    """Return the row of LEASED as deliveries."""
+    return [
+        Delivery(
+            id=row_id,
+            event_id=event_id,
+            event_type=EventType(event_type),
+            log_id=log_id,
+            user_id=user_id,
+            body=body,
+            attempt=attempts,
+            attempt_id=attempt_id,
+            failures=failures,
+            status=Status(status),
+        )
+        for (row_id, event_id, event_type, log_id, user_id, attempts, attempt_id, failures, status), body in zip(
+            json.loads(claimed), bodies.encode().split(b"\x1e"), strict=True
+        )
+    ]
 
 
-def attempt_values(one: Settled) -> tuple[Any, ...]:
-    """Return the values of SETTLE_ATTEMPT."""
-    outcome = one.outcome
+def settled_row(one: Settled) -> tuple[Any, ...]:
+    """Return what SETTLE_ATTEMPTS and SETTLE_EVENTS take of a delivery."""
+    delivery, outcome, decision = one.delivery, one.outcome, one.decision
     return (
+        delivery.attempt_id,
+        delivery.id,
         int(one.started_at),
         outcome.duration_ms,
         outcome.http_code,
         base.outcome_name(one),
         base.error_text(outcome),
-        one.delivery.attempt_id,
-    )
-
-
-def event_values(one: Settled, now: float) -> tuple[Any, ...]:
-    """Return the values of SETTLE_EVENT."""
-    decision = one.decision
-    return (
         decision.status,
         decision.failures,
-        base.error_json(one.outcome),
-        int(now),
-        int(now) if decision.due_at is None else None,
+        base.error_json(outcome),
         decision.due_at,
         decision.not_before,
-        one.delivery.id,
     )

@@ -30,16 +30,20 @@ from relay.outbox.base import (
 from relay.outbox.statements import (
     ATTEMPT_ROWS,
     CLAIM,
-    CLAIMED,
     COUNT_STATE,
+    FREE,
     HOLD_USER,
     INSERT_EVENT,
+    LEASE,
+    LEASED,
     PURGED,
     RECORDED,
+    RELEASE_ATTEMPTS,
+    RELEASE_EVENTS,
     SCHEMA,
     SET_STATE,
-    SETTLE_ATTEMPT,
-    SETTLE_EVENT,
+    SETTLE_ATTEMPTS,
+    SETTLE_EVENTS,
     WAL,
 )
 
@@ -54,6 +58,8 @@ BUSY_MS = 10_000
 DAEMON = "run"
 #: Where a claim finds none among the first due events (all wait for an earlier one), it looks this many times further.
 CLAIM_LOOKS = (1, 20, 400, 8000)
+#: No ids at all, as JSON.
+NONE = "[]"
 
 
 class SqliteOutbox(Outbox):
@@ -238,13 +244,13 @@ class SqliteOutbox(Outbox):
             # What is cut off at the limit comes after what is kept, within each user too.
             order="c.due_at, c.id" if probe else "c.occurred_at, c.id",
         )
-        values = {"now": now, "blocked": json.dumps(sorted(blocked)), "only": only}
+        take = 1 if probe else limit
+        values = {"now": now, "blocked": json.dumps(sorted(blocked)), "only": only, "take": take}
         with self._transaction() as connection:
             for look_at in CLAIM_LOOKS:
-                rows = connection.execute(statement, {**values, "limit": limit * look_at}).fetchall()
-                if rows or not self._is_more_due(limit * look_at, now, probe=probe):
+                (ids,) = connection.execute(statement, {**values, "limit": limit * look_at}).fetchone()
+                if ids != NONE or not self._is_more_due(limit * look_at, now, probe=probe):
                     break
-            ids = [row[0] for row in rows[: 1 if probe else limit]]
             return self._lease(connection, ids, now, lease_s, DAEMON)
 
     def _is_more_due(self, looked_at: int, now: float, *, probe: bool) -> bool:
@@ -259,47 +265,42 @@ class SqliteOutbox(Outbox):
 
     def claim_again(self, ids: Sequence[int], now: float, *, lease_s: float) -> Sequence[Delivery]:  # noqa: D102
         with self._transaction() as connection:
-            return self._lease(connection, ids, now, lease_s, "replay")
+            values = {"ids": json.dumps(list(ids)), "now": now}
+            (free,) = connection.execute(self._sql(FREE), values).fetchone()
+            return self._lease(connection, free, now, lease_s, "replay")
 
     def _lease(
-        self, connection: sqlite3.Connection, ids: Sequence[int], now: float, lease_s: float, owner: str
+        self, connection: sqlite3.Connection, ids: str, now: float, lease_s: float, owner: str
     ) -> Sequence[Delivery]:
-        if not ids:
+        """Lease the rows, whose ids are given as a JSON array, and write the row of an attempt for each."""
+        if ids == NONE:
             return ()
-        values = {"ids": json.dumps(list(ids)), "now": now, "until": now + lease_s, "owner": owner}
-        rows = connection.execute(self._sql(CLAIMED), values).fetchall()
-        leased = json.dumps([row[0] for row in rows])
-        attempts = dict(connection.execute(self._sql(ATTEMPT_ROWS), {"ids": leased, "now": int(now)}).fetchall())
-        rows.sort(key=lambda row: (row[-1], row[0]))
-        return [shapes.delivery(row, attempts[row[1]]) for row in rows]
+        connection.execute(self._sql(LEASE), {"ids": ids, "until": now + lease_s, "owner": owner})
+        connection.execute(self._sql(ATTEMPT_ROWS), {"ids": ids, "now": int(now)})
+        return shapes.deliveries(*connection.execute(self._sql(LEASED), {"ids": ids}).fetchone())
 
     def settle(  # noqa: D102
         self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
     ) -> None:
+        values = {"settled": json.dumps([shapes.settled_row(one) for one in settled]), "now": int(now)}
+        held = [
+            {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
+            for one in settled
+            if one.decision.due_at is not None and one.holds_user
+        ]
         with self._transaction() as connection:
-            connection.executemany(self._sql(SETTLE_ATTEMPT), [shapes.attempt_values(one) for one in settled])
-            connection.executemany(self._sql(SETTLE_EVENT), [shapes.event_values(one, now) for one in settled])
-            held = [
-                {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
-                for one in settled
-                if one.decision.due_at is not None and one.holds_user
-            ]
+            if settled:
+                connection.execute(self._sql(SETTLE_ATTEMPTS), values)
+                connection.execute(self._sql(SETTLE_EVENTS), values)
             connection.executemany(self._sql(HOLD_USER), held)
             for key, value in (state or {}).items():
                 connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
 
     def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: D102
         with self._transaction() as connection:
-            connection.executemany(
-                self._sql(f"DELETE FROM {{p}}{ATTEMPTS} WHERE id = ?"), [(one.attempt_id,) for one in deliveries]
-            )
-            connection.executemany(
-                self._sql(
-                    f"UPDATE {{p}}{EVENTS} SET attempts = attempts - 1, leased_by = NULL, leased_until = NULL "
-                    "WHERE id = ?"
-                ),
-                [(one.id,) for one in deliveries],
-            )
+            attempts = json.dumps([one.attempt_id for one in deliveries])
+            connection.execute(self._sql(RELEASE_ATTEMPTS), {"ids": attempts})
+            connection.execute(self._sql(RELEASE_EVENTS), {"ids": json.dumps([one.id for one in deliveries])})
 
     def all_due(self, now: float) -> None:  # noqa: D102
         with self._transaction() as connection:
