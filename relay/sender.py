@@ -36,6 +36,8 @@ EVENT_PATH = "/v1/events/moodle/"
 ANSWER_MOST = 64 * 1024
 #: ... and so much of it is kept, in characters.
 ANSWER_KEPT = 2000
+#: By which share an attempt may last longer than it should.
+SLACK = 0.005
 #: A Retry-After is honoured up to a day, in seconds.
 RETRY_AFTER_MOST = 86400.0
 MASK = "********"
@@ -94,27 +96,43 @@ def _remaining_s() -> float:
     return remaining
 
 
-class _Socket(socket.socket):
+class _Bounded(socket.socket):
+    """Whatever timeout is asked for, the attempt's end is meant.
+
+    To set a socket's timeout is a call of the system, during which another thread takes the interpreter, and urllib3
+    does so for each request anew. So it is done only where the timeout has come to be wrong.
+    """
+
+    _timeout_s = 0.0
+
+    def settimeout(self, _value: float | None) -> None:
+        remaining = _remaining_s()
+        if not remaining <= self._timeout_s <= remaining * (1 + 2 * SLACK):
+            self._timeout_s = remaining * (1 + SLACK)
+            super().settimeout(self._timeout_s)
+
+
+class _Socket(_Bounded):
     """A socket whose reads and writes end with the attempt: a byte now and then gains no time."""
 
     def recv_into(self, *args: Any, **options: Any) -> int:
-        self.settimeout(_remaining_s())
+        self.settimeout(None)
         return super().recv_into(*args, **options)
 
     def sendall(self, *args: Any, **options: Any) -> None:
-        self.settimeout(_remaining_s())
+        self.settimeout(None)
         super().sendall(*args, **options)
 
 
-class _TlsSocket(ssl.SSLSocket):
+class _TlsSocket(ssl.SSLSocket, _Bounded):
     """The same for an encrypted one."""
 
     def recv_into(self, *args: Any, **options: Any) -> int:
-        self.settimeout(_remaining_s())
+        self.settimeout(None)
         return super().recv_into(*args, **options)
 
     def send(self, *args: Any, **options: Any) -> int:
-        self.settimeout(_remaining_s())
+        self.settimeout(None)
         return super().send(*args, **options)
 
 
@@ -124,7 +142,7 @@ def _connect(host: str, port: int) -> _Socket:
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         connection = _Socket(family, kind, protocol)
         try:
-            connection.settimeout(_remaining_s())
+            connection.settimeout(None)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.connect(address)
         except OSError as error:
@@ -135,22 +153,36 @@ def _connect(host: str, port: int) -> _Socket:
     raise failed or OSError("the name has no address")
 
 
-class _Connection(urllib3.connection.HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port)
+class _OneWrite(http.client.HTTPConnection):
+    """Sends a request's head together with its body: one packet, and one wait, in the place of two."""
+
+    #: The head, while it waits for the body; None where there is none to wait for.
+    _head: bytes | None = None
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        self._head = b"" if body else None
+        super().request(method, url, body, *args, **options)
+
+    def send(self, data: Any) -> None:
+        if self._head == b"":
+            self._head = data
+            return
+        head, self._head = self._head or b"", None
+        super().send(head + data)
 
     def connect(self) -> None:
         super().connect()
         _attempt.keep(self.sock)
 
 
-class _TlsConnection(urllib3.connection.HTTPSConnection):
+class _Connection(_OneWrite, urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return _connect(self._dns_host, self.port)
 
-    def connect(self) -> None:
-        super().connect()
-        _attempt.keep(self.sock)
+
+class _TlsConnection(_OneWrite, urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self._dns_host, self.port)
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):

@@ -43,9 +43,11 @@ from relay.outbox.statements import (
     SCHEMA,
     SET_STATE,
     SETTLE_ATTEMPTS,
-    SETTLE_EVENTS,
+    SETTLE_DELIVERED,
+    SETTLE_UNDELIVERED,
     WAL,
 )
+from relay.retry import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -282,17 +284,24 @@ class SqliteOutbox(Outbox):
     def settle(  # noqa: D102
         self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
     ) -> None:
-        values = {"settled": json.dumps([shapes.settled_row(one) for one in settled]), "now": int(now)}
+        attempts = json.dumps([shapes.attempt_row(one) for one in settled])
+        # A delivered event whose replay has failed stays delivered, and keeps the error.
+        delivered = json.dumps([one.delivery.id for one in settled if one.decision.verdict is Verdict.TAKEN])
+        undelivered = [one for one in settled if one.decision.verdict is not Verdict.TAKEN]
         held = [
             {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
-            for one in settled
+            for one in undelivered
             if one.decision.due_at is not None and one.holds_user
         ]
         with self._transaction() as connection:
-            if settled:
-                connection.execute(self._sql(SETTLE_ATTEMPTS), values)
-                connection.execute(self._sql(SETTLE_EVENTS), values)
-            connection.executemany(self._sql(HOLD_USER), held)
+            connection.execute(self._sql(SETTLE_ATTEMPTS), {"attempts": attempts})
+            connection.execute(
+                self._sql(SETTLE_DELIVERED), {"ids": delivered, "status": Status.SUCCESS, "now": int(now)}
+            )
+            if undelivered:
+                events = json.dumps([shapes.undelivered_row(one) for one in undelivered])
+                connection.execute(self._sql(SETTLE_UNDELIVERED), {"events": events, "now": int(now)})
+                connection.executemany(self._sql(HOLD_USER), held)
             for key, value in (state or {}).items():
                 connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
 
