@@ -7,7 +7,6 @@ Deliveries of one user travel in one lane, one after the other, so that no later
 from __future__ import annotations
 
 import json
-import math
 import queue
 import threading
 import time
@@ -36,7 +35,7 @@ GROUP_S = 0.05
 #: How long at most while nothing is: what another process made due is found then, in seconds.
 IDLE_S = 1.0
 #: How long the interpreter works for one delivery, roughly, in seconds.
-WORK_S = 0.0003
+WORK_S = 0.0004
 #: A request that takes so long, in seconds, waits for the backend and not for the other threads.
 SLOW_S = 0.01
 #: How many deliveries are claimed ahead at most; what is claimed is in memory.
@@ -374,14 +373,15 @@ def width(fastest_s: float | None, under_way: int, slow: int, concurrency: int) 
     """Return how many senders are of use.
 
     Given the time of the fastest request of late in seconds, how many requests are under way, and how many of these are
-    slow. One request's work and the next one's wait overlap, the work of two does not: where the backend answers
-    sooner than the interpreter can send, further threads only cost. Slow requests don't count, and where many are slow
-    there may be ever more; where all are, as many as are allowed.
+    slow. The interpreter works for one request at a time, so further threads are of use while a request waits for the
+    backend; where that answers before another could be sent, they only wake each other. The fastest shows how long the
+    backend takes, since it did not wait for other threads. Slow ones are made up for, twice, as the next ones may be
+    slow too; where all are, nothing is known but that, and there may be as many as allowed.
     """
     if slow and slow == under_way:
         return concurrency
-    useful = 2 if fastest_s is None else 1 + math.ceil(fastest_s / WORK_S)
-    return max(1, min(concurrency, useful + 2 * slow))
+    useful = 2 if fastest_s is None else 1 + int(fastest_s / WORK_S)
+    return min(concurrency, useful + 2 * slow)
 
 
 def _holds_user(outcome: Outcome) -> bool:
