@@ -109,22 +109,37 @@ class Loop:
 
 
 class Pool(Generic[Item]):
-    """Threads that take items from a queue and give each to a function; made as they are needed."""
+    """Threads that take items from a queue and give each to a function; there are as many as `widen` last said.
 
-    def __init__(self, size: int, work: Callable[[Item], None], name: str) -> None:
-        self._size = size
+    A thread that is one too many ends when it has done what it has in hand. None waits for its turn meanwhile: threads
+    that wake each other without need cost more than the work that they do.
+    """
+
+    def __init__(self, width: int, work: Callable[[Item], None], name: str) -> None:
+        self._width = width
         self._work = work
         self._name = name
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._made = 0
+
+    @property
+    def width(self) -> int:
+        """How many threads there may be."""
+        return self._width
 
     def submit(self, item: Item) -> None:
         """Put an item into the queue."""
         self._items.put(item)
-        if len(self._threads) < self._size:
-            thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        if len(self._threads) < self._width:
+            self._start()
+
+    def widen(self, width: int) -> None:
+        """Let there be so many threads, more or fewer than now."""
+        self._width = width
+        for _ in range(min(width - len(self._threads), self.backlog())):
+            self._start()
 
     def backlog(self) -> int:
         """Return about how many items no thread has taken yet."""
@@ -132,15 +147,33 @@ class Pool(Generic[Item]):
 
     def close(self, timeout_s: float) -> None:
         """End the threads after what they have in hand; wait so many seconds at most for all together."""
-        for _ in self._threads:
+        with self._lock:
+            threads = list(self._threads)
+        for _ in threads:
             self._items.put(None)
         ends_at = time.monotonic() + timeout_s
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, ends_at - time.monotonic()))
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{self._made}", daemon=True)
+        self._made += 1
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
 
     def _run(self) -> None:
         while (item := self._items.get()) is not None:
             self._work(item)
+            if len(self._threads) > self._width and self._is_one_too_many():
+                return
+
+    def _is_one_too_many(self) -> bool:
+        with self._lock:
+            is_surplus = len(self._threads) > self._width
+            if is_surplus:
+                self._threads.discard(threading.current_thread())
+            return is_surplus
 
 
 class Signals:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 GROUP_S = 0.05
 #: How long at most while nothing is: what another process made due is found then, in seconds.
 IDLE_S = 1.0
+#: How long the interpreter works for one delivery, roughly, in seconds.
+WORK_S = 0.0004
+#: A request that takes so long, in seconds, waits for the backend and not for the other threads.
+SLOW_S = 0.01
+#: How many deliveries are claimed ahead at most; what is claimed is in memory.
+MOST_AHEAD = 1024
 #: The error kind of a request that this relay broke off itself.
 STOPPED = "stopped"
 
@@ -64,7 +71,10 @@ class Result:
     outcome: Outcome | None = None
     #: The attempt fell under an open circuit.
     is_outage: bool = False
+    #: Unix seconds.
     started_at: float = 0.0
+    #: How long the attempt took, in seconds.
+    took_s: float = 0.0
 
 
 class Dispatch:
@@ -91,11 +101,13 @@ class Dispatch:
         self._jitter = jitter
         self._log = log
         self._is_paused = is_paused
+        self._concurrency = concurrency
+        self._attempt_s = attempt_s
         #: How many deliveries may be claimed at once: enough that no sender waits for the next turn.
-        self._depth = 2 * concurrency + 32
-        # Only a lane as long as all that is claimed can last so long; what a lane still holds is never claimed twice.
-        self._lease_s = attempt_s * self._depth + 60.0
-        self._pool: Pool[Lane] = Pool(concurrency, self._deliver, "sender")
+        self._least_depth = self._depth = 2 * concurrency + 32
+        self._pool: Pool[Lane] = Pool(width(None, 0, 0, concurrency), self._deliver, "sender")
+        #: When each request that is under way began, by the monotonic clock.
+        self._began: dict[int, float] = {}
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._unsettled: list[Result] = []
         self._under_way = 0
@@ -110,6 +122,7 @@ class Dispatch:
         self._is_stopping = False
         # What was recorded later than now was recorded by a clock that has been set back since.
         self._last_turn = outbox.last_recorded_at()
+        self._is_woken = False
         #: Set when a turn is worth having before its time.
         self.wake: Callable[[], None] = lambda: None
 
@@ -133,14 +146,13 @@ class Dispatch:
 
     def run_once(self, now: float) -> float:
         """Take one turn; return after how many seconds the next is wanted."""
+        self._is_woken = False
         self._mind_the_clock(now)
         self.settle(now)
         if self._is_stopping or self._is_paused:
             return GROUP_S if self._under_way else IDLE_S
         self._adopt()
         claimed = self._claim(now)
-        if not self._results.empty():
-            return 0.0
         if self._under_way:
             return GROUP_S
         return self._idle_s(now, claimed)
@@ -150,11 +162,18 @@ class Dispatch:
 
         Those that are under way already are left out.
         """
-        deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s)
+        deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s())
         self._submit(deliveries, Kind.REPLAY)
         return len(deliveries)
 
     # -- claiming
+
+    def _lease_s(self) -> float:
+        """Return how long a claim holds, in seconds; what a lane still has is never claimed twice.
+
+        Only a lane as long as all that is claimed can last so long.
+        """
+        return self._attempt_s * self._depth + 60.0
 
     def _claim(self, now: float) -> int:
         breaker = self._breaker
@@ -173,14 +192,14 @@ class Dispatch:
         due_at = self._outbox.next_due(blocked)
         if due_at is None or due_at > now:
             return claimed
-        deliveries = self._outbox.claim(now, room, lease_s=self._lease_s, blocked=blocked)
+        deliveries = self._outbox.claim(now, room, lease_s=self._lease_s(), blocked=blocked)
         self._submit(deliveries, Kind.NORMAL)
         return claimed + len(deliveries)
 
     def _probe(self, now: float, blocked: frozenset[EventType], only: EventType | None = None) -> int:
         if not self._is_first_to_probe(now, only):
             return 0
-        found = self._outbox.claim(now, 50, lease_s=self._lease_s, blocked=blocked, only=only, probe=True)
+        found = self._outbox.claim(now, 50, lease_s=self._lease_s(), blocked=blocked, only=only, probe=True)
         self._probing.update(one.event_type for one in found)
         self._submit(found, Kind.PROBE)
         return len(found)
@@ -248,15 +267,28 @@ class Dispatch:
             if held or self._is_halted(delivery, lane.kind):
                 self._results.put(Result(kind=lane.kind, delivery=delivery))
                 continue
-            started_at = self._clock()
-            outcome = self._post(delivery, started_at)
-            is_outage = self._observe(delivery, outcome)
-            self._results.put(
-                Result(kind=lane.kind, delivery=delivery, outcome=outcome, is_outage=is_outage, started_at=started_at)
-            )
-            held = _holds_user(outcome) and lane.kind is not Kind.REPLAY
-        if self._pool.backlog() == 0 or self._results.qsize() >= self._depth // 4:
+            result = self._attempt(delivery, lane.kind)
+            self._results.put(result)
+            held = result.outcome is not None and _holds_user(result.outcome) and lane.kind is not Kind.REPLAY
+        if not self._is_woken and (self._pool.backlog() == 0 or self._results.qsize() >= self._depth // 4):
+            self._is_woken = True
             self.wake()
+
+    def _attempt(self, delivery: Delivery, kind: Kind) -> Result:
+        started_at = self._clock()
+        self._began[delivery.id] = began_at = time.monotonic()
+        try:
+            outcome = self._post(delivery, started_at)
+        finally:
+            del self._began[delivery.id]
+        return Result(
+            kind=kind,
+            delivery=delivery,
+            outcome=outcome,
+            is_outage=self._observe(delivery, outcome),
+            started_at=started_at,
+            took_s=time.monotonic() - began_at,
+        )
 
     def _is_halted(self, delivery: Delivery, kind: Kind) -> bool:
         if self._is_stopping or not self._outbox.may_send(delivery):
@@ -269,20 +301,33 @@ class Dispatch:
             return True
         with self._lock:
             before = self._breaker
-            self._breaker = retry.observe(before, delivery, outcome, self._policy, self._clock())
-            after = self._breaker
-        self._say_circuits(before, after, outcome)
+            self._breaker = after = retry.observe(before, delivery, outcome, self._policy, self._clock())
+        if after is not before:
+            self._say_circuits(before, after, outcome)
         return before.covers(delivery.event_type) or after.covers(delivery.event_type)
 
     # -- settling
+
+    def _collect(self) -> None:
+        """Take what has come back, and let there be as many senders and as much claimed as that shows to be of use."""
+        results = [self._results.get() for _ in range(self._results.qsize())]
+        self._unsettled += results
+        began = list(self._began.values())
+        before = time.monotonic() - SLOW_S - WORK_S * self._pool.width
+        slow = sum(began_at < before for began_at in began)
+        times = [one.took_s for one in results if one.outcome is not None]
+        if times or slow:
+            self._pool.widen(width(min(times, default=None), len(began), slow, self._concurrency))
+        if times:
+            # Shrinking slowly: a turn that came early says little of the rate.
+            self._depth = max(self._least_depth, min(5 * len(times), MOST_AHEAD), self._depth * 3 // 4)
 
     def settle(self, now: float) -> float:
         """Record what has come back; return after how many seconds there may be more.
 
         Raises OutboxError; nothing is forgotten then, and the next call tries again.
         """
-        for _ in range(self._results.qsize()):
-            self._unsettled.append(self._results.get())
+        self._collect()
         breaker = self._breaker
         closed = _closed(self._saved_breaker, breaker)
         sent = [one for one in self._unsettled if one.outcome is not None and one.outcome.error_kind != STOPPED]
@@ -301,15 +346,17 @@ class Dispatch:
         self._under_way -= len(self._unsettled)
         self._probing -= {one.delivery.event_type for one in self._unsettled if one.kind is Kind.PROBE}
         self._unsettled.clear()
-        for one in settled:
-            self._say(one)
+        if settled:
+            with self._log.together():
+                for one in settled:
+                    self._say(one)
         return GROUP_S
 
     def _decided(self, result: Result, outcome: Outcome, now: float) -> Settled:
         delivery = result.delivery
-        decision = retry.decide(
-            delivery, outcome, self._policy, now=now, jitter=self._jitter(), is_outage=result.is_outage
-        )
+        # Randomness costs a call of the system: only what is tried again needs it.
+        jitter = 0.0 if retry.classify(outcome) is Verdict.TAKEN else self._jitter()
+        decision = retry.decide(delivery, outcome, self._policy, now=now, jitter=jitter, is_outage=result.is_outage)
         if result.kind is Kind.REPLAY and delivery.status not in UNDELIVERED and decision.status is not Status.SUCCESS:
             # It had ended, and asking once more has not changed that.
             decision = Decision(
@@ -355,6 +402,21 @@ class Dispatch:
             elif was_open is not None and is_open is None:
                 seconds = round(self._clock() - was_open.opened_at, 1)
                 self._log.warning("circuit.closed", open_for_s=seconds, **path)
+
+
+def width(fastest_s: float | None, under_way: int, slow: int, concurrency: int) -> int:
+    """Return how many senders are of use.
+
+    Given the time of the fastest request of late in seconds, how many requests are under way, and how many of these are
+    slow. The interpreter works for one request at a time, so further threads are of use while a request waits for the
+    backend; where that answers before another could be sent, they only wake each other. The fastest shows how long the
+    backend takes, since it did not wait for other threads. Slow ones are made up for, twice, as the next ones may be
+    slow too; where all are, nothing is known but that, and there may be as many as allowed.
+    """
+    if slow and slow == under_way:
+        return concurrency
+    useful = 2 if fastest_s is None else 1 + int(fastest_s / WORK_S)
+    return min(concurrency, useful + 2 * slow)
 
 
 def _holds_user(outcome: Outcome) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 class EventType(StrEnum):
@@ -163,3 +166,6 @@ class Log(Protocol):
     def info(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
     def warning(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
     def error(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
+
+    def together(self) -> AbstractContextManager[None]:
+        """Write the lines of this thread within as one."""

@@ -144,14 +144,21 @@ class Breaker:
 def observe(breaker: Breaker, delivery: Delivery, outcome: Outcome, policy: Policy, now: float) -> Breaker:
     """Return the breaker after one more outcome."""
     verdict = classify(outcome)
+    if verdict in (Verdict.TAKEN, Verdict.REFUSED):
+        return _answered(breaker, delivery)
     reason = f"the backend answered {outcome.http_code}" if outcome.http_code else outcome.error
     if verdict is Verdict.UNKNOWN_CALLER:
         return replace(breaker, whole=_opened(breaker.whole, reason, outcome, policy, now))
     if verdict is Verdict.NO_SUCH_PATH:
         path = _opened(breaker.paths.get(delivery.event_type), reason, outcome, policy, now)
         return Breaker(paths={**breaker.paths, delivery.event_type: path})
-    if verdict is Verdict.NOT_NOW:
-        return _failed(breaker, delivery, reason, outcome, policy, now)
+    return _failed(breaker, delivery, reason, outcome, policy, now)
+
+
+def _answered(breaker: Breaker, delivery: Delivery) -> Breaker:
+    """Close what is open, and begin the streak anew; the same breaker where there is nothing to change."""
+    if breaker.whole is None and not breaker.paths and not breaker.streak:
+        return breaker
     return Breaker(paths={name: path for name, path in breaker.paths.items() if name is not delivery.event_type})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -36,6 +37,10 @@ class Recorded:
         self.lines.append((event, fields))
 
     warning = error = info
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        yield
 
     def slugs(self) -> list[str]:
         return [slug for slug, _ in self.lines]

@@ -334,6 +334,21 @@ def test_the_sums_hold_with_skips_ignored_rows_and_synced_events(outbox: Outbox)
     assert outbox.count_undelivered() == 2
 
 
+def test_what_is_claimed_at_once_fits_into_memory(outbox: Outbox) -> None:
+    large = {"comment": "x" * 5_000_000}
+    events = [
+        payload.make_event(
+            payload.derive_id("site", n), EventType.GRADE_UPDATED, n, n, 1_700_000_000 + n, large, OPTIONS
+        )
+        for n in range(1, 7)
+    ]
+    accept(outbox, *events)
+    first = claim(outbox)
+    assert [one.log_id for one in first] == [1, 2, 3]
+    assert [one.body for one in first] == [one.body for one in events[:3]]
+    assert [one.log_id for one in claim(outbox)] == [4, 5, 6]
+
+
 # -- several relays on one outbox
 
 

@@ -21,7 +21,8 @@ from relay.outbox import mysql_statements as sql
 from relay.outbox import rows as shapes
 from relay.outbox.base import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts
 from relay.outbox.mysql_lease import Lease
-from relay.outbox.sql import SqlOutbox, insert
+from relay.outbox.sql import SqlOutbox, insert, most_of
+from relay.retry import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -333,6 +334,9 @@ class MysqlOutbox(SqlOutbox):
         values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else (*id_values, wanted.now))]
         found = [row[0] for row in run(statement, values).fetchall()][: wanted.limit]
         if found:
+            term, ids_found = self._among(found)
+            ((size,),) = run(f"SELECT SUM(LENGTH(body)) FROM {{p}}{EVENTS} WHERE id {term}", ids_found).fetchall()
+            found = found[: most_of(len(found), int(size or 0))]
             term, users = self._among(sorted({candidates[event] for event in found}))
             run(sql.TURN_LANES.format(p="{p}", users=term), users)
         return found
@@ -394,9 +398,10 @@ class MysqlOutbox(SqlOutbox):
     ) -> None:
         name = self._lease.name
         ours = [one for one in settled if self._is_ours(one.delivery)]
-        attempts = json.dumps([shapes.attempt_values(one) for one in settled])
-        events = json.dumps([shapes.event_values(one, now) for one in ours])
-        held = [one for one in ours if one.decision.due_at is not None and one.holds_user]
+        attempts = json.dumps([shapes.attempt_row(one) for one in settled])
+        delivered = [one.delivery.id for one in ours if one.decision.verdict is Verdict.TAKEN]
+        undelivered = [one for one in ours if one.decision.verdict is not Verdict.TAKEN]
+        held = [one for one in undelivered if one.decision.due_at is not None and one.holds_user]
 
         def work(run: Run) -> None:
             is_member = self._lease.beat(run, name)
@@ -404,8 +409,13 @@ class MysqlOutbox(SqlOutbox):
                 run(sql.SETTLE_ATTEMPTS, (attempts,))
             if not is_member:
                 return
-            if ours:
-                run(sql.SETTLE_EVENTS, (events, name))
+            if delivered:
+                term, ids = self._among(delivered)
+                statement = sql.SETTLE_DELIVERED.format(p="{p}", ids=term)
+                run(statement, (Status.SUCCESS, int(now), int(now), name, *ids))
+            if undelivered:
+                events = json.dumps([shapes.undelivered_row(one) for one in undelivered])
+                run(sql.SETTLE_UNDELIVERED, (events, int(now), int(now), name))
             for one in held:
                 delivery = one.delivery
                 values = {"id": delivery.id, "user_id": delivery.user_id, "occurred_at": delivery.occurred_at}

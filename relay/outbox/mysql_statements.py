@@ -123,22 +123,27 @@ ATTEMPT_IDS = f"SELECT event_id, MAX(id) FROM {{p}}{ATTEMPTS} WHERE event_id {{i
 SETTLE_ATTEMPTS = f"""
 UPDATE {{p}}{ATTEMPTS} AS a
 JOIN JSON_TABLE(?, '$[*]' COLUMNS (
-    id BIGINT PATH '$[5]', started_at BIGINT PATH '$[0]', duration_ms BIGINT PATH '$[1]', http_code INT PATH '$[2]',
-    outcome VARCHAR(20) PATH '$[3]', error TEXT PATH '$[4]'
+    id BIGINT PATH '$[0]', started_at BIGINT PATH '$[1]', duration_ms BIGINT PATH '$[2]', http_code INT PATH '$[3]',
+    outcome VARCHAR(20) PATH '$[4]', error TEXT PATH '$[5]'
 )) AS new ON new.id = a.id
 SET a.started_at = new.started_at, a.duration_ms = new.duration_ms, a.http_code = new.http_code,
     a.outcome = new.outcome, a.error = new.error
 """
-SETTLE_EVENTS = f"""
+SETTLE_DELIVERED = f"""
+UPDATE {{p}}{EVENTS} SET status = ?, last_error = NULL, updated_at = ?, processed_at = ?, due_at = NULL, not_before = 0,
+       leased_by = NULL
+WHERE leased_by = ? AND id {{ids}}
+"""
+#: Takes rows of `rows.undelivered_row`.
+SETTLE_UNDELIVERED = f"""
 UPDATE {{p}}{EVENTS} AS e
 JOIN JSON_TABLE(?, '$[*]' COLUMNS (
-    id BIGINT PATH '$[7]', status VARCHAR(20) PATH '$[0]', retry_count INT PATH '$[1]', last_error TEXT PATH '$[2]',
-    updated_at BIGINT PATH '$[3]', processed_at BIGINT PATH '$[4]', due_at DOUBLE PATH '$[5]',
-    not_before DOUBLE PATH '$[6]'
+    id BIGINT PATH '$[0]', status VARCHAR(20) PATH '$[1]', failures INT PATH '$[2]', last_error TEXT PATH '$[3]',
+    due_at DOUBLE PATH '$[4]', not_before DOUBLE PATH '$[5]'
 )) AS new ON new.id = e.id
-SET e.status = new.status, e.retry_count = new.retry_count, e.last_error = new.last_error,
-    e.updated_at = new.updated_at, e.processed_at = new.processed_at, e.due_at = new.due_at,
-    e.not_before = new.not_before, e.leased_by = NULL
+SET e.status = new.status, e.retry_count = new.failures, e.last_error = new.last_error, e.updated_at = ?,
+    e.processed_at = CASE WHEN new.due_at IS NULL THEN ? END, e.due_at = new.due_at, e.not_before = new.not_before,
+    e.leased_by = NULL
 WHERE e.leased_by = ?
 """
 # Later events of the user are due no sooner than the one they wait for: else each claim would look at them in vain.

@@ -10,7 +10,7 @@ from relay.outbox import base
 from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from relay.outbox.base import Batch, Settled
 
@@ -89,47 +89,64 @@ def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
         }
 
 
-def delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
-    """Return a claimed row as a delivery."""
-    row_id, event_id, event_type, log_id, user_id, envelope, data, attempts, failures, status, occurred_at = row
-    return Delivery(
-        id=row_id,
-        event_id=event_id,
-        event_type=EventType(event_type),
-        log_id=log_id,
-        user_id=user_id,
-        occurred_at=occurred_at,
-        body=base.join(envelope, data),
-        attempt=attempts,
-        attempt_id=attempt_id,
-        failures=failures,
-        status=Status(status),
-    )
+#: Enums by their values: to look one up here costs a fifth of a call.
+TYPES = {str(one): one for one in EventType}
+STATES = {str(one): one for one in Status}
 
 
-def attempt_values(one: Settled) -> tuple[Any, ...]:
-    """Return the values of SETTLE_ATTEMPT."""
+def deliveries(claimed: str, bodies: str) -> list[Delivery]:
+    """Return the row of LEASED as deliveries."""
+    rows = zip(json.loads(claimed), bodies.encode().split(b"\x1e"), strict=True)
+    return [
+        Delivery(
+            id=row_id,
+            event_id=event_id,
+            event_type=TYPES[event_type],
+            log_id=log_id,
+            user_id=user_id,
+            occurred_at=occurred_at,
+            body=body,
+            attempt=attempts,
+            attempt_id=attempt_id,
+            failures=failures,
+            status=STATES[status],
+        )
+        for (
+            row_id,
+            event_id,
+            event_type,
+            log_id,
+            user_id,
+            occurred_at,
+            attempts,
+            attempt_id,
+            failures,
+            status,
+        ), body in rows
+    ]
+
+
+def attempt_row(one: Settled) -> tuple[Any, ...]:
+    """Return what SETTLE_ATTEMPTS takes of a delivery."""
     outcome = one.outcome
     return (
+        one.delivery.attempt_id,
         int(one.started_at),
         outcome.duration_ms,
         outcome.http_code,
         base.outcome_name(one),
         base.error_text(outcome),
-        one.delivery.attempt_id,
     )
 
 
-def event_values(one: Settled, now: float) -> tuple[Any, ...]:
-    """Return the values of SETTLE_EVENT."""
+def undelivered_row(one: Settled) -> tuple[Any, ...]:
+    """Return what SETTLE_UNDELIVERED takes of a delivery."""
     decision = one.decision
     return (
+        one.delivery.id,
         decision.status,
         decision.failures,
         base.error_json(one.outcome),
-        int(now),
-        int(now) if decision.due_at is None else None,
         decision.due_at,
         decision.not_before,
-        one.delivery.id,
     )

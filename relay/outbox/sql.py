@@ -36,6 +36,8 @@ RECORDED = "id, event_id, event_type, log_id, user_id, occurred_at, created_at, 
 #: How many rows, and about how many characters, go into one INSERT: servers take 16 MiB by default, MariaDB.
 BATCH = 100
 BATCH_BYTES = 1_000_000
+#: What is claimed at once is in memory: about so many bytes.
+CLAIM_BYTES = 16_000_000
 
 
 class Result(Protocol):
@@ -366,6 +368,11 @@ def insert(run: Run, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         marks = f"({', '.join('?' * len(names))})"
         values = [row[name] for row in some for name in names]
         run(f"INSERT INTO {{p}}{table} ({', '.join(names)}) VALUES {', '.join([marks] * len(some))}", values)
+
+
+def most_of(count: int, size: int) -> int:
+    """Return how many of so many events, of so many bytes together, are claimed at once: one at least."""
+    return count if size <= CLAIM_BYTES else max(1, count * CLAIM_BYTES // size)
 
 
 def batches(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

@@ -12,22 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing, OutboxUnavailable
+from relay.model import Status
 from relay.outbox import rows as shapes
-from relay.outbox.base import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
-from relay.outbox.sql import SqlOutbox
+from relay.outbox.base import CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
+from relay.outbox.sql import CLAIM_BYTES, SqlOutbox, most_of
 from relay.outbox.statements import (
     ATTEMPT_ROWS,
     CLAIM,
-    CLAIMED,
     COUNT_STATE,
+    FREE,
     HOLD_USER,
     INSERT_EVENT,
+    LEASE,
+    LEASED,
+    RELEASE_ATTEMPTS,
+    RELEASE_EVENTS,
     SCHEMA,
     SET_STATE,
-    SETTLE_ATTEMPT,
-    SETTLE_EVENT,
+    SETTLE_ATTEMPTS,
+    SETTLE_DELIVERED,
+    SETTLE_UNDELIVERED,
+    SIZE,
     WAL,
 )
+from relay.retry import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +48,8 @@ if TYPE_CHECKING:
 BUSY_MS = 10_000
 #: Who leases events for the daemon; a daemon that starts frees what an earlier one left.
 DAEMON = "run"
+#: No ids at all, as JSON.
+NONE = "[]"
 
 
 class SqliteOutbox(SqlOutbox):
@@ -211,14 +221,22 @@ class SqliteOutbox(SqlOutbox):
             # What is cut off at the limit comes after what is kept, within each user too.
             order="c.due_at, c.id" if probe else "c.occurred_at, c.id",
         )
-        values = {"now": now, "blocked": json.dumps(sorted(blocked)), "only": only}
+        take = 1 if probe else limit
+        values = {"now": now, "blocked": json.dumps(sorted(blocked)), "only": only, "take": take}
         with self._transaction() as connection:
             for look_at in CLAIM_LOOKS:
-                rows = connection.execute(statement, {**values, "limit": limit * look_at}).fetchall()
-                if rows or not self._is_more_due(limit * look_at, now, probe=probe):
+                (ids,) = connection.execute(statement, {**values, "limit": limit * look_at}).fetchone()
+                if ids != NONE or not self._is_more_due(limit * look_at, now, probe=probe):
                     break
-            ids = [row[0] for row in rows[: 1 if probe else limit]]
-            return self._lease(connection, ids, now, lease_s, DAEMON)
+            return self._lease(connection, self._not_too_many(connection, ids), now, lease_s, DAEMON)
+
+    def _not_too_many(self, connection: sqlite3.Connection, ids: str) -> str:
+        """Return the first of the rows that fit into memory, of ids in a JSON array."""
+        (size,) = connection.execute(self._sql(SIZE), {"ids": ids}).fetchone()
+        if size <= CLAIM_BYTES:
+            return ids
+        found = json.loads(ids)
+        return json.dumps(found[: most_of(len(found), size)])
 
     def _is_more_due(self, looked_at: int, now: float, *, probe: bool) -> bool:
         """Say whether more events are due than a claim that found none has looked at."""
@@ -232,47 +250,49 @@ class SqliteOutbox(SqlOutbox):
 
     def claim_again(self, ids: Sequence[int], now: float, *, lease_s: float) -> Sequence[Delivery]:  # noqa: D102
         with self._transaction() as connection:
-            return self._lease(connection, ids, now, lease_s, "replay")
+            values = {"ids": json.dumps(list(ids)), "now": now}
+            (free,) = connection.execute(self._sql(FREE), values).fetchone()
+            return self._lease(connection, free, now, lease_s, "replay")
 
     def _lease(
-        self, connection: sqlite3.Connection, ids: Sequence[int], now: float, lease_s: float, owner: str
+        self, connection: sqlite3.Connection, ids: str, now: float, lease_s: float, owner: str
     ) -> Sequence[Delivery]:
-        if not ids:
+        """Lease the rows, whose ids are given as a JSON array, and write the row of an attempt for each."""
+        if ids == NONE:
             return ()
-        values = {"ids": json.dumps(list(ids)), "now": now, "until": now + lease_s, "owner": owner}
-        rows = connection.execute(self._sql(CLAIMED), values).fetchall()
-        leased = json.dumps([row[0] for row in rows])
-        attempts = dict(connection.execute(self._sql(ATTEMPT_ROWS), {"ids": leased, "now": int(now)}).fetchall())
-        rows.sort(key=lambda row: (row[-1], row[0]))
-        return [shapes.delivery(row, attempts[row[1]]) for row in rows]
+        connection.execute(self._sql(LEASE), {"ids": ids, "until": now + lease_s, "owner": owner})
+        connection.execute(self._sql(ATTEMPT_ROWS), {"ids": ids, "now": int(now)})
+        return shapes.deliveries(*connection.execute(self._sql(LEASED), {"ids": ids}).fetchone())
 
     def settle(  # noqa: D102
         self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None
     ) -> None:
+        attempts = json.dumps([shapes.attempt_row(one) for one in settled])
+        # A delivered event whose replay has failed stays delivered, and keeps the error.
+        delivered = json.dumps([one.delivery.id for one in settled if one.decision.verdict is Verdict.TAKEN])
+        undelivered = [one for one in settled if one.decision.verdict is not Verdict.TAKEN]
+        held = [
+            {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
+            for one in undelivered
+            if one.decision.due_at is not None and one.holds_user
+        ]
         with self._transaction() as connection:
-            connection.executemany(self._sql(SETTLE_ATTEMPT), [shapes.attempt_values(one) for one in settled])
-            connection.executemany(self._sql(SETTLE_EVENT), [shapes.event_values(one, now) for one in settled])
-            held = [
-                {"id": one.delivery.id, "user_id": one.delivery.user_id, "due_at": one.decision.due_at}
-                for one in settled
-                if one.decision.due_at is not None and one.holds_user
-            ]
-            connection.executemany(self._sql(HOLD_USER), held)
+            connection.execute(self._sql(SETTLE_ATTEMPTS), {"attempts": attempts})
+            connection.execute(
+                self._sql(SETTLE_DELIVERED), {"ids": delivered, "status": Status.SUCCESS, "now": int(now)}
+            )
+            if undelivered:
+                events = json.dumps([shapes.undelivered_row(one) for one in undelivered])
+                connection.execute(self._sql(SETTLE_UNDELIVERED), {"events": events, "now": int(now)})
+                connection.executemany(self._sql(HOLD_USER), held)
             for key, value in (state or {}).items():
                 connection.execute(self._sql(SET_STATE), {"key": key, "value": value, "now": int(now)})
 
     def release(self, deliveries: Sequence[Delivery]) -> None:  # noqa: D102
         with self._transaction() as connection:
-            connection.executemany(
-                self._sql(f"DELETE FROM {{p}}{ATTEMPTS} WHERE id = ?"), [(one.attempt_id,) for one in deliveries]
-            )
-            connection.executemany(
-                self._sql(
-                    f"UPDATE {{p}}{EVENTS} SET attempts = attempts - 1, leased_by = NULL, leased_until = NULL "
-                    "WHERE id = ?"
-                ),
-                [(one.id,) for one in deliveries],
-            )
+            attempts = json.dumps([one.attempt_id for one in deliveries])
+            connection.execute(self._sql(RELEASE_ATTEMPTS), {"ids": attempts})
+            connection.execute(self._sql(RELEASE_EVENTS), {"ids": json.dumps([one.id for one in deliveries])})
 
     def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
         rows = self._rows(

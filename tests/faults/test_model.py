@@ -112,6 +112,10 @@ class Silent:
 
     warning = error = info
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        yield
+
 
 class Histories(RuleBasedStateMachine):
     """What may happen, in any order."""
