@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import Relay
+from harness import Relay, fresh_moodle
 from hypothesis import settings
 from receiver import Receiver, receiver
 
 from relay.demo.mariadb import MariaDB, throwaway
-from relay.demo.moodle import College
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from relay.demo.moodle import College
 
 settings.register_profile("relay", deadline=None, print_blob=True)
 settings.load_profile("relay")
@@ -43,12 +44,7 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture
 def college(mariadb: MariaDB) -> Iterator[College]:
     """An empty Moodle of its own for each test, in the schema `moodle`."""
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("DROP DATABASE IF EXISTS moodle")
-        cursor.execute("CREATE DATABASE moodle CHARACTER SET utf8mb4")
-    with mariadb.connect("moodle") as connection:
-        made = College(connection)
-        made.build()
+    with fresh_moodle(mariadb) as made:
         yield made
 
 

@@ -1,7 +1,8 @@
-"""The real relay as a subprocess, with a config of its own."""
+"""The real relay as a subprocess, with a config of its own, and the Moodle that it reads."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from relay.demo.moodle import College
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.demo.mariadb import MariaDB
 
@@ -23,6 +26,18 @@ SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
 PATIENCE_S = 60.0
 #: How long a command may take, in seconds: the full fault suite has long ones.
 RUN_S = 600.0
+
+
+@contextlib.contextmanager
+def fresh_moodle(mariadb: MariaDB) -> Iterator[College]:
+    """Make an empty Moodle in the schema `moodle`, in the place of the one that was there."""
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS moodle")
+        cursor.execute("CREATE DATABASE moodle CHARACTER SET utf8mb4")
+    with mariadb.connect("moodle") as connection:
+        made = College(connection)
+        made.build()
+        yield made
 
 
 class Relay:
