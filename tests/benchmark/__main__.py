@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import backlog
+import cost
 import drains
+import latency
+import passing
+import resting
 from bench import Bench
 from figures import HEADER
 from harness import fresh_moodle
@@ -26,8 +30,14 @@ if TYPE_CHECKING:
 SECTIONS: dict[int, tuple[str, Callable[[Bench], Iterator[Row]]]] = {
     1: ("drain, a backend that answers at once", drains.at_once),
     2: ("drain, a backend that takes 50 or 200 ms", drains.taking_time),
+    3: ("commit in Moodle to arrival", latency.commit_to_arrival),
+    4: ("passing over a long log", passing.passing),
+    5: ("idle", resting.idle),
+    6: ("memory", resting.memory),
     7: ("a large outbox", backlog.backlog),
+    8: ("what it costs Moodle", cost.cost),
     9: ("synchronous=FULL beside NORMAL", drains.unsynced),
+    10: ("start to first poll", latency.start),
 }
 #: A server that holds the log of section 4 in memory, as Moodle's would.
 SERVER = ("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=768M")
