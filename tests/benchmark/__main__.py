@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +66,7 @@ def main() -> None:
             runs=given.runs or (2 if given.quick else 5),
             is_quick=given.quick,
         )
-        print(f"{_machine()}\n\n{HEADER}", flush=True)
+        print(f"{_machine(bench.folder)}\n\n{HEADER}", flush=True)
         for number in given.only:
             title, section = SECTIONS[number]
             bench.say(f"section {number}: {title}")
@@ -81,13 +83,26 @@ def _numbers(text: str) -> list[int]:
     return found
 
 
-def _machine() -> str:
+def _machine(folder: Path) -> str:
     """Return what was measured on, and when."""
     info = Path("/proc/cpuinfo").read_text().split("\n")
     model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "unknown CPU")
-    load = os.getloadavg()[0]
-    today = datetime.now(UTC).date()
-    return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}, {today}, load {load:.1f} before."
+    return (
+        f"{os.cpu_count()} cores, {model}, {_sync_ms(folder):.2f} ms to sync 4 KiB to disk, "
+        f"Python {platform.python_version()}, {datetime.now(UTC).date()}, load {os.getloadavg()[0]:.1f} before."
+    )
+
+
+def _sync_ms(folder: Path) -> float:
+    """Return how long the disk takes to have a block for good, in milliseconds: each commit waits so long."""
+    took = []
+    with (folder / "synced").open("wb", buffering=0) as file:
+        for _ in range(200):
+            file.write(bytes(4096))
+            began_at = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append((time.perf_counter() - began_at) * 1000)
+    return statistics.median(took)
 
 
 if __name__ == "__main__":

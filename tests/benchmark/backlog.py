@@ -66,7 +66,15 @@ def _drained(bench: Bench, outbox: Path, count: int) -> Callable[[], float]:
 def _claims(bench: Bench) -> Iterator[Row]:
     many, few = bench.sized(1_000_000, 50_000), 1000
     paths = {count: stock.waiting(bench, count) for count in (many, few)}
-    took = {count: _claim_ms(path) for count, path in paths.items()}
+    outboxes = {count: SqliteOutbox(path) for count, path in paths.items()}
+    found: dict[int, list[float]] = {count: [] for count in outboxes}
+    for _ in range(CLAIMS):
+        for count, outbox in outboxes.items():
+            found[count].append(_claim_ms(outbox))
+    for outbox in outboxes.values():
+        outbox.close()
+    # The first claims read the file.
+    took = {count: Sample(values[CLAIMS // 20 :]) for count, values in found.items()}
     for count, sample in took.items():
         yield plain(7, f"a claim of {CLAIM} where {count:,} wait", sample, digits=2, unit=" ms")
     ratio = Sample([took[many].median / took[few].median])
@@ -74,15 +82,11 @@ def _claims(bench: Bench) -> Iterator[Row]:
     yield plain(7, "the file's size, for a waiting event", Sample([paths[many].stat().st_size / many]), unit=" bytes")
 
 
-def _claim_ms(path: Path) -> Sample:
-    """Return how long claims took, in milliseconds; each is taken back."""
-    outbox = SqliteOutbox(path)
-    took = []
-    for _ in range(CLAIMS):
-        began_at = time.perf_counter()
-        found = outbox.claim(time.time(), CLAIM, lease_s=60.0)
-        took.append((time.perf_counter() - began_at) * 1000)
-        assert len(found) == CLAIM, f"{len(found)} were claimed"
-        outbox.release(found)
-    outbox.close()
-    return Sample(took)
+def _claim_ms(outbox: SqliteOutbox) -> float:
+    """Return how long a claim took, in milliseconds; it is taken back."""
+    began_at = time.perf_counter()
+    found = outbox.claim(time.time(), CLAIM, lease_s=60.0)
+    took_ms = (time.perf_counter() - began_at) * 1000
+    assert len(found) == CLAIM, f"{len(found)} were claimed"
+    outbox.release(found)
+    return took_ms

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench import Bench
 
 #: How often it is looked whether relay is through, in seconds.
-LOOK_S = 0.02
+LOOK_S = 0.1
 #: So many attempts may be claimed, and not sent yet.
 CLAIMED_MOST = 1000
 
