@@ -402,15 +402,16 @@ class Capture:
         return {"anchors": json.dumps(self._anchors)}
 
     def _say(self, built: Built, new: frozenset[str], late: frozenset[int]) -> None:
-        for event in built.events:
-            if event.event_id in new:
-                fields = {"late": True} if event.log_id in late else {}
-                self._log.info("event.captured", **_names(event), **fields)
-        for skip in built.skips:
-            if skip.event_id in new:
-                self._log.warning("event.skipped", **_names(skip), reason=skip.reason)
-        if built.ignored:
-            self._log.info("events.ignored", **built.ignored)
+        with self._log.together():
+            for event in built.events:
+                if event.event_id in new:
+                    fields = {"late": True} if event.log_id in late else {}
+                    self._log.info("event.captured", **_names(event), **fields)
+            for skip in built.skips:
+                if skip.event_id in new:
+                    self._log.warning("event.skipped", **_names(skip), reason=skip.reason)
+            if built.ignored:
+                self._log.info("events.ignored", **built.ignored)
 
 
 def _names(one: Event | Skip) -> dict[str, Any]:

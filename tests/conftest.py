@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import Relay, empty_outbox
+from harness import Relay, empty_outbox, fresh_moodle
 from hypothesis import settings
 from receiver import Receiver, receiver
 
 from relay.demo.mariadb import MariaDB, throwaway
-from relay.demo.moodle import College
 from relay.errors import RelayError
 from relay.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from relay.demo.moodle import College
 
 settings.register_profile("relay", deadline=None, print_blob=True)
 settings.load_profile("relay")
@@ -45,12 +46,7 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture
 def college(mariadb: MariaDB) -> Iterator[College]:
     """An empty Moodle of its own for each test, in the schema `moodle`."""
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("DROP DATABASE IF EXISTS moodle")
-        cursor.execute("CREATE DATABASE moodle CHARACTER SET utf8mb4")
-    with mariadb.connect("moodle") as connection:
-        made = College(connection)
-        made.build()
+    with fresh_moodle(mariadb) as made:
         yield made
 
 

@@ -1,7 +1,8 @@
-"""The real relay as a subprocess, with a config of its own."""
+"""The real relay as a subprocess, with a config of its own, and the Moodle that it reads."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 import pymysql
 
 from relay import server
+from relay.demo.moodle import College
 from relay.server import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.demo.mariadb import MariaDB
 
@@ -36,6 +38,18 @@ def empty_outbox(port: int) -> Address:
         cursor.execute("DROP DATABASE IF EXISTS outbox")
         cursor.execute("CREATE DATABASE outbox")
     return Address(host="127.0.0.1", port=port, name="outbox", user="root", password="", prefix="mdl_")
+
+
+@contextlib.contextmanager
+def fresh_moodle(mariadb: MariaDB) -> Iterator[College]:
+    """Make an empty Moodle in the schema `moodle`, in the place of the one that was there."""
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS moodle")
+        cursor.execute("CREATE DATABASE moodle CHARACTER SET utf8mb4")
+    with mariadb.connect("moodle") as connection:
+        made = College(connection)
+        made.build()
+        yield made
 
 
 class Relay:

@@ -1,0 +1,67 @@
+"""Sections 3 and 10: how long an event is on its way, and how long relay takes to start."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from backends import slow
+from college_life import sign_ups
+from figures import Row, Sample, at_most, judged, quantile
+from harness import PATIENCE_S, Daemon, fresh_moodle
+from subject import running, subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench import Bench
+
+#: The default of moodle.poll_interval, in seconds.
+POLL_S = 0.5
+RATES = (1, 50, 500)
+
+
+def commit_to_arrival(bench: Bench) -> Iterator[Row]:
+    """Section 3: from Moodle's commit to the arrival at the backend, at the default poll interval."""
+    for rate in RATES:
+        took = _latencies(bench, rate)
+        figures = ", ".join(
+            f"{name} {value:.3f} s"
+            for name, value in (("p50", quantile(took, 0.5)), ("p99", quantile(took, 0.99)), ("worst", max(took)))
+        )
+        bench.say(f"{rate} events/s: {figures}")
+        yield Row(3, f"commit to arrival at {rate} events/s ({len(took):,} events)", figures)
+        if rate == 50:
+            p99 = Sample([quantile(took, 0.99)])
+            yield judged(
+                3, "p99 at 50 events/s: the poll interval + 50 ms", p99, at_most(POLL_S + 0.05), unit=" s", digits=3
+            )
+
+
+def _latencies(bench: Bench, rate: int) -> list[float]:
+    """Return how long each of some seconds' events took, in seconds."""
+    with slow(0.0) as backend, fresh_moodle(bench.mariadb) as college:
+        relay = subject(bench, backend.url)
+        with running(relay):
+            time.sleep(2.0)  # until it has started
+            committed = sign_ups(college, rate, bench.seconds(20.0, 4.0))
+            ends_at = time.monotonic() + PATIENCE_S
+            while len(stamps := backend.stamps().arrivals) < len(committed):
+                assert time.monotonic() < ends_at, f"{len(stamps)} of {len(committed)} have arrived"
+                time.sleep(0.5)
+    return [at - committed[user] for at, user in stamps]
+
+
+def start(bench: Bench) -> Iterator[Row]:
+    """Section 10: from the start of the process to its first look at the log."""
+    took = []
+    for _ in range(bench.runs):
+        relay = subject(bench, "http://127.0.0.1:9")
+        command = relay.command("run")
+        began_at = time.monotonic()
+        with Daemon(command) as daemon:
+            daemon.wait_for("relay.started")
+            # It is said when the log has been looked at.
+            daemon.wait_for("capture.began")
+            took.append(time.monotonic() - began_at)
+    yield judged(10, "from exec to the first look at the log", Sample(took), at_most(0.6, " s"), unit=" s")

@@ -1,0 +1,89 @@
+"""Made-up events, and outboxes full of them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+from relay import payload
+from relay.model import EventType, Outcome
+from relay.outbox.base import Batch, Settled
+from relay.outbox.sqlite import SqliteOutbox
+from relay.retry import Policy, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bench import Bench
+
+    from relay.model import Event
+
+OPTIONS = payload.Options(site="a-site-made-up", moodle_url="https://moodle.college.example", tenant_id="default")
+#: Brings the data of an event to about 600 bytes, half of what a tutor writes.
+FEEDBACK = "A clear structure and sound sources; the second part would gain from an example of your own. " * 3
+#: When the first event happened (unix seconds); each is a second after the one before.
+EPOCH = 1_770_000_000
+#: How many events are accepted or settled in one transaction.
+GROUP = 2000
+#: What a retry would wait; nothing that is made here fails.
+POLICY = Policy(enabled=True, max_attempts=24, first_delay_s=5.0, multiplier=2.0, max_delay_s=21600.0)
+
+
+def events(count: int, start: int = 0) -> Iterator[Event]:
+    """Yield graded works, two of each student, always the same ones."""
+    for number in range(start, start + count):
+        student, at = 100_000 + number // 2, EPOCH + number
+        data = {
+            "gradeid": number,
+            "userid": student,
+            "assignmentid": 4000 + number % 2,
+            "assignmentname": f"Assignment {number % 2 + 1}: principles of computer science",
+            "courseid": 70,
+            "coursename": "Computing, level 3, first year",
+            "score": 72.5,
+            "btec_grade": "Distinction",
+            "feedback": FEEDBACK,
+            "grader": 2,
+            "timecreated": at,
+            "timemodified": at,
+        }
+        event_id = payload.derive_id(OPTIONS.site, "benchmark", number)
+        yield payload.make_event(event_id, EventType.GRADE_UPDATED, number + 1, student, at, data, OPTIONS)
+
+
+def fill(path: Path, count: int, start: int = 0) -> None:
+    """Let so many events wait in an outbox, which is made where it is missing."""
+    outbox = SqliteOutbox(path)
+    wanted = events(count, start)
+    while group := tuple(itertools.islice(wanted, GROUP)):
+        outbox.accept(Batch(events=group), time.time())
+    outbox.close()
+
+
+def deliver_all(path: Path) -> None:
+    """Let all that waits in an outbox have been delivered."""
+    outbox = SqliteOutbox(path)
+    outcome = Outcome(http_code=200, answer="{}", duration_ms=4)
+    while found := outbox.claim(now := time.time(), GROUP, lease_s=60.0):
+        settled = [
+            Settled(
+                delivery=one,
+                outcome=outcome,
+                decision=decide(one, outcome, POLICY, now=now, jitter=0.0, is_outage=False),
+                started_at=now,
+            )
+            for one in found
+        ]
+        outbox.settle(settled, now)
+    outbox.close()
+
+
+def waiting(bench: Bench, count: int) -> Path:
+    """Return an outbox in which about so many events wait; it is made once, and shared by the sections."""
+    path = bench.folder / f"waiting-{count}.db"
+    if not path.exists():
+        bench.say(f"making an outbox with {count:,} waiting events ...")
+        fill(path, count)
+    return path
