@@ -18,7 +18,7 @@ FLOORS = [
     {"config.reader", "config.schema", "moodle_sql", "sender", "daemon", "server", "outbox.base", "outbox.__init__"},
     {"outbox.rows", "outbox.statements", "outbox.mysql_statements"},
     {"outbox.sql"},
-    {"outbox.mysql_lease"},
+    {"outbox.mysql_lease", "outbox.mysql_database"},
     {"config.__init__", "moodle", "outbox.sqlite", "outbox.mysql"},
     {"capture", "dispatch", "doctor", "status", "sync", "explain", "move"},
     {"repair"},
@@ -34,13 +34,13 @@ FLOORS = [
 ]
 #: Who may import what (besides the demo, which builds a whole world).
 OWNERS = {
-    "pymysql": {"server", "moodle", "outbox.mysql"},
+    "pymysql": {"server", "moodle", "outbox.mysql_database"},
     "sqlite3": {"outbox.sqlite"},
     "requests": {"sender"},
     "urllib3": {"sender"},
     "yaml": {"config.reader"},
     "signal": {"daemon"},
-    "tenacity": {"daemon", "outbox.mysql"},
+    "tenacity": {"daemon", "outbox.mysql_database"},
     "structlog": {"parts"},
     "random": {"parts"},
     "cryptography": {"signing", "credentials", "plugin"},

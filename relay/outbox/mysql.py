@@ -4,58 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import threading
-import time
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pymysql
-import tenacity
-
-from relay import server
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxMissing, OutboxUnavailable
 from relay.model import Delivery, EventType, Status
 from relay.outbox import mysql_statements as sql
 from relay.outbox import rows as shapes
 from relay.outbox.base import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts
+from relay.outbox.mysql_database import Database
 from relay.outbox.mysql_lease import Lease
 from relay.outbox.sql import SqlOutbox, insert, most_of
 from relay.retry import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from relay.model import Position
     from relay.outbox.base import Member, Settled
     from relay.outbox.sql import Made, Run, Values
-
-    Connection = pymysql.connections.Connection[Any]
-
-#: Errors after which the same transaction may work at once: a deadlock (on a cluster, also at the commit), a lock that
-#: was waited for too long, a row that changed since it was read, an id that another relay inserted meanwhile.
-AGAIN = frozenset({1213, 1205, 1020, 1062})
-#: A connection that was idle for longer than this, in seconds, is asked whether it still stands.
-IDLE_S = 5.0
-#: How long a statement waits for a row's lock, and for an answer, in seconds: less than a lease.
-LOCK_WAIT_S = 5
-ANSWER_S = 10
-#: After so many seconds without a word the server ends a connection, and takes its transaction back: the locks of a
-#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can bury it.
-SILENCE_S = 8
-SESSION = (
-    # The time that all share is asked for as a local one: in UTC no hour comes twice.
-    "SET SESSION time_zone = '+00:00'",
-    f"SET SESSION wait_timeout = {SILENCE_S}",
-    f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
-    # Each statement sees what is committed: what was checked before a lock is checked again behind it.
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-)
-
-
-class Again(Exception):
-    """The transaction was rolled back, and may be tried at once."""
+    from relay.server import Address
 
 
 class MysqlOutbox(SqlOutbox):
@@ -66,13 +36,13 @@ class MysqlOutbox(SqlOutbox):
     # Who has it under way renews a lease as a whole: an event's own has no end.
     _LEASED_UNTIL = "CASE WHEN leased_by IS NULL THEN NULL ELSE 1e300 END"
 
-    def __init__(self, address: server.Address, *, create: bool = True, for_move: bool = False) -> None:
+    def __init__(self, address: Address, *, create: bool = True, for_move: bool = False) -> None:
         """Open the outbox; make its tables where they are missing and `create` says so.
 
         Raises OutboxMissing where they are not, OutboxError where they are something else.
         """
         self._address = address
-        self._idle: list[tuple[float, Connection]] = []
+        self._database = Database(address)
         self._lock = threading.Lock()
         self._is_for_move = for_move
         #: The events that are under way here, each with the name it was claimed under and its attempt's row. What else
@@ -105,90 +75,11 @@ class MysqlOutbox(SqlOutbox):
             self.created = True
         self._check_state(f"The outbox in {where}")
 
-    # -- connections and transactions
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """Lend a connection that nobody else uses; one that broke is not given back."""
-        connection = self._kept() or self._connect()
-        try:
-            yield connection
-        except BaseException:
-            _close(connection)
-            raise
-        with self._lock:
-            self._idle.append((time.monotonic(), connection))
-
-    def _kept(self) -> Connection | None:
-        with self._lock:
-            since, connection = self._idle.pop() if self._idle else (0.0, None)
-        if connection is None or time.monotonic() - since < IDLE_S:
-            return connection
-        try:
-            connection.ping(reconnect=False)
-        except (pymysql.Error, OSError):
-            _close(connection)
-            return self._kept()
-        return connection
-
-    def _connect(self) -> Connection:
-        timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
-        try:
-            connection = server.connect(self._address, autocommit=True, **timeouts)
-            with connection.cursor() as cursor:
-                for statement in SESSION:
-                    cursor.execute(statement)
-        except (pymysql.Error, OSError) as error:
-            raise self._explained(error) from error
-        return connection
-
-    def _explained(self, error: Exception) -> OutboxError:
-        problem = server.explained(error, self._address)
-        return (OutboxError if problem.is_refusal else OutboxUnavailable)(problem.sentence, hint=problem.hint)
-
     def _do(self, work: Callable[[Run], Made]) -> Made:
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Again),
-            wait=tenacity.wait_random_exponential(multiplier=0.01, max=0.5),
-            stop=tenacity.stop_after_attempt(12),
-            reraise=True,
-        )
-        try:
-            made: Made = retrying(self._do_once, work)
-        except Again as error:
-            raise OutboxUnavailable(
-                f"{self._address.title} at {self._address.where()} is too busy: a transaction came in the way of "
-                "others time and again.",
-                hint="Look for long transactions on the outbox's tables; relay goes on by itself.",
-            ) from error
-        return made
-
-    def _do_once(self, work: Callable[[Run], Made]) -> Made:
-        with self._connection() as connection, connection.cursor() as cursor:
-
-            def run(statement: str, values: Values = (), /) -> Any:
-                cursor.execute(_native(statement, self._address.prefix), values or None)
-                return _Result(cursor)
-
-            try:
-                cursor.execute("START TRANSACTION")
-                made = work(run)
-                cursor.execute("COMMIT")
-            except (pymysql.Error, OSError) as error:
-                if server.code_of(error) in AGAIN:
-                    with contextlib.suppress(pymysql.Error, OSError):
-                        connection.rollback()
-                    raise Again from error
-                raise self._explained(error) from error
-        return made
+        return self._database.do(work)
 
     def _rows(self, statement: str, values: Values = ()) -> list[Any]:
-        with self._connection() as connection, connection.cursor() as cursor:
-            try:
-                cursor.execute(_native(statement, self._address.prefix), values or None)
-                return list(cursor.fetchall())
-            except (pymysql.Error, OSError) as error:
-                raise self._explained(error) from error
+        return self._database.rows(statement, values)
 
     def _among(self, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         return f"IN ({', '.join('?' * len(values)) or 'NULL'})", tuple(values)
@@ -206,10 +97,7 @@ class MysqlOutbox(SqlOutbox):
         # Without a database the leases end by themselves.
         with contextlib.suppress(OutboxError):
             self._lease.leave()
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            _close(connection)
+        self._database.close()
 
     def hold(self, now: float, *, alone: bool = False) -> None:  # noqa: D102
         self._lease.bury(now)
@@ -463,20 +351,7 @@ class MysqlOutbox(SqlOutbox):
         """Do nothing: InnoDB uses the room of purged rows again."""
 
     def counts(self) -> Counts:  # noqa: D102
-        with self._connection() as connection, connection.cursor() as cursor:
-
-            def read(statement: str, values: Values = ()) -> list[Any]:
-                cursor.execute(_native(statement, self._address.prefix), values or None)
-                return list(cursor.fetchall())
-
-            try:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-                found = self._read_counts(read)
-                cursor.execute("COMMIT")
-            except (pymysql.Error, OSError) as error:
-                raise self._explained(error) from error
-        return found
+        return self._database.at_one_moment(self._read_counts)
 
     def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: D102
         super().load(table, rows)
@@ -502,18 +377,6 @@ class _Wanted:
         return "c.due_at IS NOT NULL AND c.not_before <= ?" if self.is_probe else "c.due_at <= ?"
 
 
-class _Result:
-    """What a statement gave: the driver's cursor is used for the next one."""
-
-    def __init__(self, cursor: Any) -> None:
-        self.rowcount: int = cursor.rowcount
-        self.lastrowid: int | None = cursor.lastrowid
-        self._rows = cursor.fetchall()
-
-    def fetchall(self) -> Any:
-        return self._rows
-
-
 def _delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
     row_id, event_id, event_type, log_id, user_id, occurred_at, body, attempts, failures, status = row
     return Delivery(
@@ -529,15 +392,3 @@ def _delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
         failures=failures,
         status=Status(status),
     )
-
-
-@lru_cache(maxsize=256)
-def _native(statement: str, prefix: str) -> str:
-    """Return a statement as the driver wants it: its marks are `%s` and `%(name)s`."""
-    named = re.sub(r":([a-z_]+)", r"%(\1)s", statement.replace("{p}", prefix).replace("%", "%%"))
-    return named.replace("?", "%s")
-
-
-def _close(connection: Connection) -> None:
-    with contextlib.suppress(pymysql.Error, OSError):
-        connection.close()

@@ -1,0 +1,192 @@
+"""Connections to the database of a shared outbox, and transactions that are tried again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+import tenacity
+
+from relay import server
+from relay.errors import OutboxError, OutboxUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from relay.outbox.sql import Made, Run, Values
+
+    Connection = pymysql.connections.Connection[Any]
+
+#: Errors after which the same transaction may work at once: a deadlock (on a cluster, also at the commit), a lock that
+#: was waited for too long, a row that changed since it was read, an id that another relay inserted meanwhile.
+AGAIN = frozenset({1213, 1205, 1020, 1062})
+#: A connection that was idle for longer than this, in seconds, is asked whether it still stands.
+IDLE_S = 5.0
+#: How long a statement waits for a row's lock, and for an answer, in seconds: less than a lease.
+LOCK_WAIT_S = 5
+ANSWER_S = 10
+#: After so many seconds without a word the server ends a connection, and takes its transaction back: the locks of a
+#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can bury it.
+SILENCE_S = 8
+SESSION = (
+    # The time that all share is asked for as a local one: in UTC no hour comes twice.
+    "SET SESSION time_zone = '+00:00'",
+    f"SET SESSION wait_timeout = {SILENCE_S}",
+    f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
+    # Each statement sees what is committed: what was checked before a lock is checked again behind it.
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+)
+
+
+class Again(Exception):
+    """The transaction was rolled back, and may be tried at once."""
+
+
+class Database:
+    """Runs statements in the schema of an outbox. Safe to use from several threads.
+
+    Raises OutboxUnavailable where the same may work later, OutboxError where the server refuses.
+    """
+
+    def __init__(self, address: server.Address) -> None:
+        self._address = address
+        self._idle: list[tuple[float, Connection]] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses at the moment."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            _close(connection)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """Lend a connection that nobody else uses; one that broke is not given back."""
+        connection = self._kept() or self._connect()
+        try:
+            yield connection
+        except BaseException:
+            _close(connection)
+            raise
+        with self._lock:
+            self._idle.append((time.monotonic(), connection))
+
+    def _kept(self) -> Connection | None:
+        with self._lock:
+            since, connection = self._idle.pop() if self._idle else (0.0, None)
+        if connection is None or time.monotonic() - since < IDLE_S:
+            return connection
+        try:
+            connection.ping(reconnect=False)
+        except (pymysql.Error, OSError):
+            _close(connection)
+            return self._kept()
+        return connection
+
+    def _connect(self) -> Connection:
+        timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
+        try:
+            connection = server.connect(self._address, autocommit=True, **timeouts)
+            with connection.cursor() as cursor:
+                for statement in SESSION:
+                    cursor.execute(statement)
+        except (pymysql.Error, OSError) as error:
+            raise self._explained(error) from error
+        return connection
+
+    def _explained(self, error: Exception) -> OutboxError:
+        problem = server.explained(error, self._address)
+        return (OutboxError if problem.is_refusal else OutboxUnavailable)(problem.sentence, hint=problem.hint)
+
+    def do(self, work: Callable[[Run], Made]) -> Made:
+        """Run `work` in a transaction, again where another one came in its way."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Again),
+            wait=tenacity.wait_random_exponential(multiplier=0.01, max=0.5),
+            stop=tenacity.stop_after_attempt(12),
+            reraise=True,
+        )
+        try:
+            made: Made = retrying(self._do_once, work)
+        except Again as error:
+            raise OutboxUnavailable(
+                f"{self._address.title} at {self._address.where()} is too busy: a transaction came in the way of "
+                "others time and again.",
+                hint="Look for long transactions on the outbox's tables; relay goes on by itself.",
+            ) from error
+        return made
+
+    def _do_once(self, work: Callable[[Run], Made]) -> Made:
+        with self._connection() as connection, connection.cursor() as cursor:
+
+            def run(statement: str, values: Values = (), /) -> Any:
+                cursor.execute(_native(statement, self._address.prefix), values or None)
+                return _Result(cursor)
+
+            try:
+                cursor.execute("START TRANSACTION")
+                made = work(run)
+                cursor.execute("COMMIT")
+            except (pymysql.Error, OSError) as error:
+                if server.code_of(error) in AGAIN:
+                    with contextlib.suppress(pymysql.Error, OSError):
+                        connection.rollback()
+                    raise Again from error
+                raise self._explained(error) from error
+        return made
+
+    def rows(self, statement: str, values: Values = ()) -> list[Any]:
+        """Return the rows of one statement."""
+        with self._connection() as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute(_native(statement, self._address.prefix), values or None)
+                return list(cursor.fetchall())
+            except (pymysql.Error, OSError) as error:
+                raise self._explained(error) from error
+
+    def at_one_moment(self, read: Callable[[Callable[..., list[Any]]], Made]) -> Made:
+        """Return what `read` makes of queries that all see the database at one moment."""
+        with self._connection() as connection, connection.cursor() as cursor:
+
+            def rows(statement: str, values: Values = ()) -> list[Any]:
+                cursor.execute(_native(statement, self._address.prefix), values or None)
+                return list(cursor.fetchall())
+
+            try:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+                found = read(rows)
+                cursor.execute("COMMIT")
+            except (pymysql.Error, OSError) as error:
+                raise self._explained(error) from error
+        return found
+
+
+class _Result:
+    """What a statement gave: the driver's cursor is used for the next one."""
+
+    def __init__(self, cursor: Any) -> None:
+        self.rowcount: int = cursor.rowcount
+        self.lastrowid: int | None = cursor.lastrowid
+        self._rows = cursor.fetchall()
+
+    def fetchall(self) -> Any:
+        return self._rows
+
+
+@lru_cache(maxsize=256)
+def _native(statement: str, prefix: str) -> str:
+    """Return a statement as the driver wants it: its marks are `%s` and `%(name)s`."""
+    named = re.sub(r":([a-z_]+)", r"%(\1)s", statement.replace("{p}", prefix).replace("%", "%%"))
+    return named.replace("?", "%s")
+
+
+def _close(connection: Connection) -> None:
+    with contextlib.suppress(pymysql.Error, OSError):
+        connection.close()
