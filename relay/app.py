@@ -232,6 +232,9 @@ def _reload(load: Callable[[], Config], relay: Relay, systemd: Systemd) -> Relay
         relay.log.error("config.rejected", error=str(error), hint=hint, **fields)  # noqa: TRY400 -- no traceback
     else:
         relay.stop()
+        if relay.dispatch.under_way and relay.outbox.is_shared:
+            # What could not be recorded stays under the lease that ends by itself, not under one that is renewed.
+            relay.outbox.hold(clock(relay.outbox))
         relay = fresh
         relay.start()
         relay.log.info("config.reloaded", config=str(config.source))

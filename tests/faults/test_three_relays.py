@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from audit import audit
-from fleet import Fleet, read_schema
+from fleet import AWAY, Fleet, read_schema
 from harness import Relay, empty_outbox
 from receiver import Receiver, Reply
 from world import Backend, Proxy, Reader, Writers, by_seed, wait_for_all
@@ -188,3 +188,24 @@ def test_a_relay_that_stops_in_the_midst_of_a_transaction_holds_nobody_up(
             assert second.stop() == 0
     assert len(backend.posts) == 1
     proxy.close()
+
+
+def test_a_reload_while_the_outbox_is_away_leaves_nothing_under_way_for_good(
+    pair: tuple[Relay, Relay, Proxy], college: College, backend: Receiver
+) -> None:
+    """What came of a request could not be recorded: the relay ends, and the event is another's when its lease does."""
+    relay, other, proxy = pair
+    relay.set("backend.timeout", "2s")
+    backend.answer = lambda _: Reply(stalls_s=60)
+    with relay.start() as daemon:
+        daemon.wait_for("lead.taken")
+        college.sign_up("Ada", "Lovelace", AT)
+        backend.wait_for(1)
+        proxy.stall_at(b"UPDATE mdl_mb_zoho_event_attempt")
+        daemon.send(signal.SIGHUP)
+        assert proxy.has_stalled.wait(PATIENCE_S)
+        backend.answer = lambda _: Reply()
+        assert daemon.ended(PATIENCE_S) == AWAY
+    proxy.close()
+    assert other.once().code == 0
+    assert other.statuses() == {"success": 1}
