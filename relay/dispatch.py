@@ -38,7 +38,9 @@ IDLE_S = 1.0
 WORK_S = 0.0004
 #: A request that takes so long, in seconds, waits for the backend and not for the other threads.
 SLOW_S = 0.01
-#: How many deliveries are claimed ahead at most; what is claimed is in memory.
+#: So many turns' deliveries are claimed ahead, as the last turn was, ...
+AHEAD_TURNS = 8
+#: ... but no more than this many: what is claimed is in memory.
 MOST_AHEAD = 1024
 #: The error kind of a request that this relay broke off itself.
 STOPPED = "stopped"
@@ -104,8 +106,10 @@ class Dispatch:
         self._concurrency = concurrency
         self._attempt_s = attempt_s
         #: How many deliveries may be claimed at once: enough that no sender waits for the next turn.
-        self._least_depth = self._depth = 2 * concurrency + 32
-        self._pool: Pool[Lane] = Pool(width(None, 0, 0, concurrency), self._deliver, "sender")
+        self._least_depth = self._depth = 4 * concurrency + 32
+        self._pool: Pool[Lane] = Pool(concurrency, self._deliver, "sender")
+        #: The time of the fastest request of late, in seconds; before there is one, as if all senders were of use.
+        self._fastest_s = concurrency * WORK_S
         #: When each request that is under way began, by the monotonic clock.
         self._began: dict[int, float] = {}
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
@@ -316,11 +320,13 @@ class Dispatch:
         before = time.monotonic() - SLOW_S - WORK_S * self._pool.width
         slow = sum(began_at < before for began_at in began)
         times = [one.took_s for one in results if one.outcome is not None]
-        if times or slow:
-            self._pool.widen(width(min(times, default=None), len(began), slow, self._concurrency))
         if times:
-            # Shrinking slowly: a turn that came early says little of the rate.
-            self._depth = max(self._least_depth, min(5 * len(times), MOST_AHEAD), self._depth * 3 // 4)
+            self._fastest_s = min(times)
+            # What the next turns will need. Shrinking slowly: a turn that came early says little of the rate.
+            wanted = min(AHEAD_TURNS * len(times), MOST_AHEAD)
+            self._depth = max(self._least_depth, wanted, self._depth * 3 // 4)
+        if times or slow:
+            self._pool.widen(width(self._fastest_s, len(began), slow, self._concurrency))
 
     def settle(self, now: float) -> float:
         """Record what has come back; return after how many seconds there may be more.
@@ -404,7 +410,7 @@ class Dispatch:
                 self._log.warning("circuit.closed", open_for_s=seconds, **path)
 
 
-def width(fastest_s: float | None, under_way: int, slow: int, concurrency: int) -> int:
+def width(fastest_s: float, under_way: int, slow: int, concurrency: int) -> int:
     """Return how many senders are of use.
 
     Given the time of the fastest request of late in seconds, how many requests are under way, and how many of these are
@@ -415,8 +421,7 @@ def width(fastest_s: float | None, under_way: int, slow: int, concurrency: int) 
     """
     if slow and slow == under_way:
         return concurrency
-    useful = 2 if fastest_s is None else 1 + int(fastest_s / WORK_S)
-    return min(concurrency, useful + 2 * slow)
+    return min(concurrency, 1 + int(fastest_s / WORK_S) + 2 * slow)
 
 
 def _holds_user(outcome: Outcome) -> bool:
