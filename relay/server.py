@@ -58,7 +58,7 @@ REFUSALS = {
     1045: "Mend {user} or {password}.",
     1049: "Mend {name}, or make the schema.",
     1054: "Check that this is Moodle 4.0 or later.",
-    1142: "Grant it to the database user (`relay grants` prints the SQL).",
+    1142: "Grant {command} on it to the database user (`relay grants` prints the SQL).",
     1143: "Grant SELECT on it to the database user (`relay grants` prints the SQL).",
     1146: "Mend {prefix} or {name}.",
     1227: "Give the database user the privilege that the server asks for.",
@@ -109,7 +109,8 @@ def explained(error: Exception, address: Address) -> Problem:
     code, text = code_of(error), str(error.args[1]) if len(error.args) > 1 else ""
     if code in REFUSALS:
         sentence = f"{where} refuses: {_reason(code, text, address)}."
-        return Problem(is_refusal=True, sentence=sentence, hint=REFUSALS[code].format(**address.keys))
+        hint = REFUSALS[code].format(**address.keys, command=_command(text))
+        return Problem(is_refusal=True, sentence=sentence, hint=hint)
     for mark, (reason, hint) in ABSENT.items():
         if mark in text:
             sentence = f"{where} cannot be reached: {reason}."
@@ -129,7 +130,7 @@ def _reason(code: int, text: str, address: Address) -> str:
         1045: f"the user {address.user!r} or the password is wrong",
         1049: f"there is no schema {address.name!r}",
         1054: f"a column is missing ({_quoted(text)})",
-        1142: f"the user {address.user!r} may not {_command(text)} the table {names or '(unknown)'}",
+        1142: f"the user {address.user!r} may not {_verb(_command(text))} the table {names or '(unknown)'}",
         1143: f"the user {address.user!r} may not read the column {names or '(unknown)'}",
         1146: f"there is no table {_quoted(text)} (the prefix is {address.prefix!r})",
         1698: f"the user {address.user!r} may not log in with a password",
@@ -137,9 +138,13 @@ def _reason(code: int, text: str, address: Address) -> str:
 
 
 def _command(text: str) -> str:
-    """Return what was tried, as the server names it: SELECT is reading."""
-    word = text.split(" ", 1)[0].lower()
-    return "read" if word == "select" or not word.isalpha() else word
+    """Return which privilege is missing, as the server names it first."""
+    word = text.split(" ", 1)[0].upper()
+    return word if word.isalpha() else "SELECT"
+
+
+def _verb(command: str) -> str:
+    return {"SELECT": "read", "INSERT": "write into", "UPDATE": "write into"}.get(command, command.lower())
 
 
 def _quoted(text: str) -> str:

@@ -94,11 +94,10 @@ class MariaDB:
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        # Not with the driver: it leaves the socket open where nobody listens.
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(self.socket)):
-                return False
-        self.connect().close()
+        try:
+            self.connect().close()
+        except OSError:
+            return False
         return True
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -110,13 +109,21 @@ class MariaDB:
 
     def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
         """Return a new connection as root."""
-        return pymysql.connect(
-            unix_socket=str(self.socket),
+        connection = pymysql.connect(
             user="root",
             database=database,
             charset="utf8mb4",
-            **{"autocommit": True, **options},
+            **{"autocommit": True, **options, "defer_connect": True},
         )
+        # The driver leaves a socket of its own open where nobody listens.
+        path = socket.socket(socket.AF_UNIX)
+        try:
+            path.connect(str(self.socket))
+        except OSError:
+            path.close()
+            raise
+        connection.connect(path)
+        return connection
 
 
 @contextlib.contextmanager
