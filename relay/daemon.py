@@ -123,6 +123,8 @@ class Pool(Generic[Item]):
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
         self._made = 0
+        #: What ended a thread, if an item's work failed: nobody knows then what became of the item.
+        self.error: BaseException | None = None
 
     @property
     def width(self) -> int:
@@ -163,10 +165,13 @@ class Pool(Generic[Item]):
         thread.start()
 
     def _run(self) -> None:
-        while (item := self._items.get()) is not None:
-            self._work(item)
-            if len(self._threads) > self._width and self._is_one_too_many():
-                return
+        try:
+            while (item := self._items.get()) is not None:
+                self._work(item)
+                if len(self._threads) > self._width and self._is_one_too_many():
+                    return
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, whoever runs the pool is to show it
+            self.error = error
 
     def _is_one_too_many(self) -> bool:
         with self._lock:

@@ -126,6 +126,7 @@ class Dispatch:
         self._is_stopping = False
         # What was recorded later than now was recorded by a clock that has been set back since.
         self._last_turn = outbox.last_recorded_at()
+        #: A sender has asked for the next turn already.
         self._is_woken = False
         #: Set when a turn is worth having before its time.
         self.wake: Callable[[], None] = lambda: None
@@ -150,7 +151,6 @@ class Dispatch:
 
     def run_once(self, now: float) -> float:
         """Take one turn; return after how many seconds the next is wanted."""
-        self._is_woken = False
         self._mind_the_clock(now)
         self.settle(now)
         if self._is_stopping or self._is_paused:
@@ -314,6 +314,10 @@ class Dispatch:
 
     def _collect(self) -> None:
         """Take what has come back, and let there be as many senders and as much claimed as that shows to be of use."""
+        if self._pool.error is not None:
+            raise self._pool.error
+        # Before the results are taken: one that comes later asks for a turn again.
+        self._is_woken = False
         results = [self._results.get() for _ in range(self._results.qsize())]
         self._unsettled += results
         began = list(self._began.values())

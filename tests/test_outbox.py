@@ -23,6 +23,7 @@ from relay.outbox import mysql_lease
 from relay.outbox.base import LEASE_S, Batch, Outbox, Selector, Settled
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
+from relay.retry import Decision, Verdict
 from relay.server import Address
 
 OPTIONS = payload.Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
@@ -140,6 +141,86 @@ def test_the_bytes_come_back_as_they_were_at_every_attempt(outbox: Outbox) -> No
     (second,) = claim(outbox, NOW + 5)
     assert first.body == second.body == event(1).body
     assert (first.attempt, second.attempt, second.failures) == (1, 2, 1)
+
+
+def test_many_events_come_back_each_with_its_own_bytes_and_attempt(
+    outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    texts = ["", "\x1e", "\0\n\x7f", '"}', "\u2028 \U0001f600"]
+    events = [
+        payload.make_event(
+            payload.derive_id("site", i), EventType.USER_UPDATED, i, i, 1_700_000_000 - i, {"name": text}, OPTIONS
+        )
+        for i, text in enumerate(texts, 1)
+    ]
+    accept(outbox, *events)
+    claimed = claim(outbox)
+    # The other way round: in the order they happened.
+    assert [(one.event_id, one.body) for one in claimed] == [(one.event_id, one.body) for one in reversed(events)]
+    assert [(one.attempt_id, one.event_id) for one in sorted(claimed, key=lambda one: one.attempt_id)] == rows(
+        "SELECT id, event_id FROM mdl_mb_zoho_event_attempt ORDER BY id"
+    )
+
+
+def test_a_batch_of_different_outcomes_is_settled_each_as_it_is(
+    outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    accept(outbox, *(event(i, user=i) for i in range(1, 5)))
+    outcomes = [
+        Outcome(http_code=200, duration_ms=3),
+        Outcome(http_code=503, duration_ms=5, retry_after_s=900.5),
+        Outcome(http_code=422, duration_ms=7, answer="no"),
+        Outcome(http_code=202, duration_ms=9, duplicate=True),
+    ]
+    settled = [
+        Settled(
+            delivery=one,
+            outcome=outcome,
+            decision=retry.decide(one, outcome, retry.Policy(), now=NOW, jitter=0.0, is_outage=False),
+            started_at=NOW - 1,
+        )
+        for one, outcome in zip(claim(outbox), outcomes, strict=True)
+    ]
+    outbox.settle(settled, NOW)
+    assert rows(
+        "SELECT status, retry_count, last_error IS NULL, processed_at, due_at FROM mdl_mb_zoho_event_log ORDER BY id"
+    ) == [
+        ("success", 0, 1, int(NOW), None),
+        ("failed", 1, 0, None, NOW + 900.5),
+        ("failed_all_retries", 0, 0, int(NOW), None),
+        ("success", 0, 1, int(NOW), None),
+    ]
+    assert rows("SELECT started_at, duration_ms, http_code, outcome FROM mdl_mb_zoho_event_attempt") == [
+        (int(NOW) - 1, 3, 200, "success"),
+        (int(NOW) - 1, 5, 503, "failed"),
+        (int(NOW) - 1, 7, 422, "refused"),
+        (int(NOW) - 1, 9, 202, "duplicate"),
+    ]
+    assert rows("SELECT COUNT(*) FROM mdl_mb_zoho_event_log WHERE leased_by IS NOT NULL") == [(0,)]
+
+
+def test_a_delivered_event_whose_replay_fails_stays_delivered_and_keeps_the_error(
+    outbox: Outbox, rows: Callable[[str], list[tuple[object, ...]]]
+) -> None:
+    accept(outbox, event(1))
+    (one,) = claim(outbox)
+    settle(outbox, one, 200)
+    (again,) = outbox.claim_again([one.id], NOW, lease_s=60)
+    outcome = Outcome(http_code=500)
+    decision = Decision(status=Status.SUCCESS, due_at=None, failures=0, verdict=Verdict.NOT_NOW)
+    outbox.settle([Settled(delivery=again, outcome=outcome, decision=decision, started_at=NOW)], NOW)
+    ((status, error),) = rows("SELECT status, last_error FROM mdl_mb_zoho_event_log")
+    assert status == "success"
+    assert json.loads(str(error))["http_code"] == 500
+    assert rows("SELECT attempt, outcome FROM mdl_mb_zoho_event_attempt") == [(1, "success"), (2, "failed")]
+
+
+def test_what_is_under_way_is_not_claimed_again(outbox: Outbox) -> None:
+    accept(outbox, event(1), event(2, user=2))
+    first, second = claim(outbox)
+    outbox.release([second])
+    assert [one.id for one in outbox.claim_again([first.id, second.id], NOW, lease_s=60)] == [second.id]
+    assert outbox.claim_again([], NOW, lease_s=60) == ()
 
 
 def test_events_and_position_are_kept_together_and_survive(outbox: Outbox, place: Place) -> None:

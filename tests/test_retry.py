@@ -183,3 +183,15 @@ def test_open_circuits_survive_a_restart(history: list[tuple[int, int | None]]) 
         breaker = observe(breaker, number, code)
     again = retry.decode(retry.encode(breaker))
     assert (again.whole, again.paths) == (breaker.whole, breaker.paths)
+
+
+@pytest.mark.parametrize("code", [200, 422])
+def test_an_answer_while_nothing_is_open_changes_nothing(code: int) -> None:
+    breaker = Breaker()
+    assert retry.observe(breaker, delivery(), Outcome(http_code=code), POLICY, 1000.0) is breaker
+
+
+def test_an_answer_ends_a_streak() -> None:
+    failed = retry.observe(Breaker(), delivery(), Outcome(http_code=500), POLICY, 1000.0)
+    assert failed.streak == 1
+    assert retry.observe(failed, delivery(), Outcome(http_code=200), POLICY, 1000.0) == Breaker()

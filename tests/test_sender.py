@@ -245,6 +245,56 @@ def wait_for_close(_: object) -> None:
     time.sleep(0.05)
 
 
+def test_a_request_is_one_write(backend: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    sendall = sender._Socket.sendall
+
+    def keep(connection: sender._Socket, data: bytes) -> None:
+        written.append(data)
+        sendall(connection, data)
+
+    monkeypatch.setattr(sender._Socket, "sendall", keep)
+    with posting(backend.url) as post:
+        assert [post().http_code for _ in range(2)] == [200, 200]
+    assert [(data[:5], data.endswith(b"\r\n\r\n" + BODY)) for data in written] == [(b"POST ", True)] * 2
+    assert len(backend.posts) == 2
+
+
+def test_a_sockets_timeout_follows_the_attempts_end() -> None:
+    now = time.monotonic()
+    with sender._Socket() as connection:
+
+        def timeout(seconds: float) -> float:
+            sender._attempt.ends_at = now + seconds
+            connection.settimeout(1e6)
+            found = connection.gettimeout()
+            assert found is not None
+            return found
+
+        # The time since `now` may only take away.
+        first = timeout(1000)
+        assert 900 < first <= 1000 * (1 + sender.SLACK)
+        assert timeout(1000) == first
+        assert 90 < timeout(100) <= 100 * (1 + sender.SLACK)
+        assert 900 < timeout(1000) <= 1000 * (1 + sender.SLACK)
+        with pytest.raises(TimeoutError):
+            timeout(0)
+
+
+def test_an_attempt_on_a_kept_connection_has_an_end_of_its_own() -> None:
+    keep = OK + b"Content-Length: 0\r\n\r\n"
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(keep)
+        read_request(connection)
+        drips(OK, b"X: y\r\n")(connection)
+
+    with server(script) as (url, received), posting(url, timeout_s=0.6) as post:
+        assert post().http_code == 200
+        assert post().error_kind == "timeout"
+    assert len(received) == 1
+
+
 def test_cookies_are_not_kept(backend: Receiver) -> None:
     backend.answer = lambda _: Reply(headers={"Set-Cookie": "session=1; Path=/"})
     with posting(backend.url) as post:
