@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -615,6 +615,25 @@ def test_what_is_under_way_on_one_relay_is_not_claimed_by_another(pair: tuple[Ou
     accept(first, event(1), event(2), event(3, user=2))
     assert [d.log_id for d in claim(first, limit=1)] == [1]
     assert [d.log_id for d in claim(second)] == [3]
+
+
+def test_a_user_of_whom_a_relay_is_about_to_claim_is_passed_over_by_the_others(
+    pair: tuple[Outbox, Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its choice and its commit: else they could claim a later event of the user, chosen before that."""
+    first, second = pair
+    accept(first, event(1), event(2), event(3, user=2))
+    assert isinstance(second, MysqlOutbox)
+    lease = second._lease_rows
+    by_first: list[Delivery] = []
+
+    def lease_later(*arguments: Any) -> Sequence[Delivery]:
+        by_first.extend(claim(first))
+        return lease(*arguments)
+
+    monkeypatch.setattr(second, "_lease_rows", lease_later)
+    by_second = claim(second, limit=1)
+    assert ([one.log_id for one in by_first], [one.log_id for one in by_second]) == ([3], [1])
 
 
 def test_two_relays_that_claim_at_once_share_the_users_between_them(shared: Place) -> None:
