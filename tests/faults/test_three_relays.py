@@ -138,6 +138,14 @@ def pair(mariadb: MariaDB, backend: Receiver, outbox_address: Address, tmp_path:
     return relays[0], relays[1], proxy
 
 
+def stall_at(proxy: Proxy, relay: Relay, mark: bytes) -> None:
+    """Stall a relay's way to the outbox when it is about to say this; nothing is read where the server speaks TLS."""
+    ((_, cipher),) = relay.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    if cipher:
+        pytest.skip("The outbox's server speaks TLS: start it without, such as with --tls-version=.")
+    proxy.stall_at(mark)
+
+
 def test_another_relay_goes_on_within_30_s_after_the_one_that_leads_was_killed(
     pair: tuple[Relay, Relay, Proxy], college: College, backend: Receiver
 ) -> None:
@@ -173,7 +181,7 @@ def test_a_relay_that_stops_in_the_midst_of_a_transaction_holds_nobody_up(
         first.wait_for("lead.taken")
         with other.start() as second:
             second.wait_for("relay.started")
-            proxy.stall_at(b"COMMIT")
+            stall_at(proxy, leader, b"COMMIT")
             assert proxy.has_stalled.wait(PATIENCE_S)
             first.send(signal.SIGSTOP)
             stopped_at = time.monotonic()
@@ -201,7 +209,7 @@ def test_a_reload_while_the_outbox_is_away_leaves_nothing_under_way_for_good(
         daemon.wait_for("lead.taken")
         college.sign_up("Ada", "Lovelace", AT)
         backend.wait_for(1)
-        proxy.stall_at(b"UPDATE mdl_mb_zoho_event_attempt")
+        stall_at(proxy, relay, b"UPDATE mdl_mb_zoho_event_attempt")
         daemon.send(signal.SIGHUP)
         assert proxy.has_stalled.wait(PATIENCE_S)
         backend.answer = lambda _: Reply()
