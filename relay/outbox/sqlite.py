@@ -178,7 +178,11 @@ class SqliteOutbox(SqlOutbox):
         self._held = held
         with self._transaction() as connection:
             connection.execute(
-                self._sql(f"UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL WHERE leased_by = ?"),
+                # Only what waits can be under way: a million delivered events are not looked at.
+                self._sql(
+                    f"UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL "
+                    "WHERE due_at IS NOT NULL AND leased_by = ?"
+                ),
                 (DAEMON,),
             )
 
