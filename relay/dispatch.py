@@ -259,7 +259,9 @@ class Dispatch:
         self._last_turn = now
         if behind > IDLE_S:
             self._log.warning("clock.set_back", seconds=round(behind))
-            self._outbox.set_back(behind)
+            # Of relays that share an outbox and its clock, one brings the due times forward, and once.
+            if self._outbox.leads():
+                self._outbox.set_back(behind)
             with self._lock:
                 self._breaker = retry.probe_now(self._breaker, now)
 
