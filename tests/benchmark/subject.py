@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from harness import PATIENCE_S, Relay
 
+from relay.dispatch import MOST_AHEAD
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 #: How often it is looked whether relay is through, in seconds.
 LOOK_S = 0.1
-#: So many attempts may be claimed, and not sent yet.
-CLAIMED_MOST = 1000
+#: So many of the attempts' ids may be of claims that are not sent yet, or that an earlier stop has taken back.
+CLAIMED_MOST = 2 * MOST_AHEAD
 
 
 def subject(bench: Bench, url: str, stock: Path | None = None) -> Relay:
