@@ -118,11 +118,10 @@ class Dispatch:
         #: The types that a probe is under way for.
         self._probing: set[EventType] = set()
         self._lock = threading.Lock()
-        self._breaker = retry.decode(json.loads(outbox.state("circuit") or "{}"))
-        self._saved_breaker = self._breaker
         #: The state `circuit` as this relay has read or written it last.
         self._circuit = outbox.state("circuit") or ""
-        self._attempt_s = attempt_s
+        self._breaker = retry.decode(json.loads(self._circuit or "{}"))
+        self._saved_breaker = self._breaker
         self._is_stopping = False
         # What was recorded later than now was recorded by a clock that has been set back since.
         self._last_turn = outbox.last_recorded_at()

@@ -69,3 +69,13 @@ def relay(tmp_path: Path, mariadb: MariaDB, college: College, backend: Receiver)
     """A relay between the college and the backend; nothing of it runs yet."""
     assert college.connection.open
     return Relay(tmp_path, mariadb, backend.url)
+
+
+@pytest.fixture
+def other(tmp_path: Path, mariadb: MariaDB, backend: Receiver, outbox_address: Address) -> Relay:
+    """A relay of the same college on another machine, with its outbox in a schema; nothing of it runs yet."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    made = Relay(folder, mariadb, backend.url)
+    made.share(outbox_address)
+    return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,6 @@ from harness import Relay
 from receiver import Receiver, Reply
 
 if TYPE_CHECKING:
-    from relay.demo.mariadb import MariaDB
     from relay.demo.moodle import College
     from relay.server import Address
 
@@ -23,17 +21,6 @@ AT = 1_770_000_000
 def shared(relay: Relay, outbox_address: Address) -> Relay:
     relay.share(outbox_address)
     return relay
-
-
-@pytest.fixture
-def other(shared: Relay, tmp_path: Path, mariadb: MariaDB, backend: Receiver, outbox_address: Address) -> Relay:
-    """A second relay of the same college, on another machine."""
-    assert shared.shared_outbox
-    folder = tmp_path / "other"
-    folder.mkdir()
-    made = Relay(folder, mariadb, backend.url)
-    made.share(outbox_address)
-    return made
 
 
 def test_once_captures_and_delivers(shared: Relay, college: College, backend: Receiver) -> None:
