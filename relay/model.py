@@ -10,15 +10,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-class EventType(StrEnum):
-    """The four kinds of event that relay delivers (contract, section 2)."""
-
-    USER_CREATED = "user_created"
-    USER_UPDATED = "user_updated"
-    ENROLLMENT_CREATED = "enrollment_created"
-    GRADE_UPDATED = "grade_updated"
-
-
 class Status(StrEnum):
     """Where an event stands in the outbox (contract, section 4)."""
 
@@ -29,13 +20,6 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
-#: What `relay sync` calls the rows that events of each type are about.
-SYNC_KINDS = {
-    EventType.USER_CREATED: "users",
-    EventType.USER_UPDATED: "users",
-    EventType.ENROLLMENT_CREATED: "enrolments",
-    EventType.GRADE_UPDATED: "grades",
-}
 #: The states of an event that is still to be delivered.
 UNDELIVERED = (Status.PENDING, Status.FAILED)
 
@@ -47,7 +31,7 @@ class LogRow:
     #: The row's own id.
     id: int
     #: Which of the four kinds it is.
-    event_type: EventType
+    event_type: str
     #: What the event is about: the id of a row in the event type's own table. NULL and negative values occur.
     object_id: int | None
     #: Who did it (Moodle's user id; 0 for nobody).
@@ -68,7 +52,7 @@ class Event:
 
     #: Derived from the site and the log row (contract, section 2).
     event_id: str
-    event_type: EventType
+    event_type: str
     #: The log row; None for an event that `relay sync` made of a current row.
     log_id: int | None
     #: Whom the event is about: events of one user are delivered in order.
@@ -86,7 +70,7 @@ class Skip:
     """A log row that no event can be made of, and why; it is recorded, not lost."""
 
     event_id: str
-    event_type: EventType
+    event_type: str
     log_id: int | None
     user_id: int
     occurred_at: int
@@ -101,7 +85,7 @@ class Delivery:
     #: The event's row in the outbox.
     id: int
     event_id: str
-    event_type: EventType
+    event_type: str
     log_id: int | None
     user_id: int
     #: When it happened, in unix seconds.

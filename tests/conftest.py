@@ -13,7 +13,7 @@ from receiver import Receiver, receiver
 
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.errors import RelayError
-from relay.server import Address
+from relay.rules.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

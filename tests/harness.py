@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pymysql
 
-from relay import server
 from relay.demo.moodle import College
-from relay.server import Address
+from relay.rules import server
+from relay.rules.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

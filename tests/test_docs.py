@@ -16,7 +16,6 @@ import relay
 from relay import config
 from relay.cli.parser import parser
 from relay.config import Config, schema
-from relay.model import EventType
 
 ROOT = Path(relay.__file__).parent
 README = (ROOT.parent / "README.md").read_text()
@@ -40,7 +39,7 @@ def slugs() -> set[str]:
 
 def keys(kind: type, path: str = "") -> set[str]:
     found: set[str] = set()
-    hints = get_type_hints(kind, {**vars(schema), "Decimal": Decimal, "Path": Path, "EventType": EventType})
+    hints = get_type_hints(kind, {**vars(schema), "Decimal": Decimal, "Path": Path, "str": str})
     for one in fields(kind):
         name = f"{path}.{one.name}".lstrip(".")
         options = [hint for hint in (hints[one.name], *getattr(hints[one.name], "__args__", ())) if is_dataclass(hint)]

@@ -10,12 +10,16 @@ import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from relay import app, config, credentials, doctor, explain, grants, parts, plugin, repair, status, sync, times
+from relay import config, times
+from relay.capture import sync
 from relay.cli import views
-from relay.daemon import Signals, Systemd
+from relay.config import credentials
 from relay.errors import ConfigError, CredentialError, UsageError
 from relay.model import Event
-from relay.moodle_sql import COLUMNS
+from relay.moodle.tables import COLUMNS
+from relay.operations import check, explain, grants, plugin, replay, status
+from relay.service import app, parts
+from relay.service.daemon import Signals, Systemd
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +76,7 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
 
 
 def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:
-    done = app.replay(loaded, repair.parse_selector(selector), signals)
+    done = app.replay(loaded, replay.parse_selector(selector), signals)
     print(
         f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
         file=sys.stderr,
@@ -103,22 +107,22 @@ def _check(arguments: argparse.Namespace) -> int:
         checks = _checks(loaded)
         code = Exit.WELL
     except ConfigError as error:
-        checks, code = doctor.config_checks(error), Exit.USAGE
-    for check in checks:
-        found.append(check)
+        checks, code = check.config_checks(error), Exit.USAGE
+    for one in checks:
+        found.append(one)
         if not arguments.json:
-            print(f"{check.verdict:<5} {check.name}: {check.found}", flush=True)
-            if check.hint:
-                print(f"      -> {check.hint}", flush=True)
+            print(f"{one.verdict:<5} {one.name}: {one.found}", flush=True)
+            if one.hint:
+                print(f"      -> {one.hint}", flush=True)
     if arguments.json:
         fields = ("name", "verdict", "found", "hint")
-        print(json.dumps([{name: str(getattr(check, name)) for name in fields} for check in found], indent=2))
-    failed = any(check.verdict is doctor.Verdict.FAIL for check in found)
+        print(json.dumps([{name: str(getattr(one, name)) for name in fields} for one in found], indent=2))
+    failed = any(one.verdict is check.Verdict.FAIL for one in found)
     return code or (Exit.UNDELIVERED if failed else Exit.WELL)
 
 
 def _checks(loaded: config.Config) -> Any:
-    return doctor.examine(
+    return check.examine(
         loaded,
         moodle=parts.make_moodle(loaded),
         open_outbox=lambda: parts.make_outbox(loaded, create=False),

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from relay import __version__, repair
+from relay import __version__
 from relay.errors import UsageError
+from relay.operations import replay
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -138,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--once", action="store_true", help="capture what is there, deliver what is due, and exit")
     run.add_argument("--timeout", metavar="DURATION", default="60s", help="with --once: how long to wait (default 60s)")
-    run.add_argument("--replay", metavar="SELECTOR", help=f"send again, once, and exit: {repair.FORMS}")
+    run.add_argument("--replay", metavar="SELECTOR", help=f"send again, once, and exit: {replay.FORMS}")
     start = "where to start where there is no cursor: now, beginning, a time, or a log id"
     run.add_argument("--from", dest="start_from", metavar="WHERE", help=start)
     run.add_argument("--dry-run", action="store_true", help="print the envelopes; send and record nothing")

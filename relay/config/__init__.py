@@ -9,7 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from relay import payload, signing, times
+from relay import times
+from relay.config.credentials import Secret
 from relay.config.reader import Mistakes, Section, compose
 from relay.config.schema import (
     BackendConfig,
@@ -26,9 +27,10 @@ from relay.config.schema import (
     StatusConfig,
     TlsConfig,
 )
-from relay.credentials import Secret
 from relay.errors import ConfigError, UsageError
-from relay.model import EventType
+from relay.events import payload
+from relay.events.payload import EventType
+from relay.rules import signing
 
 __all__ = [
     "Config",

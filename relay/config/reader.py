@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from relay import credentials, times
+from relay import times
+from relay.config import credentials
 from relay.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from relay.credentials import Secret
+    from relay.config.credentials import Secret
 
 Value = TypeVar("Value")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING
 
-from relay.credentials import Secret
+from relay.config.credentials import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
     from pathlib import Path
 
-    from relay.model import EventType
+    from relay.events.payload import EventType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay import signing
-from relay.daemon import Pool, interruptible
 from relay.demo.backend import Backend
 from relay.demo.life import Life
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.show import Show
 from relay.errors import RelayError
+from relay.rules import signing
+from relay.service.daemon import Pool, interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

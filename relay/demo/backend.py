@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from relay import signing
+from relay.rules import signing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.model import EventType
-from relay.payload import MOODLE_EVENTS
+from relay.events.payload import MOODLE_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +94,7 @@ class College:
         names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
         return self.run(f"INSERT INTO {{p}}{table} ({names}) VALUES ({marks})", *values.values())
 
-    def log(self, event_type: EventType, object_id: int | None, *, user: int, at: int, **columns: Any) -> int:
+    def log(self, event_type: str, object_id: int | None, *, user: int, at: int, **columns: Any) -> int:
         """Write the log row of an event; return its id."""
         values = {
             "eventname": MOODLE_EVENTS[event_type],
@@ -136,14 +135,14 @@ class College:
             **columns,
         }
         user = self.insert("user", **values)
-        self.log(EventType.USER_CREATED, user, user=user, at=at)
+        self.log("user_created", user, user=user, at=at)
         return user
 
     def update(self, user: int, at: int, **columns: Any) -> int:
         """Change a user; return the id of the log row."""
         for name, value in {**columns, "timemodified": at}.items():
             self.run(f"UPDATE {{p}}user SET {name} = %s WHERE id = %s", value, user)
-        return self.log(EventType.USER_UPDATED, user, user=user, at=at)
+        return self.log("user_updated", user, user=user, at=at)
 
     def enrol(self, user: int, course: int, at: int, role: int = 5) -> int:
         """Enrol a user in a course; return the enrolment's id."""
@@ -151,7 +150,7 @@ class College:
         enrolment = self.insert(
             "user_enrolments", enrolid=method, userid=user, timestart=at, timecreated=at, timemodified=at
         )
-        self.log(EventType.ENROLLMENT_CREATED, enrolment, user=user, at=at, courseid=course)
+        self.log("enrollment_created", enrolment, user=user, at=at, courseid=course)
         ((context,),) = self.rows("SELECT id FROM {p}context WHERE contextlevel = 50 AND instanceid = %s", course)
         self.insert("role_assignments", roleid=role, contextid=context, userid=user)
         return enrolment
@@ -169,5 +168,5 @@ class College:
         if comment is not None:
             self.insert("assignfeedback_comments", assignment=assignment, grade=row, commenttext=comment)
         ((course,),) = self.rows("SELECT course FROM {p}assign WHERE id = %s", assignment)
-        self.log(EventType.GRADE_UPDATED, row, user=user, at=at, courseid=course)
+        self.log("grade_updated", row, user=user, at=at, courseid=course)
         return int(row)

@@ -10,22 +10,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxMissing, OutboxUnavailable
-from relay.model import Delivery, EventType, Status
+from relay.model import Delivery, Status
 from relay.outbox import mysql_statements as sql
 from relay.outbox import rows as shapes
-from relay.outbox.base import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts
+from relay.outbox.contract import ATTEMPTS, CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts
 from relay.outbox.mysql_database import Database
 from relay.outbox.mysql_lease import Lease
 from relay.outbox.sql import SqlOutbox, insert, most_of
-from relay.retry import Verdict
+from relay.rules.retry import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from relay.model import Position
-    from relay.outbox.base import Member, Settled
+    from relay.outbox.contract import Member, Settled
     from relay.outbox.sql import Made, Run, Values
-    from relay.server import Address
+    from relay.rules.server import Address
 
 
 class MysqlOutbox(SqlOutbox):
@@ -173,8 +173,8 @@ class MysqlOutbox(SqlOutbox):
         limit: int,
         *,
         lease_s: float,  # noqa: ARG002 -- the relay's own lease is what counts here
-        blocked: frozenset[EventType] = frozenset(),
-        only: EventType | None = None,
+        blocked: frozenset[str] = frozenset(),
+        only: str | None = None,
         probe: bool = False,
     ) -> Sequence[Delivery]:
         self._free_strays()
@@ -194,7 +194,7 @@ class MysqlOutbox(SqlOutbox):
         values = [wanted.now, *types, *([] if wanted.only is None else [wanted.only]), most]
         return dict(self._rows(statement, values))
 
-    def _types(self, table: str, blocked: frozenset[EventType]) -> tuple[str, Sequence[Any]]:
+    def _types(self, table: str, blocked: frozenset[str]) -> tuple[str, Sequence[Any]]:
         term, types = self._among(sorted(blocked))
         return (f"AND {table}.event_type NOT {term}", types) if blocked else ("", ())
 
@@ -336,7 +336,7 @@ class MysqlOutbox(SqlOutbox):
                 if self._held.get(one.id, ("", 0))[1] == one.attempt_id:
                     del self._held[one.id]
 
-    def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
+    def next_due(self, blocked: frozenset[str]) -> float | None:  # noqa: D102
         term, types = self._types("e", blocked)
         rows = self._rows(
             f"SELECT e.due_at FROM {{p}}{EVENTS} AS e WHERE e.due_at IS NOT NULL AND e.leased_by IS NULL {term} "
@@ -368,8 +368,8 @@ class _Wanted:
 
     now: float
     limit: int
-    blocked: frozenset[EventType]
-    only: EventType | None
+    blocked: frozenset[str]
+    only: str | None
     is_probe: bool
 
     @property
@@ -382,7 +382,7 @@ def _delivery(row: Sequence[Any], attempt_id: int) -> Delivery:
     return Delivery(
         id=row_id,
         event_id=event_id,
-        event_type=EventType(event_type),
+        event_type=event_type,
         log_id=log_id,
         user_id=user_id,
         occurred_at=occurred_at,

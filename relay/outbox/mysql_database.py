@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import tenacity
 
-from relay import server
 from relay.errors import OutboxError, OutboxUnavailable
+from relay.rules import server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

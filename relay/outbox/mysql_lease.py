@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.outbox import mysql_statements as sql
-from relay.outbox.base import LEASE_S, Member
+from relay.outbox.contract import LEASE_S, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, STATE
+from relay.outbox.contract import ATTEMPTS, EVENTS, HISTORY, STATE
 
 #: Who takes part, until when, and who reads the log: a row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from relay.model import Delivery, EventType, Gap, Status
-from relay.outbox import base
-from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, STATE
+from relay.model import Delivery, Gap, Status
+from relay.outbox import contract
+from relay.outbox.contract import ATTEMPTS, EVENTS, HISTORY, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from relay.outbox.base import Batch, Settled
+    from relay.outbox.contract import Batch, Settled
 
 #: What `relay move-outbox` takes along of each table. `body` stands for how a dialect keeps the bytes that are sent.
 MOVED: dict[str, tuple[str, ...]] = {
@@ -90,7 +90,6 @@ def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
 
 
 #: Enums by their values: to look one up here costs a fifth of a call.
-TYPES = {str(one): one for one in EventType}
 STATES = {str(one): one for one in Status}
 
 
@@ -101,7 +100,7 @@ def deliveries(claimed: str, bodies: str) -> list[Delivery]:
         Delivery(
             id=row_id,
             event_id=event_id,
-            event_type=TYPES[event_type],
+            event_type=event_type,
             log_id=log_id,
             user_id=user_id,
             occurred_at=occurred_at,
@@ -134,8 +133,8 @@ def attempt_row(one: Settled) -> tuple[Any, ...]:
         int(one.started_at),
         outcome.duration_ms,
         outcome.http_code,
-        base.outcome_name(one),
-        base.error_text(outcome),
+        contract.outcome_name(one),
+        contract.error_text(outcome),
     )
 
 
@@ -146,7 +145,7 @@ def undelivered_row(one: Settled) -> tuple[Any, ...]:
         one.delivery.id,
         decision.status,
         decision.failures,
-        base.error_json(one.outcome),
+        contract.error_json(one.outcome),
         decision.due_at,
         decision.not_before,
     )

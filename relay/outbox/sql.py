@@ -7,9 +7,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from relay.errors import OutboxError
-from relay.model import UNDELIVERED, EventType, Position, Status
+from relay.model import UNDELIVERED, Position, Status
 from relay.outbox import rows as shapes
-from relay.outbox.base import (
+from relay.outbox.contract import (
     ATTEMPTS,
     EVENTS,
     HISTORY,
@@ -26,7 +26,7 @@ from relay.outbox.base import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from relay.outbox.base import Batch, Sync
+    from relay.outbox.contract import Batch, Sync
 
     Values = Mapping[str, Any] | Sequence[Any]
 
@@ -263,7 +263,7 @@ class SqlOutbox(Outbox):
         return Recorded(
             id=row_id,
             event_id=event_id,
-            event_type=EventType(event_type),
+            event_type=event_type,
             log_id=log_id,
             user_id=user_id,
             occurred_at=occurred_at,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing, OutboxUnavailable
 from relay.model import Status
 from relay.outbox import rows as shapes
-from relay.outbox.base import CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
+from relay.outbox.contract import CLAIM_LOOKS, EVENTS, SCHEMA_VERSION, STATE, Counts, Member, split
 from relay.outbox.sql import CLAIM_BYTES, SqlOutbox, most_of
 from relay.outbox.statements import (
     ATTEMPT_ROWS,
@@ -35,13 +35,13 @@ from relay.outbox.statements import (
     SIZE,
     WAL,
 )
-from relay.retry import Verdict
+from relay.rules.retry import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from relay.model import Delivery, EventType
-    from relay.outbox.base import Settled
+    from relay.model import Delivery
+    from relay.outbox.contract import Settled
     from relay.outbox.sql import Made, Run
 
 #: How long a statement waits for another process's transaction, in milliseconds.
@@ -215,8 +215,8 @@ class SqliteOutbox(SqlOutbox):
         limit: int,
         *,
         lease_s: float,
-        blocked: frozenset[EventType] = frozenset(),
-        only: EventType | None = None,
+        blocked: frozenset[str] = frozenset(),
+        only: str | None = None,
         probe: bool = False,
     ) -> Sequence[Delivery]:
         statement = self._sql(CLAIM).format(
@@ -298,7 +298,7 @@ class SqliteOutbox(SqlOutbox):
             connection.execute(self._sql(RELEASE_ATTEMPTS), {"ids": attempts})
             connection.execute(self._sql(RELEASE_EVENTS), {"ids": json.dumps([one.id for one in deliveries])})
 
-    def next_due(self, blocked: frozenset[EventType]) -> float | None:  # noqa: D102
+    def next_due(self, blocked: frozenset[str]) -> float | None:  # noqa: D102
         rows = self._rows(
             f"SELECT due_at FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND leased_until IS NULL "
             "AND event_type NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, id LIMIT 1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.outbox.base import ATTEMPTS, EVENTS, HISTORY, STATE
+from relay.outbox.contract import ATTEMPTS, EVENTS, HISTORY, STATE
 
 # due_at is NULL in an event that has ended: so both indexes hold only what waits, and a claim costs the same with a
 # million delivered events behind it. `envelope` || event_data || '}' are the bytes that are sent.

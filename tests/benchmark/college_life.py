@@ -6,8 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from relay.model import EventType
-from relay.payload import MOODLE_EVENTS
+from relay.events.payload import MOODLE_EVENTS
 
 if TYPE_CHECKING:
     from relay.demo.moodle import College
@@ -34,7 +33,7 @@ FROM seq_1_to_{rows}
 
 def fill_log(college: College, rows: int, matters: int = MATTERS) -> None:
     """Fill the log; one row in `matters` is a user who signed up."""
-    name = MOODLE_EVENTS[EventType.USER_CREATED].replace("\\", "\\\\")
+    name = MOODLE_EVENTS["user_created"].replace("\\", "\\\\")
     college.run(USERS.format(users=rows // matters))
     college.run(LOG.format(rows=rows, matters=matters, name=name))
 
@@ -60,6 +59,6 @@ def sign_ups(college: College, rate: int, seconds: float) -> dict[int, float]:
             timecreated=now,
             timemodified=now,
         )
-        college.log(EventType.USER_CREATED, user, user=user, at=now)
+        college.log("user_created", user, user=user, at=now)
         committed[user] = time.time()
     return committed

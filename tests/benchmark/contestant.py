@@ -18,9 +18,9 @@ import requests
 import stock
 from harness import SYMMETRIC_KEY, TOKEN
 
-from relay import __version__, signing
-from relay.model import EventType
-from relay.sender import EVENT_PATH, Sender
+from relay import __version__
+from relay.delivery.sender import EVENT_PATH, Sender
+from relay.rules import signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,12 +83,12 @@ def naive(url: str, count: int, folder: Path) -> None:
         ).fetchone():
             connection.execute("UPDATE event SET status = 'sending', attempts = attempts + 1 WHERE id = ?", row[:1])
             connection.commit()
-            _post(own, url, EventType(row[2]), row[1], row[3])
+            _post(own, url, str(row[2]), row[1], row[3])
             connection.execute("UPDATE event SET status = 'success' WHERE id = ?", row[:1])
             connection.commit()
 
 
-def _post(own: requests.Session, url: str, event_type: EventType, event_id: str, body: bytes) -> None:
+def _post(own: requests.Session, url: str, event_type: str, event_id: str, body: bytes) -> None:
     now = int(time.time())
     headers = {
         "Content-Type": "application/json",

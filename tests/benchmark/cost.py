@@ -14,8 +14,8 @@ from figures import Row, Sample, at_most, judged, plain
 from harness import PATIENCE_S, fresh_moodle
 from subject import running, subject
 
-from relay.grants import statements
-from relay.moodle_sql import COLUMNS
+from relay.moodle.tables import COLUMNS
+from relay.operations.grants import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ from figures import at_least, judged, plain
 from harness import fresh_moodle
 from subject import subject
 
-from relay.moodle import SPAN
-from relay.moodle_sql import KINDS, LOG_COLUMNS
+from relay.moodle.database import SPAN
+from relay.moodle.tables import KINDS, LOG_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

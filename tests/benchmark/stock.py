@@ -6,11 +6,11 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from relay import payload
-from relay.model import EventType, Outcome
-from relay.outbox.base import Batch, Settled
+from relay.events import payload
+from relay.model import Outcome
+from relay.outbox.contract import Batch, Settled
 from relay.outbox.sqlite import SqliteOutbox
-from relay.retry import Policy, decide
+from relay.rules.retry import Policy, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def events(count: int, start: int = 0) -> Iterator[Event]:
             "timemodified": at,
         }
         event_id = payload.derive_id(OPTIONS.site, "benchmark", number)
-        yield payload.make_event(event_id, EventType.GRADE_UPDATED, number + 1, student, at, data, OPTIONS)
+        yield payload.make_event(event_id, "grade_updated", number + 1, student, at, data, OPTIONS)
 
 
 def fill(path: Path, count: int, start: int = 0) -> None:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.payload import MOODLE_EVENTS
+from relay.events.payload import MOODLE_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from relay import cli, parts
+from relay import cli
 from relay.outbox import sqlite
+from relay.service import parts
 
 
 class Fuse:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import pymysql
 from world import STATE, STATUSES, Backend, Faults, Proxy, Supervised, kill_database
 
-from relay import server
-from relay.outbox.base import LEASE_S
+from relay.outbox.contract import LEASE_S
+from relay.rules import server
 
 if TYPE_CHECKING:
     from harness import Relay
     from world import Snapshot
 
     from relay.demo.mariadb import MariaDB
-    from relay.server import Address
+    from relay.rules.server import Address
 
 #: By how many seconds the clock of each machine is wrong.
 CLOCKS = (0, 300, -300)

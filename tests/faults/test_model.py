@@ -17,11 +17,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from relay import capture, payload, retry
-from relay.dispatch import Dispatch
-from relay.model import Delivery, EventType, LogRow, Outcome, Status
-from relay.moodle import LogStore, Page, Site
+from relay.capture import log as capture
+from relay.delivery.dispatch import Dispatch
+from relay.events import payload
+from relay.model import Delivery, LogRow, Outcome, Status
+from relay.moodle.database import LogStore, Page, Site
 from relay.outbox.sqlite import SqliteOutbox
+from relay.rules import retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +44,7 @@ class Log:
         self.last_id += 1
         return LogRow(
             id=self.last_id,
-            event_type=EventType.USER_UPDATED,
+            event_type="user_updated",
             object_id=user,
             actor_id=2,
             related_user_id=user,

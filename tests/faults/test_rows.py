@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from relay import config, parts
-from relay.model import EventType
-from relay.payload import MOODLE_EVENTS
+from relay import config
+from relay.events.payload import MOODLE_EVENTS
+from relay.service import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,7 @@ class Rows:
     def log(self, count: int) -> None:
         odd = self.chance.random() < 0.2
         self.college.log(
-            self.chance.choice(list(EventType)),
+            self.chance.choice(list(MOODLE_EVENTS)),
             self.number() if odd else self.near(count),
             user=self.near(count),
             at=self.chance.choice([0, 1_770_000_000, 4_000_000_000]),
@@ -145,12 +145,12 @@ def test_a_row_that_breaks_the_building_is_recorded_alone(
     relay: Relay, college: College, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should a rule ever fail in a way that nobody thought of, it fails for one row."""
-    from relay import payload  # noqa: PLC0415
+    from relay.events import payload  # noqa: PLC0415
 
     def broken(*_: object) -> None:
         raise ValueError("with what stands in the row")
 
-    monkeypatch.setitem(payload.KINDS, EventType.USER_CREATED, broken)
+    monkeypatch.setitem(payload.KINDS, "user_created", broken)
     ada = college.sign_up("Ada", "Lovelace", 1_770_000_000)
     college.update(ada, 1_770_000_001, city="London")
     loaded = config.load(relay.write())

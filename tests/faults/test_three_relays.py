@@ -22,7 +22,7 @@ from relay.demo.mariadb import throwaway
 if TYPE_CHECKING:
     from relay.demo.mariadb import MariaDB
     from relay.demo.moodle import College
-    from relay.server import Address
+    from relay.rules.server import Address
 
 AT = 1_770_000_000
 #: Seeds, and seconds of faults for each: in the short version, and with --full.

@@ -1,0 +1,138 @@
+"""Current rows of Moodle as events: fills the outbox with what the log does not say, or says no more."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relay.events import payload
+from relay.events.payload import EventType
+from relay.outbox.contract import Batch, Sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from relay.model import Event
+    from relay.moodle.database import Moodle
+    from relay.outbox.contract import Outbox
+
+#: Which rows can be sent, and as which events.
+KINDS = {
+    "users": EventType.USER_UPDATED,
+    "enrolments": EventType.ENROLLMENT_CREATED,
+    "grades": EventType.GRADE_UPDATED,
+}
+#: Rows in one transaction.
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rows are to be sent."""
+
+    #: A key of KINDS.
+    kind: str
+    user: int | None = None
+    course: int | None = None
+    #: Rows changed at or after this time only, in unix seconds.
+    since: int | None = None
+
+    def action(self) -> str:
+        """Return the filters as text, for the history; `all` where there is none."""
+        filters = {"user": self.user, "course": self.course, "since": self.since}
+        return ",".join(f"{name}={value}" for name, value in filters.items() if value is not None) or "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a sync has come: kept in the outbox, so that a killed one goes on."""
+
+    #: The line in the history; 0 where nothing is recorded.
+    history: int
+    action: str
+    #: The id up to which rows have been sent.
+    after: int = 0
+    #: Rows from which an event was made, of which so many are new, and rows from which none could be.
+    processed: int = 0
+    recorded: int = 0
+    failed: int = 0
+
+
+class Syncing:
+    """One sync, in steps. For one thread; a daemon may run beside it."""
+
+    def __init__(
+        self, *, moodle: Moodle, outbox: Outbox, wanted: Wanted, options: Callable[[str], payload.Options]
+    ) -> None:
+        self._moodle = moodle
+        self._outbox = outbox
+        self._wanted = wanted
+        self._event_type = KINDS[wanted.kind]
+        self._options = options(moodle.site().identifier)
+        self._key = f"sync.{wanted.kind}"
+
+    def begin(self, triggered_by: int | None, now: float) -> Progress:
+        """Return where to begin: where a sync of the same rows was killed, or at the first row."""
+        saved: dict[str, Any] = json.loads(self._outbox.state(self._key) or "{}")
+        if saved.get("action") == self._wanted.action():
+            return Progress(**saved)
+        history = self._outbox.begin_sync(self._wanted.kind, self._wanted.action(), triggered_by, now)
+        return Progress(history=history, action=self._wanted.action())
+
+    def step(self, progress: Progress, now: float) -> Progress | None:
+        """Record the next rows as events; return the new progress, or None where there are no more."""
+        ids, events = self._read(progress.after)
+        if not ids:
+            self._note(progress, "completed", None, now)
+            self._outbox.set_state(self._key, "{}", now)
+            return None
+        # What is in the outbox already is the same row, unchanged: it is not sent again.
+        new = self._accept(progress, ids, events, now)
+        self._note(new, "running", None, now)
+        return new
+
+    def fail(self, progress: Progress, error: str, now: float) -> None:
+        """Record in the history that the sync broke off; the next one of the same rows goes on from there."""
+        self._note(progress, "failed", error, now)
+
+    def preview(self) -> Iterator[Event]:
+        """Yield the events, and record nothing."""
+        after = 0
+        while True:
+            ids, events = self._read(after)
+            if not ids:
+                return
+            yield from events
+            after = ids[-1]
+
+    def _read(self, after: int) -> tuple[list[int], list[Event]]:
+        wanted = self._wanted
+        ids = self._moodle.current_ids(
+            self._event_type, after, CHUNK, user=wanted.user, course=wanted.course, since=wanted.since
+        )
+        if not ids:
+            return [], []
+        facts = self._moodle.current(self._event_type, ids, with_roles=self._options.actual_role)
+        rows = {**facts.users, **facts.enrolments, **facts.grades}
+        made = [payload.build_current(self._event_type, rows[i], facts, self._options) for i in ids if i in rows]
+        return ids, [event for event in made if event is not None]
+
+    def _accept(self, progress: Progress, ids: list[int], events: list[Event], now: float) -> Progress:
+        """Record events and progress in one transaction."""
+        counted: dict[str, Any] = {
+            "history": progress.history,
+            "action": progress.action,
+            "after": ids[-1],
+            "processed": progress.processed + len(events),
+            "failed": progress.failed + len(ids) - len(events),
+        }
+        new = self._outbox.accept(Batch(events=events, state={self._key: json.dumps(counted)}), now)
+        return Progress(**counted, recorded=progress.recorded + len(new))
+
+    def _note(self, progress: Progress, status: str, error: str | None, now: float) -> None:
+        """Bring the line in the history up to date."""
+        line = Sync(
+            id=progress.history, processed=progress.processed, failed=progress.failed, status=status, error=error
+        )
+        self._outbox.note_sync(line, now)

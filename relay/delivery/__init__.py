@@ -1,0 +1,1 @@
+"""Outbox to backend: what is due is claimed, signed, posted, and settled."""

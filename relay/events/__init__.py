@@ -1,0 +1,1 @@
+"""What is sent: each kind of event as one value. Pure: no input or output, no clock."""

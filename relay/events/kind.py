@@ -1,0 +1,185 @@
+"""What relay knows of one kind of event, as data. Whoever lists, reads, builds or explains events asks these values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from relay.model import LogRow
+
+#: A row of Moodle, by column name, as the database gave it: numbers, decimals, text as bytes, None.
+Row = Mapping[str, Any]
+
+
+class NoEvent(Exception):
+    """No event can be made of a row; the text says why, without personal data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A choice that the config offers for a kind: `events.KIND.NAME`."""
+
+    name: str
+    #: What may be written; the first of them is the default.
+    choices: tuple[str, ...]
+    #: What it means, as config.example.yaml and the README say it.
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A field of an event's `data`, in the order in which it is sent."""
+
+    name: str
+    #: What it may hold: `int`, `str`, `bool`, `float`, with ` or null` behind it.
+    type: str
+    #: What it means, as the README says it.
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """A table that is read together with a facts table: LEFT JOIN, so that a row without its neighbours stays."""
+
+    table: str
+    #: What the table is called in `on` and within the statement.
+    alias: str
+    #: The condition: `{alias}` of this and other joins, and `t` for the facts table.
+    on: str
+    #: Columns that are read, by the name that they have in a fact.
+    columns: Mapping[str, str]
+    #: Columns that stand in `on` only.
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactsTable:
+    """A table of Moodle whose rows events are about, and what is read with each row: one statement for many ids."""
+
+    #: Without the prefix.
+    table: str
+    columns: tuple[str, ...]
+    joins: tuple[Join, ...] = ()
+    #: ORDER BY, where one id may give several rows: the last one read counts.
+    order: str = ""
+    #: Columns that only the filters of sync and reconcile use.
+    filters: tuple[str, ...] = ()
+
+    def statement(self) -> str:
+        """Return the SELECT for rows by id, with `{p}` for the prefix and one mark for the list of ids."""
+        names = [f"t.{name}" for name in self.columns]
+        names += [f"{join.alias}.{column} AS {name}" for join in self.joins for name, column in join.columns.items()]
+        joins = "".join(f" LEFT JOIN {{p}}{join.table} {join.alias} ON {join.on}" for join in self.joins)
+        order = f" ORDER BY {self.order}" if self.order else ""
+        return f"SELECT {', '.join(names)} FROM {{p}}{self.table} t{joins} WHERE t.id IN %s{order}"
+
+    def reads(self) -> dict[str, tuple[str, ...]]:
+        """Return every column that is read, by table: what the database user must be granted."""
+        found = {self.table: (*self.columns, *self.filters)}
+        for join in self.joins:
+            found[join.table] = (*found.get(join.table, ()), *join.keys, *join.columns.values())
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """A value for pairs of ids, such as a user's role in a course: one statement for many pairs."""
+
+    #: How the builder asks for it.
+    name: str
+    #: SELECT of `first`, `second` and `value` for two lists of ids, with `{p}` for the prefix; of several rows for one
+    #: pair the last one counts.
+    statement: str
+    #: Which pair a fact asks for; None where it asks for none.
+    pair: Callable[[Row], tuple[int, int] | None]
+    #: The option and its value that it is asked for under.
+    option: tuple[str, str]
+    reads: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentRows:
+    """How the rows that are there now are listed and sent, without a log row (`relay sync`)."""
+
+    #: What `relay sync` calls them.
+    name: str
+    #: A condition that each row must fulfil unless its user is asked for by name; '' for none.
+    only: str
+    #: The columns that say whose row it is, and when it was so.
+    user: str
+    time: str
+    #: The condition for rows of one course, with one mark for its id.
+    in_course: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the config says about envelopes and payloads."""
+
+    #: Moodle's `siteidentifier`: event ids are derived from it.
+    site: str
+    moodle_url: str
+    tenant_id: str
+    #: From high to low: the score from which a grade is given, and its name.
+    btec: tuple[tuple[Decimal, str], ...]
+    #: What is chosen of the kinds' options, by kind and option; what is missing has its default.
+    chosen: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What Moodle's tables say about a batch of log rows."""
+
+    #: Rows by table and id.
+    rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
+    #: Values by the name of their lookup and the pair of ids.
+    pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventKind:
+    """One kind of event: all that relay knows of it."""
+
+    #: The event type: its name in envelopes, in the path on the backend, in the config and in the outbox.
+    name: str
+    #: `eventname` in Moodle's log, to the letter.
+    moodle_event: str
+    #: What it is about, for the README: a few words.
+    meaning: str
+    #: The rows that it is about: the log row's `objectid` is an id of this table.
+    facts: FactsTable
+    #: Returns whom it is about (user.id): events of one user are delivered in order.
+    subject: Callable[[LogRow], int]
+    #: Returns the data of a log row. Raises NoEvent, and ValueError, TypeError, ArithmeticError, KeyError for values
+    #: that nothing can be made of.
+    build: Callable[[LogRow, Facts, Options], dict[str, Any]]
+    fields: tuple[Field, ...]
+    #: It is sent unless the config switches it off; else only where the config switches it on.
+    is_default: bool = True
+    options: tuple[Option, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+    #: How rows are sent without a log row; None where they are not.
+    current: CurrentRows | None = None
+    #: The data of such a row.
+    build_current: Callable[[Row, Facts, Options], dict[str, Any]] | None = None
+    #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
+    explain: str = ""
+    #: The field of `data` that holds the row's id.
+    id_field: str
+    #: It needs the log row's column `other`.
+    reads_other: bool = False
+    #: So many of them in a page of the log at most, as each may be large; None for any number.
+    most_in_page: int | None = None
+    #: Says that what the row needs may come within `wait_s` of the row's time; it is read again until then.
+    is_early: Callable[[LogRow, Facts, Options], bool] | None = None
+    #: Seconds.
+    wait_s: int = 0
+
+    def chosen(self, options: Options, name: str) -> str:
+        """Return what the config has chosen for one of the kind's options, or its default."""
+        (option,) = [one for one in self.options if one.name == name]
+        return options.chosen.get((self.name, name), option.choices[0])

@@ -1,0 +1,1 @@
+"""Where events come from: Moodle's database, which is read and never written."""

@@ -1,0 +1,1 @@
+"""What people ask for: check, status, explain, replay, purge, move, grants."""

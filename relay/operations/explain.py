@@ -1,0 +1,318 @@
+"""The story of an event, a log row, a user, a grade or an enrolment: why it is where it is, and what moves it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from relay import times
+from relay.errors import UsageError
+from relay.events.payload import SYNC_KINDS, EventType
+from relay.model import Status
+from relay.rules import cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.model import LogRow
+    from relay.moodle.database import Moodle
+    from relay.outbox.contract import Attempt, Outbox, Recorded
+    from relay.rules.retry import Breaker
+
+FORMS = "an event id, log:ID, user:ID, grade:ID or enrolment:ID"
+#: What each subject is: the table, the event types, and the key in their data.
+SUBJECTS: dict[str, tuple[str, tuple[EventType, ...], str]] = {
+    "user": ("user", (EventType.USER_CREATED, EventType.USER_UPDATED), "userid"),
+    "grade": ("assign_grades", (EventType.GRADE_UPDATED,), "gradeid"),
+    "enrolment": ("user_enrolments", (EventType.ENROLLMENT_CREATED,), "enrollmentid"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Something that happened."""
+
+    #: Unix seconds; None for what holds now.
+    at: float | None
+    text: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Story:
+    """What happened, why it is where it is, and what moves it on."""
+
+    lines: list[Line] = field(default_factory=list)
+    conclusion: str = ""
+    #: The command that moves it on; '' where nothing is to be done.
+    command: str = ""
+    #: Nothing of what was asked for is known.
+    is_unknown: bool = False
+
+    def add(self, at: float | None, text: str) -> None:
+        """Add a line."""
+        self.lines.append(Line(at=at, text=text))
+
+    def conclude(self, conclusion: str, command: str = "") -> Story:
+        """Set the end, bring the lines into order, and return the story."""
+        self.conclusion, self.command = conclusion, command
+        self.lines.sort(key=lambda line: float("inf") if line.at is None else line.at)
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the config says that decides about an event."""
+
+    is_paused: bool
+    disabled: frozenset[EventType]
+    ignore_actors: frozenset[int]
+
+
+class Explainer:
+    """Tells stories from the outbox and Moodle's database. Raises RelayError where one of them cannot be read."""
+
+    def __init__(self, *, outbox: Outbox, moodle: Moodle, breaker: Breaker, rules: Rules, now: float) -> None:
+        self._outbox = outbox
+        self._moodle = moodle
+        self._breaker = breaker
+        self._rules = rules
+        self._now = now
+
+    def explain(self, what: str) -> Story:
+        """Tell the story of what is named: one of FORMS. Raises UsageError where it names nothing."""
+        kind, _, number = what.strip().partition(":")
+        kind = "enrolment" if kind == "enrollment" else kind
+        if not number and len(kind) == 36:
+            return self._event(kind.lower())
+        if kind not in (*SUBJECTS, "log") or not (number.isascii() and number.isdigit() and len(number) < 19):
+            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {FORMS}.")
+        return self._log_row(int(number)) if kind == "log" else self._subject(kind, int(number))
+
+    # -- what is asked for
+
+    def _event(self, event_id: str) -> Story:
+        found = self._outbox.recorded(self._now, event_id=event_id)
+        if not found:
+            story = Story(is_unknown=True)
+            return story.conclude(
+                "No event with this id is in the outbox: another relay made it, or it was purged after its delivery.",
+                "relay explain log:ID, if you know the log row",
+            )
+        story = Story()
+        self._tell(story, found[0])
+        return self._end(story, found[0])
+
+    def _log_row(self, log_id: int) -> Story:
+        story = Story()
+        found = self._moodle.any_log_row(log_id)
+        recorded = self._outbox.recorded(self._now, log_id=log_id)
+        if found is not None and found[1] is None:
+            return story.conclude(f"Log row {log_id} is of {found[0]}: relay does not send this kind of event.")
+        if found is not None and found[1] is not None:
+            self._tell_row(story, found[1])
+        if recorded:
+            if found is None:
+                story.add(None, f"Moodle: log row {log_id} is no longer there; the outbox has what was read")
+            for one in recorded:
+                self._tell(story, one)
+            return self._end(story, recorded[-1])
+        if found is None or found[1] is None:
+            return self._no_row(story, log_id)
+        return self._unrecorded(story, found[1])
+
+    def _no_row(self, story: Story, log_id: int) -> Story:
+        position = self._outbox.position()
+        if position is not None and cursor.is_open(position, log_id):
+            return story.conclude(
+                f"There is no log row {log_id} yet: its transaction may be open still, and relay waits a day for it."
+            )
+        story.is_unknown = True
+        return story.conclude(
+            f"There is no log row {log_id} in Moodle, and none was recorded: it was rolled back, or deleted.",
+            "relay explain user:ID, grade:ID or enrolment:ID",
+        )
+
+    def _subject(self, kind: str, number: int) -> Story:
+        table, types, key = SUBJECTS[kind]
+        sync = SYNC_KINDS[types[0]]
+        story = Story()
+        row = self._row(kind, number)
+        rows = self._rows_about(kind, number, row)
+        user = number if kind == "user" else None
+        recorded = self._outbox.recorded(self._now, user_id=user, data=None if user else (key, number))
+        known = {one.log_id for one in recorded}
+        skipped = [
+            one for log in rows if log.id not in known for one in self._outbox.recorded(self._now, log_id=log.id)
+        ]
+        recorded = sorted([*recorded, *skipped], key=lambda one: (one.occurred_at, one.id))
+        self._tell_subject(story, table, number, row)
+        for log in rows:
+            self._tell_row(story, log)
+        for one in recorded:
+            self._tell(story, one)
+        missing = [log for log in rows if log.id not in {one.log_id for one in recorded}]
+        waiting = [one for one in recorded if one.due_at is not None]
+        if missing and not waiting:
+            return self._unrecorded(story, missing[-1])
+        if recorded:
+            return self._end(story, (waiting or recorded)[0 if waiting else -1])
+        if row is None:
+            story.is_unknown = True
+            return story.conclude(f"There is no {table}.id {number} in Moodle, and nothing about it was recorded.")
+        return story.conclude(
+            f"Moodle has {table}.id {number}, and no log row about it: it was imported, the log store was off, or its "
+            "log rows were deleted. Relay sends what is in the log.",
+            self._sync_command(sync, None if user is None else number, row),
+        )
+
+    def _row(self, kind: str, number: int) -> Any:
+        """Return the current row, or None."""
+        event_type = SUBJECTS[kind][1][-1]
+        facts = self._moodle.current(event_type, [number], with_roles=False)
+        return {**facts.users, **facts.enrolments, **facts.grades}.get(number)
+
+    def _rows_about(self, kind: str, number: int, row: Any) -> list[LogRow]:
+        types = SUBJECTS[kind][1]
+        if row is None:
+            return []
+        if kind == "user":
+            times = sorted({int(row["timecreated"] or 0), int(row["timemodified"] or 0)})
+            return self._moodle.log_of(types, number, course=None, times=times)
+        course = row["courseid"]
+        return [] if course is None else self._moodle.log_of(types, number, course=int(course), times=())
+
+    # -- telling
+
+    def _tell_subject(self, story: Story, table: str, number: int, row: Any) -> None:
+        if row is None:
+            story.add(None, f"Moodle: there is no {table}.id {number} now")
+            return
+        story.add(int(row["timecreated"] or 0), f"Moodle: {table}.id {number} was made")
+        modified = int(row.get("timemodified") or 0)
+        if modified > int(row["timecreated"] or 0):
+            story.add(modified, f"Moodle: {table}.id {number} was last changed")
+
+    def _tell_row(self, story: Story, row: LogRow) -> None:
+        origin = "copied in by a course restore" if row.origin is None else f"by user {row.actor_id}"
+        story.add(row.created_at, f"Moodle: log row {row.id}, {row.event_type} of id {row.object_id}, {origin}")
+
+    def _tell(self, story: Story, one: Recorded) -> None:
+        which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
+        story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}) recorded {which}")
+        for attempt in one.attempts:
+            story.add(attempt.started_at, f"attempt {attempt.number}: {_came_of(attempt)}")
+
+    def _unrecorded(self, story: Story, row: LogRow) -> Story:
+        """Say why a log row that is there has no event in the outbox."""
+        position = self._outbox.position()
+        sync = self._sync_command(SYNC_KINDS[row.event_type], row.related_user_id or row.object_id, None)
+        if position is None:
+            return story.conclude(f"Relay has never run on this outbox, so log row {row.id} was not read.", "relay run")
+        if row.origin is None:
+            return story.conclude(
+                f"Log row {row.id} was ignored: it is history that a course restore copied in (its origin is NULL), "
+                "and Moodle fired no event for it."
+            )
+        if row.id > position.high:
+            return story.conclude(
+                f"Log row {row.id} has not been seen yet: relay has read up to {position.high}.", "relay status"
+            )
+        if row.event_type in self._rules.disabled:
+            return story.conclude(
+                f"Log row {row.id} was ignored: events.{row.event_type}.enabled is false in the config.",
+                f"enable it, and fill what is missing: {sync}",
+            )
+        if row.actor_id in self._rules.ignore_actors:
+            return story.conclude(
+                f"Log row {row.id} was ignored: user {row.actor_id} did it, who is one of events.ignore_actors.", sync
+            )
+        if row.id <= int(self._outbox.state("start_id") or 0):
+            return story.conclude(
+                f"Log row {row.id} was there before relay's first start: relay began behind log row "
+                f"{self._outbox.state('start_id')}.",
+                sync,
+            )
+        if cursor.is_open(position, row.id):
+            return story.conclude(f"Log row {row.id} appeared late, and is about to be read.", "relay status")
+        return story.conclude(
+            f"Log row {row.id} was passed over when it was read: its type was disabled, or its actor ignored, at that "
+            "time; or it was delivered and purged.",
+            sync,
+        )
+
+    def _sync_command(self, sync: str, user: int | None, row: Any) -> str:
+        if user is None and row is not None:
+            user = int(row["userid"])
+        return f"relay sync {sync}" + (f" --user {user}" if user else "")
+
+    # -- why it is where it is
+
+    def _end(self, story: Story, one: Recorded) -> Story:
+        name = f"{one.event_type} {one.event_id}"
+        again = f"relay run --replay {one.event_id}"
+        last = one.attempts[-1] if one.attempts else None
+        if one.status is Status.SUCCESS:
+            how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
+            return story.conclude(f"The backend took {name}{how}.")
+        if one.status is Status.SKIPPED:
+            sync = self._sync_command(SYNC_KINDS[one.event_type], one.user_id or None, None)
+            return story.conclude(f"No event was sent: {one.last_error.get('reason', 'no reason is recorded')}.", sync)
+        if one.status is Status.GAVE_UP:
+            return self._gave_up(story, one, last, again)
+        return self._waiting(story, one, last, name)
+
+    def _gave_up(self, story: Story, one: Recorded, last: Attempt | None, again: str) -> Story:
+        if last is not None and last.outcome == "refused":
+            answer = str(one.last_error.get("answer", ""))
+            said = f": {answer[:300]}" if answer else ""
+            return story.conclude(
+                f"The backend refused it for good with {last.http_code}{said}", f"mend that, then: {again}"
+            )
+        why = "" if last is None else f"; the last one: {_came_of(last)}"
+        return story.conclude(f"It was given up after {one.failures} failed attempts{why}.", again)
+
+    def _waiting(self, story: Story, one: Recorded, last: Attempt | None, name: str) -> Story:
+        circuit = self._breaker.whole or self._breaker.paths.get(one.event_type)
+        if one.is_under_way:
+            return story.conclude(f"{name} is being sent at this moment.", "relay status")
+        if self._rules.is_paused:
+            return story.conclude(f"{name} waits: `enabled: false` in the config is a pause.", "set enabled: true")
+        if circuit is not None:
+            scope = "to the backend" if self._breaker.whole else f"for {one.event_type}"
+            return story.conclude(
+                f"{name} waits: the circuit {scope} has been open since {times.show(circuit.opened_at)}, because "
+                f"{circuit.reason}; the next probe is due at {times.show(circuit.probe_at)}.",
+                "relay check",
+            )
+        if one.waits_for is not None:
+            return story.conclude(
+                f"{name} waits behind an earlier event of its user, {one.waits_for}.", f"relay explain {one.waits_for}"
+            )
+        if last is not None and last.outcome == "unknown":
+            return story.conclude(
+                f"Nobody knows what came of the last attempt of {name}: relay was ended during it. It is sent again "
+                "with the same id as soon as relay runs.",
+                "systemctl start relay",
+            )
+        if one.due_at is not None and one.due_at > self._now:
+            return story.conclude(
+                f"{name} is retried: the next attempt is due at {times.show(one.due_at)}, {one.failures} have failed.",
+                f"relay run --replay {one.event_id}",
+            )
+        return story.conclude(f"{name} is due, and is sent as soon as a relay runs.", "systemctl status relay")
+
+
+def _came_of(attempt: Attempt) -> str:
+    took = "" if attempt.duration_ms is None else f" after {attempt.duration_ms} ms"
+    if attempt.outcome == "unknown":
+        return "outcome unknown: relay was ended during it, or it is under way"
+    if attempt.http_code is None:
+        return f"no answer{took}: {attempt.error}"
+    meaning = {"success": "taken", "duplicate": "taken before", "refused": "refused for good"}
+    return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'to be tried again')}"
+
+
+def show(story: Story) -> Sequence[str]:
+    """Return a story as lines of text."""
+    lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
+    return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]

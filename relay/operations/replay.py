@@ -1,0 +1,110 @@
+"""What a person asks for: sending again what was recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay import times
+from relay.errors import UsageError
+from relay.events.payload import MOODLE_EVENTS
+from relay.model import Status
+from relay.outbox.contract import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.delivery.dispatch import Dispatch
+    from relay.outbox.contract import Outbox
+
+#: How many events are put under way at once.
+CHUNK = 200
+#: Events that are purged in one transaction.
+PURGE_CHUNK = 500
+FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What came of a replay."""
+
+    #: How many events the selector meant.
+    meant: int
+    #: How many of them have been sent again, ...
+    sent: int
+    #: ... and how many are not delivered after it.
+    undelivered: int
+
+
+def parse_selector(text: str) -> Selector:
+    """Return what `--replay TEXT` means (contract, section 5). Raises UsageError."""
+    if text == "failed":
+        return Selector(status=Status.GAVE_UP)
+    if "=" not in text:
+        return Selector(event_id=text.strip().lower())
+    terms: dict[str, str] = {}
+    for term in text.split(","):
+        name, _, value = term.partition("=")
+        if name.strip() in terms:
+            raise UsageError(f"--replay names {name.strip()}= twice.", hint="All terms must hold: give each once.")
+        terms[name.strip()] = value.strip()
+    unknown = terms.keys() - {"status", "type", "user", "since", "until"}
+    if unknown:
+        raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
+    return Selector(
+        status=None if "status" not in terms else Status(_one_of(list(Status), "status", terms["status"])),
+        event_type=None if "type" not in terms else _one_of(list(MOODLE_EVENTS), "type", terms["type"]),
+        user_id=_number(terms.get("user")),
+        since=_time("since", terms.get("since")),
+        until=_time("until", terms.get("until")),
+    )
+
+
+def _one_of(choices: Sequence[str], name: str, text: str) -> str:
+    if text not in choices:
+        raise UsageError(f"--replay {name}={text}: it is one of {', '.join(choices)}.", hint=f"It takes {FORMS}.")
+    return text
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"--replay user={text}: it takes Moodle's numeric user id.", hint="Such as user=42.")
+    return int(text)
+
+
+def _time(name: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else times.moment(text)
+    except ValueError as error:
+        raise UsageError(f"--replay {name}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
+
+
+def purge(outbox: Outbox, before: float) -> int:
+    """Delete delivered events that ended before a time (unix seconds), in small batches; return how many.
+
+    Undelivered, given up and skipped ones are never touched: they are what somebody may still ask for.
+    """
+    total = 0
+    while (count := outbox.purge(before, PURGE_CHUNK)) > 0:
+        total += count
+    if total:
+        outbox.shrink()
+    return total
+
+
+def replay(
+    outbox: Outbox, dispatch: Dispatch, selector: Selector, clock: Callable[[], float], wait: Callable[[float], object]
+) -> Replayed:
+    """Send again, once, what the selector means; `wait` waits so many seconds, or until something has come back.
+
+    Each event keeps its id and its bytes, and gets one more attempt row.
+    """
+    ids = outbox.select(selector)
+    sent = 0
+    for start in range(0, len(ids), CHUNK):
+        sent += dispatch.replay(ids[start : start + CHUNK], clock())
+        while dispatch.under_way:
+            wait(dispatch.settle(clock()))
+    return Replayed(meant=len(ids), sent=sent, undelivered=outbox.count_undelivered(ids))

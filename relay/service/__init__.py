@@ -1,0 +1,1 @@
+"""The process: loops, signals, and the one place where the parts are made."""

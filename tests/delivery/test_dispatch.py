@@ -1,0 +1,265 @@
+"""How many senders there are, and that one request that hangs holds up its own user alone."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import PATIENCE_S
+
+from relay.delivery import dispatch
+from relay.delivery.dispatch import SLOW_S, WORK_S, Dispatch, width
+from relay.events import payload
+from relay.model import Delivery, Outcome, Position
+from relay.outbox.contract import Batch
+from relay.outbox.sqlite import SqliteOutbox
+from relay.rules import retry
+from relay.service.daemon import Pool
+from relay.service.parts import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+OPTIONS = payload.Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("fastest_s", "under_way", "slow", "concurrency", "expected"),
+    [
+        pytest.param(0.0, 1, 0, 8, 1, id="no latency at all"),
+        pytest.param(0.0002, 2, 0, 8, 1, id="answers before a second could be sent"),
+        pytest.param(2 * WORK_S, 2, 0, 8, 3, id="two can be sent while one waits"),
+        pytest.param(0.05, 8, 0, 8, 8, id="slow: the ceiling"),
+        pytest.param(0.05, 64, 0, 64, 64, id="slow: a high ceiling"),
+        pytest.param(0.0002, 3, 1, 8, 3, id="one hangs: made up for"),
+        pytest.param(0.0002, 8, 6, 8, 8, id="most hang"),
+        pytest.param(0.0002, 1, 1, 8, 8, id="all hang"),
+        pytest.param(0.0002, 0, 0, 8, 1, id="nothing is under way"),
+        pytest.param(0.05, 1, 0, 1, 1, id="a ceiling of one"),
+        pytest.param(0.0002, 1, 1, 1, 1, id="a ceiling of one that hangs"),
+    ],
+)
+def test_how_many_senders_are_of_use(
+    fastest_s: float, under_way: int, slow: int, concurrency: int, expected: int
+) -> None:
+    assert width(fastest_s, under_way, slow, concurrency) == expected
+
+
+class Silent:
+    """A log that nobody reads."""
+
+    def info(self, event: str, **fields: object) -> None: ...
+
+    warning = error = info
+
+    def together(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
+
+class Delivering:
+    """A dispatch over a real outbox, with a backend that is a function."""
+
+    def __init__(self, folder: Path, events: int, post: Callable[[Delivery], Outcome], concurrency: int = 4) -> None:
+        self.outbox = SqliteOutbox(folder / "outbox.db")
+        made = [
+            payload.make_event(payload.derive_id("site", i), "user_updated", i, i, i, {"name": "Ada"}, OPTIONS)
+            for i in range(1, events + 1)
+        ]
+        self.outbox.accept(Batch(events=made, after=Position(high=events)), NOW)
+        self.dispatch = Dispatch(
+            outbox=self.outbox,
+            post=lambda delivery, _: post(delivery),
+            policy=retry.Policy(),
+            concurrency=concurrency,
+            attempt_s=30.0,
+            clock=lambda: NOW,
+            jitter=lambda: 0.5,
+            log=Silent(),
+        )
+        self.woken = threading.Event()
+        self.dispatch.wake = self.woken.set
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        """Take turns until something is so."""
+        ends_at = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < ends_at, "it never came to be so"
+            self.woken.clear()
+            self.woken.wait(self.dispatch.run_once(NOW))
+
+    def close(self) -> None:
+        self.dispatch.close()
+        self.outbox.close()
+
+
+@pytest.mark.parametrize("hanging", [1, 3])
+def test_requests_that_hang_hold_up_nobody_else(hanging: int, tmp_path: Path) -> None:
+    """Even where the backend is so fast that there is one sender: the next turn makes more."""
+    goes_on, arrived = threading.Event(), threading.Semaphore(0)
+    sent: list[int] = []
+
+    def post(delivery: Delivery) -> Outcome:
+        if 20 < delivery.user_id <= 20 + hanging:
+            arrived.release()
+            assert goes_on.wait(PATIENCE_S)
+        else:
+            sent.append(delivery.user_id)
+        return Outcome(http_code=200)
+
+    delivering = Delivering(tmp_path, 200, post)
+    try:
+        delivering.until(lambda: len(sent) == 200 - hanging)
+        assert all(arrived.acquire(timeout=PATIENCE_S) for _ in range(hanging))
+        delivering.until(lambda: delivering.dispatch.under_way == hanging)
+        assert delivering.outbox.count_undelivered() == hanging
+        goes_on.set()
+        delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
+    finally:
+        goes_on.set()
+        delivering.close()
+
+
+def test_a_backend_that_answers_at_once_gets_one_request_at_a_time(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    def post(delivery: Delivery) -> Outcome:
+        sent.append(delivery.user_id)
+        return Outcome(http_code=200)
+
+    delivering = Delivering(tmp_path, 600, post)
+    try:
+        widths: set[int] = set()
+
+        def is_done() -> bool:
+            widths.add(delivering.dispatch._pool.width)
+            return delivering.outbox.count_undelivered() == 0
+
+        delivering.until(is_done)
+        assert 1 in widths
+    finally:
+        delivering.close()
+    assert sorted(sent) == list(range(1, 601))
+
+
+def test_a_backend_that_takes_its_time_gets_as_many_as_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four requests meet: with fewer senders they never would. A clock that runs fast makes them seem slow."""
+    monotonic = time.monotonic
+    monkeypatch.setattr(dispatch, "time", type("Time", (), {"monotonic": lambda: 1000 * monotonic()}))
+    assert SLOW_S < 1
+    meeting = threading.Barrier(4)
+
+    def post(_: Delivery) -> Outcome:
+        meeting.wait(PATIENCE_S)
+        return Outcome(http_code=200)
+
+    delivering = Delivering(tmp_path, 200, post)
+    try:
+        delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
+        assert delivering.dispatch._pool.width == 4
+    finally:
+        delivering.close()
+
+
+def test_a_fault_in_a_sender_ends_the_dispatch_visibly(tmp_path: Path) -> None:
+    def post(_: Delivery) -> Outcome:
+        raise ZeroDivisionError
+
+    delivering = Delivering(tmp_path, 1, post)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            delivering.until(lambda: False)
+    finally:
+        delivering.close()
+
+
+class Recording(io.StringIO):
+    """A stream that keeps each write by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+def test_a_line_is_written_at_once_and_those_of_a_turn_as_one() -> None:
+    stream = Recording()
+    lines = Lines(stream)
+    lines.line("one")
+    assert stream.writes == ["one\n"]
+    with lines.together():
+        lines.line("two")
+        lines.line("three")
+        other = threading.Thread(target=lines.line, args=("another thread's",))
+        other.start()
+        other.join()
+        assert stream.writes[1:] == ["another thread's\n"]
+    lines.line("four")
+    assert stream.writes[2:] == ["two\nthree\n", "four\n"]
+
+
+def test_lines_of_a_turn_that_fails_are_written_all_the_same() -> None:
+    stream = Recording()
+    lines = Lines(stream)
+
+    def turn() -> None:
+        with lines.together():
+            lines.line("one")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        turn()
+    assert stream.writes == ["one\n"]
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Semaphore]:
+    """What lets the pool's work go on, and in the end does."""
+    found = threading.Semaphore(0)
+    yield found
+    found.release(1000)
+
+
+def test_a_pool_is_as_wide_as_it_is_told(gate: threading.Semaphore) -> None:
+    begun: list[str] = []
+    changed = threading.Condition()
+
+    def work(item: int) -> None:
+        with changed:
+            begun.append(f"{threading.current_thread().name}: {item}")
+            changed.notify_all()
+        assert gate.acquire(timeout=PATIENCE_S)
+
+    def wait_for(count: int) -> None:
+        with changed:
+            assert changed.wait_for(lambda: len(begun) == count, PATIENCE_S)
+
+    pool: Pool[int] = Pool(1, work, "worker")
+    for item in range(10):
+        pool.submit(item)
+    wait_for(1)
+    assert pool.backlog() == 9
+    pool.widen(3)
+    wait_for(3)
+    assert pool.backlog() == 7
+    pool.widen(1)
+    # Two are too many: of the three that go on, one takes the next item.
+    gate.release(3)
+    wait_for(4)
+    gate.release(1)
+    wait_for(5)
+    assert len({name.split(":")[0] for name in begun[3:]}) == 1
+    gate.release(100)
+    wait_for(10)
+    pool.close(PATIENCE_S)
+    assert pool.error is None

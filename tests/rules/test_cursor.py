@@ -1,0 +1,107 @@
+"""The cursor: no id that turns up is missed, and ids that never do cost next to nothing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.model import Gap, Position
+from relay.rules import cursor
+
+#: Histories: each pass sees some of the ids up to a high one.
+passes = st.lists(st.sets(st.integers(1, 400), max_size=60), min_size=1, max_size=12)
+
+
+def missing(position: Position) -> set[int]:
+    """Return each id that the position still waits for."""
+    return {i for gap in position.gaps for i in range(gap.low, gap.high + 1) if not gap.seen >> (i - gap.low) & 1}
+
+
+@given(passes, st.lists(st.integers(0, 200), min_size=12, max_size=12))
+def test_every_id_is_seen_once_or_still_waited_for(visible: list[set[int]], steps: list[int]) -> None:
+    position, seen, there, now = Position(high=0), [], set(), 1000.0
+    for ids, step in zip(visible, steps, strict=False):
+        there |= ids
+        now += step
+        late = [i for gap in position.gaps for i in cursor.turned_up(gap, sorted(there))]
+        seen += late
+        position = cursor.fill(position, late)
+        high = max(there, default=0)
+        if high > position.high:
+            fresh = sorted(i for i in there if i > position.high)
+            seen += fresh
+            position = cursor.advance(position, high, fresh, now)
+        assert sorted(seen) == sorted(there)
+        assert missing(position) == set(range(1, position.high + 1)) - there
+        assert cursor.open_ids(position) == len(missing(position))
+
+
+@given(passes)
+def test_gaps_are_in_order_and_never_overlap(visible: list[set[int]]) -> None:
+    position = Position(high=0)
+    for number, ids in enumerate(visible):
+        base = number * 400
+        position = cursor.advance(position, base + 400, sorted(base + i for i in ids), float(number))
+    for before, after in zip(position.gaps, position.gaps[1:], strict=False):
+        assert before.low <= before.high < after.low
+
+
+def test_a_million_missing_ids_are_one_gap() -> None:
+    position = cursor.advance(Position(high=10), 1_000_011, [1_000_011], 0.0)
+    assert position.gaps == (Gap(low=11, high=1_000_010, opened_at=0.0),)
+
+
+def test_a_late_id_amid_a_million_leaves_the_others_open() -> None:
+    position = cursor.advance(Position(high=0), 1_000_001, [1_000_001], 0.0)
+    position = cursor.fill(position, [500_000, 500_001])
+    assert cursor.open_ids(position) == 999_998
+    assert cursor.fill(position, [1]).gaps[0].low == 2
+
+
+def test_every_third_id_fills_windows_not_memory() -> None:
+    position = Position(high=0)
+    for start in range(0, 300_000, 3000):
+        position = cursor.advance(position, start + 3000, range(start + 3, start + 3001, 3), start / 1e6)
+    assert len(position.gaps) <= 300_000 // cursor.WINDOW + 2
+    assert cursor.open_ids(position) == 200_000
+    assert all(cursor.count_seen(gap) == (gap.high - gap.low + 1) // 3 for gap in position.gaps)
+
+
+def test_history_opens_no_gaps_below_the_watched_ids() -> None:
+    position = cursor.advance(Position(high=0), 100, [5, 95, 100], 0.0, watch_from=50)
+    assert position.gaps[0].low == 50
+    assert cursor.advance(Position(high=0), 40, [5, 40], 0.0, watch_from=50).gaps == ()
+
+
+def test_old_gaps_are_closed_and_too_many_given_up() -> None:
+    gaps = tuple(Gap(low=i * 1000, high=i * 1000 + 1, opened_at=float(i)) for i in range(1, cursor.MOST + 3))
+    position = Position(high=10**7, gaps=gaps)
+    kept, old, given_up = cursor.expire(position, 100.0)
+    assert (len(kept.gaps), old, given_up) == (cursor.MOST, (), gaps[:2])
+    kept, old, given_up = cursor.expire(position, cursor.LIFETIME_S + 10.5)
+    assert old == gaps[:10]
+    assert kept.gaps == gaps[10:]
+    assert cursor.expire(Position(high=1), 1.0) == (Position(high=1), (), ())
+
+
+@given(st.floats(1, cursor.LIFETIME_S), st.integers(1, 10**9), st.floats(1e9, 2e9))
+def test_an_old_gap_is_looked_into_again_within_a_twentieth_of_its_age(age: float, low: int, opened_at: float) -> None:
+    position = Position(high=low, gaps=(Gap(low=low, high=low, opened_at=opened_at),))
+    wait = max(1.0, min(age / 20, max(30.0, age / 120)) * 1.1)
+    assert cursor.due(position, opened_at + age, opened_at + age + wait)
+
+
+@given(st.integers(1, 10**9), st.integers(10**9, 2 * 10**9))
+@settings(max_examples=5)
+def test_an_old_gap_is_looked_into_ever_more_rarely(low: int, opened_at: int) -> None:
+    position = Position(high=low, gaps=(Gap(low=low, high=low, opened_at=opened_at),))
+    looks = [at for at in range(24 * 3600) if cursor.due(position, opened_at + at, opened_at + at + 1)]
+    assert 400 < len(looks) < 1200
+    assert max(after - before for before, after in pairwise(looks)) <= 24 * 3600 / 120
+
+
+def test_a_clock_that_was_set_back_looks_into_all() -> None:
+    position = Position(high=9, gaps=(Gap(low=9, high=9, opened_at=0.0),))
+    assert cursor.due(position, 5000.0, 1400.0) == position.gaps
