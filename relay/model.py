@@ -44,6 +44,8 @@ class LogRow:
     created_at: int
     #: web, cli, ws, restore; NULL for history that a course restore copied in.
     origin: str | None
+    #: The column `other` as it stands; None unless the kind needs it.
+    other: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,9 @@ class Event:
     data: str
     #: The envelope's bytes.
     body: bytes
+    #: The table and the id of the row of Moodle that it is about; '' and 0 where that is not known.
+    row_table: str = ""
+    row_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

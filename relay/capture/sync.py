@@ -6,37 +6,37 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from relay.events import payload
-from relay.events.payload import EventType
+from relay.events import envelope
+from relay.events.catalogue import SYNCED
+from relay.moodle.contract import Filters
 from relay.outbox.contract import Batch, Sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from relay.events.kind import Options
     from relay.model import Event
-    from relay.moodle.database import Moodle
+    from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
 
-#: Which rows can be sent, and as which events.
-KINDS = {
-    "users": EventType.USER_UPDATED,
-    "enrolments": EventType.ENROLLMENT_CREATED,
-    "grades": EventType.GRADE_UPDATED,
-}
 #: Rows in one transaction.
-CHUNK = 500
+ROWS_IN_STEP = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which rows are to be sent."""
 
-    #: A key of KINDS.
+    #: What they are called: a key of `events.catalogue.SYNCED`.
     kind: str
     user: int | None = None
     course: int | None = None
     #: Rows changed at or after this time only, in unix seconds.
     since: int | None = None
+
+    def filters(self) -> Filters:
+        """Return what the rows must fulfil."""
+        return Filters(user=self.user, course=self.course, since=self.since)
 
     def action(self) -> str:
         """Return the filters as text, for the history; `all` where there is none."""
@@ -62,13 +62,11 @@ class Progress:
 class Syncing:
     """One sync, in steps. For one thread; a daemon may run beside it."""
 
-    def __init__(
-        self, *, moodle: Moodle, outbox: Outbox, wanted: Wanted, options: Callable[[str], payload.Options]
-    ) -> None:
+    def __init__(self, *, moodle: Moodle, outbox: Outbox, wanted: Wanted, options: Callable[[str], Options]) -> None:
         self._moodle = moodle
         self._outbox = outbox
         self._wanted = wanted
-        self._event_type = KINDS[wanted.kind]
+        self._kind = SYNCED[wanted.kind]
         self._options = options(moodle.site().identifier)
         self._key = f"sync.{wanted.kind}"
 
@@ -107,15 +105,12 @@ class Syncing:
             after = ids[-1]
 
     def _read(self, after: int) -> tuple[list[int], list[Event]]:
-        wanted = self._wanted
-        ids = self._moodle.current_ids(
-            self._event_type, after, CHUNK, user=wanted.user, course=wanted.course, since=wanted.since
-        )
+        ids = self._moodle.current_ids(self._kind, after, ROWS_IN_STEP, self._wanted.filters())
         if not ids:
             return [], []
-        facts = self._moodle.current(self._event_type, ids, with_roles=self._options.actual_role)
-        rows = {**facts.users, **facts.enrolments, **facts.grades}
-        made = [payload.build_current(self._event_type, rows[i], facts, self._options) for i in ids if i in rows]
+        facts = self._moodle.current(self._kind, ids, self._options)
+        rows = facts.of(self._kind.facts)
+        made = [envelope.build_current(self._kind, rows[i], facts, self._options) for i in ids if i in rows]
         return ids, [event for event in made if event is not None]
 
     def _accept(self, progress: Progress, ids: list[int], events: list[Event], now: float) -> Progress:

@@ -15,8 +15,9 @@ from relay.capture import sync
 from relay.cli import views
 from relay.config import credentials
 from relay.errors import ConfigError, CredentialError, UsageError
+from relay.events import catalogue
 from relay.model import Event
-from relay.moodle.tables import COLUMNS
+from relay.moodle.site import columns
 from relay.operations import check, explain, grants, plugin, replay, status
 from relay.service import app, parts
 from relay.service.daemon import Signals, Systemd
@@ -244,11 +245,11 @@ def _move_outbox(arguments: argparse.Namespace) -> int:
 def _grants(arguments: argparse.Namespace) -> int:
     if arguments.outbox:
         return _outbox_grants(arguments)
-    database = config.load_database(_find(arguments))
+    path = _find(arguments)
+    database = config.load_database(path)
     user = arguments.user or database.user
-    for line in grants.statements(
-        COLUMNS, schema=database.name, prefix=database.prefix, user=user, host=arguments.host
-    ):
+    read = columns(catalogue.watched(config.load_events(path).disabled))
+    for line in grants.statements(read, schema=database.name, prefix=database.prefix, user=user, host=arguments.host):
         print(line)
     return Exit.WELL
 

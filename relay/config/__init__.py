@@ -28,8 +28,8 @@ from relay.config.schema import (
     TlsConfig,
 )
 from relay.errors import ConfigError, UsageError
-from relay.events import payload
-from relay.events.payload import EventType
+from relay.events import marks
+from relay.events.catalogue import KINDS
 from relay.rules import signing
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "find",
     "load",
     "load_database",
+    "load_events",
     "load_outbox",
     "outbox_server",
     "parse",
@@ -100,6 +101,14 @@ def load_database(path: Path) -> DatabaseConfig:
     database = _database(_database_section(path, mistakes))
     _refuse(path, "moodle.database", mistakes)
     return database
+
+
+def load_events(path: Path) -> EventsConfig:
+    """Return which events are sent, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    events = _events(_root(path, mistakes).section("events"))
+    _refuse(path, "events", mistakes)
+    return events
 
 
 def load_outbox(path: Path) -> OutboxConfig:
@@ -215,13 +224,13 @@ def _retry(section: Section) -> RetryConfig:
 
 
 def _events(section: Section) -> EventsConfig:
-    types = {event_type: section.section(event_type) for event_type in EventType}
+    types = {event_type: section.section(event_type) for event_type in KINDS}
     return EventsConfig(
-        disabled=frozenset(name for name, one in types.items() if not one.boolean("enabled", default=True)),
-        enrollment_created=EnrollmentConfig(
-            role=types[EventType.ENROLLMENT_CREATED].choice("role", ("student", "actual"))
+        disabled=frozenset(
+            name for name, one in types.items() if not one.boolean("enabled", default=KINDS[name].is_default)
         ),
-        grade_updated=GradeConfig(feedback=types[EventType.GRADE_UPDATED].choice("feedback", ("escaped", "plain"))),
+        enrollment_created=EnrollmentConfig(role=types["enrollment_created"].choice("role", ("student", "actual"))),
+        grade_updated=GradeConfig(feedback=types["grade_updated"].choice("feedback", ("escaped", "plain"))),
         ignore_actors=section.integers("ignore_actors"),
     )
 
@@ -239,7 +248,7 @@ def _btec(section: Section) -> BtecConfig:
         else:
             section.wrong(name, "must be a score from 0 to 100 (percent): the least that gives this grade")
     if not bands:
-        return BtecConfig(bands=payload.BTEC)
+        return BtecConfig(bands=marks.BTEC)
     bands.sort(reverse=True)
     if bands[-1][0] != 0:
         section.wrong(bands[-1][1], "must be 0: the lowest grade is what every lower score gives")

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from relay.events.payload import EventType
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsConfig:
@@ -95,12 +93,12 @@ class GradeConfig:
 class EventsConfig:
     """Which events are sent, and how."""
 
-    disabled: frozenset[EventType]
+    disabled: frozenset[str]
     enrollment_created: EnrollmentConfig
     grade_updated: GradeConfig
     ignore_actors: tuple[int, ...]
 
-    def enabled(self, event_type: EventType) -> bool:
+    def enabled(self, event_type: str) -> bool:
         """Say whether events of this type are sent."""
         return event_type not in self.disabled
 

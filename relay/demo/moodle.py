@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events.payload import MOODLE_EVENTS
+from relay.events.catalogue import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ class College:
     def log(self, event_type: str, object_id: int | None, *, user: int, at: int, **columns: Any) -> int:
         """Write the log row of an event; return its id."""
         values = {
-            "eventname": MOODLE_EVENTS[event_type],
+            "eventname": KINDS[event_type].moodle_event,
             "objectid": object_id,
             "relateduserid": user,
             "userid": 2,

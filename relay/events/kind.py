@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from relay.events.marks import BTEC
+
 if TYPE_CHECKING:
-    from decimal import Decimal
+    from collections.abc import Callable, Mapping
 
+    from relay.events.marks import Bands
+    from relay.events.rows import Row
     from relay.model import LogRow
-
-#: A row of Moodle, by column name, as the database gave it: numbers, decimals, text as bytes, None.
-Row = Mapping[str, Any]
-
-
-class NoEvent(Exception):
-    """No event can be made of a row; the text says why, without personal data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +26,7 @@ class Option:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Field:
     """A field of an event's `data`, in the order in which it is sent."""
 
@@ -114,6 +110,8 @@ class CurrentRows:
     time: str
     #: The condition for rows of one course, with one mark for its id.
     in_course: str
+    #: Returns the data of such a row; raises as EventKind.build.
+    build: Callable[[Row, Facts, Options], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +122,7 @@ class Options:
     site: str
     moodle_url: str
     tenant_id: str
-    #: From high to low: the score from which a grade is given, and its name.
-    btec: tuple[tuple[Decimal, str], ...]
+    btec: Bands = BTEC
     #: What is chosen of the kinds' options, by kind and option; what is missing has its default.
     chosen: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -138,6 +135,15 @@ class Facts:
     rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     #: Values by the name of their lookup and the pair of ids.
     pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
+
+    def of(self, table: FactsTable) -> Mapping[int, Row]:
+        """Return the rows of a table by id."""
+        return self.rows.get(table.table, {})
+
+    def value_of(self, lookup: Lookup, row: Row) -> int | None:
+        """Return what a lookup has for a row; None where it has nothing, or was not asked."""
+        pair = lookup.pair(row)
+        return None if pair is None else self.pairs.get(lookup.name, {}).get(pair)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +170,6 @@ class EventKind:
     lookups: tuple[Lookup, ...] = ()
     #: How rows are sent without a log row; None where they are not.
     current: CurrentRows | None = None
-    #: The data of such a row.
-    build_current: Callable[[Row, Facts, Options], dict[str, Any]] | None = None
     #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
     explain: str = ""
     #: The field of `data` that holds the row's id.
@@ -174,8 +178,8 @@ class EventKind:
     reads_other: bool = False
     #: So many of them in a page of the log at most, as each may be large; None for any number.
     most_in_page: int | None = None
-    #: Says that what the row needs may come within `wait_s` of the row's time; it is read again until then.
-    is_early: Callable[[LogRow, Facts, Options], bool] | None = None
+    #: Says that something which belongs to the row is not there yet; it is waited for until the row is `wait_s` old.
+    is_early: Callable[[LogRow, Facts], bool] | None = None
     #: Seconds.
     wait_s: int = 0
 
@@ -183,3 +187,7 @@ class EventKind:
         """Return what the config has chosen for one of the kind's options, or its default."""
         (option,) = [one for one in self.options if one.name == name]
         return options.chosen.get((self.name, name), option.choices[0])
+
+    def asked(self, options: Options) -> tuple[Lookup, ...]:
+        """Return the lookups that the config asks for."""
+        return tuple(one for one in self.lookups if self.chosen(options, one.option[0]) == one.option[1])

@@ -1,113 +1,78 @@
-"""What relay asks Moodle's database: each statement by its name. {p} is the checked table prefix."""
+"""Moodle's tables: the facts of a batch of log rows, and the rows that are there now. One query a table, not a row."""
 
 from __future__ import annotations
 
-from relay.events.payload import MOODLE_EVENTS, EventType
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
-KINDS = {name: event_type for event_type, name in MOODLE_EVENTS.items()}
-#: Moodle's context level of a course.
-CONTEXT_COURSE = 50
+from relay.events.kind import Facts
+from relay.moodle.database import Database
 
-# Every statement reads a range of primary keys, or rows by primary or indexed key. {p} is the checked table prefix.
-MAX_ID = "SELECT MAX(id) FROM {p}logstore_standard_log"
-MIN_ID = "SELECT MIN(id) FROM {p}logstore_standard_log"
-NEXT_ID = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE id > %s"
-LOG_COLUMNS = "id, eventname, objectid, userid, relateduserid, courseid, timecreated, origin"
-ROWS_IN_RANGE = f"""
-SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log
-WHERE id BETWEEN %s AND %s AND eventname IN %s ORDER BY id LIMIT %s
-"""
-ROWS_BY_ID = f"""
-SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log WHERE id IN %s AND eventname IN %s ORDER BY id
-"""
-COUNT_IN_RANGE = "SELECT COUNT(*) FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s"
-IDS_IN_RANGE = "SELECT id FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
-# `timecreated` has an index; ids are not in its order, so this is the lowest id of all rows since then.
-FIRST_SINCE = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE timecreated >= %s"
-ROW_TIME = "SELECT timecreated FROM {p}logstore_standard_log WHERE id = %s"
-SITE = "SELECT name, value FROM {p}config WHERE name IN ('siteidentifier', 'version', 'release')"
-LOG_STORE = """
-SELECT plugin, name, value FROM {p}config_plugins
-WHERE (plugin = 'tool_log' AND name = 'enabled_stores') OR (plugin = 'logstore_standard' AND name = 'loglifetime')
-"""
-USERS = """
-SELECT id, username, firstname, lastname, email, idnumber, phone1, city, country, suspended, deleted,
-       timecreated, timemodified
-FROM {p}user WHERE id IN %s
-"""
-ENROLMENTS = """
-SELECT ue.id, ue.userid, ue.enrolid, ue.status, ue.timestart, ue.timeend, ue.timecreated,
-       e.courseid, c.fullname, c.shortname
-FROM {p}user_enrolments ue
-LEFT JOIN {p}enrol e ON e.id = ue.enrolid
-LEFT JOIN {p}course c ON c.id = e.courseid
-WHERE ue.id IN %s
-"""
-# The lowest number that a column holds has no negative: a decimal does, and no row makes the query fail.
-# Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
-GRADES = """
-SELECT g.id, g.userid, g.assignment, g.grade, g.grader, g.timecreated, g.timemodified,
-       a.course AS courseid, a.name, a.grade AS maximum, c.fullname, s.scale, f.commenttext
-FROM {p}assign_grades g
-LEFT JOIN {p}assign a ON a.id = g.assignment
-LEFT JOIN {p}course c ON c.id = a.course
-LEFT JOIN {p}scale s ON s.id = -CAST(a.grade AS DECIMAL(20))
-LEFT JOIN {p}assignfeedback_comments f ON f.grade = g.id
-WHERE g.id IN %s ORDER BY f.id DESC
-"""
-# Where the user has several roles in the course, the one assigned first counts: it is read last, and stays.
-ROLES = """
-SELECT ra.userid, x.instanceid AS courseid, ra.roleid
-FROM {p}role_assignments ra JOIN {p}context x ON x.id = ra.contextid
-WHERE x.contextlevel = %s AND x.instanceid IN %s AND ra.userid IN %s ORDER BY ra.id DESC
-"""
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from relay.events.kind import EventKind, FactsTable, Lookup, Options
+    from relay.events.rows import Row
+    from relay.model import LogRow
+    from relay.moodle.contract import Filters
+
+#: Ids in one IN list.
+IDS_IN_QUERY = 500
 
 
-#: Every column that relay reads, by table: what a database user of relay's own needs, and nothing else.
-COLUMNS = {
-    "config": ("name", "value"),
-    "config_plugins": ("plugin", "name", "value"),
-    "logstore_standard_log": tuple(LOG_COLUMNS.split(", ")),
-    "user": (
-        *("id", "username", "firstname", "lastname", "email", "idnumber", "phone1", "city", "country"),
-        *("suspended", "deleted", "timecreated", "timemodified"),
-    ),
-    "user_enrolments": ("id", "userid", "enrolid", "status", "timestart", "timeend", "timecreated", "timemodified"),
-    "enrol": ("id", "courseid"),
-    "course": ("id", "fullname", "shortname"),
-    "assign": ("id", "course", "name", "grade"),
-    "assign_grades": ("id", "userid", "assignment", "grade", "grader", "timecreated", "timemodified"),
-    "assignfeedback_comments": ("id", "grade", "commenttext"),
-    "scale": ("id", "scale"),
-    "role_assignments": ("id", "userid", "contextid", "roleid"),
-    "context": ("id", "contextlevel", "instanceid"),
-}
-#: The ids of current rows behind an id, by event type, and how each filter of `relay sync` reads.
-CURRENT = {
-    EventType.USER_UPDATED: "SELECT t.id FROM {p}user t WHERE t.id > %s AND (t.deleted = 0 OR t.id = %s)",
-    EventType.ENROLLMENT_CREATED: "SELECT t.id FROM {p}user_enrolments t WHERE t.id > %s AND %s IS NOT NULL",
-    EventType.GRADE_UPDATED: "SELECT t.id FROM {p}assign_grades t WHERE t.id > %s AND %s IS NOT NULL",
-}
-IN_COURSE = {
-    EventType.USER_UPDATED: "t.id IN (SELECT ue.userid FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid "
-    "WHERE e.courseid = %s)",
-    EventType.ENROLLMENT_CREATED: "t.enrolid IN (SELECT e.id FROM {p}enrol e WHERE e.courseid = %s)",
-    EventType.GRADE_UPDATED: "t.assignment IN (SELECT a.id FROM {p}assign a WHERE a.course = %s)",
-}
-# `courseid` and `timecreated` have indexes, `objectid` has none.
-LOG_OF_COURSE = f"""
-SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log
-WHERE courseid = %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
-"""
-LOG_OF_TIME = f"""
-SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log
-WHERE timecreated BETWEEN %s AND %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
-"""
-ANY_LOG_ROW = f"SELECT {LOG_COLUMNS} FROM {{p}}logstore_standard_log WHERE id = %s"
-PLUGIN_SETTINGS = "SELECT name, value FROM {p}config_plugins WHERE plugin = %s"
-PASSWORDS = "SELECT password FROM {p}user WHERE id = 0"
-GRANTS = "SHOW GRANTS FOR CURRENT_USER()"
-#: Privileges that let nobody write.
-HARMLESS = frozenset(
-    {"USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES", "PROCESS", "REPLICATION CLIENT", "BINLOG MONITOR"}
-)
+class TableReader(Database):
+    """Reads the tables (contract.TableReads)."""
+
+    def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
+        ids: defaultdict[str, set[int]] = defaultdict(set)
+        for row in rows:
+            if row.object_id is not None and row.object_id > 0:
+                ids[row.event_type].add(row.object_id)
+        kinds = [kind for kind in self.kinds if kind.name in ids]
+        # Kinds that are about rows of one table share a query.
+        tables = {kind.facts.table: kind.facts for kind in kinds}
+        wanted: defaultdict[str, set[int]] = defaultdict(set)
+        for kind in kinds:
+            wanted[kind.facts.table] |= ids[kind.name]
+        found = {name: self._by_id(tables[name], some) for name, some in wanted.items()}
+        pairs: dict[str, Mapping[tuple[int, int], int]] = {}
+        for kind in kinds:
+            for lookup in kind.asked(options):
+                pairs[lookup.name] = self._pairs(lookup, found[kind.facts.table].values())
+        return Facts(rows=found, pairs=pairs)
+
+    def current_ids(self, kind: EventKind, after: int, limit: int, filters: Filters) -> list[int]:
+        current = kind.current
+        if current is None:
+            raise LookupError(f"{kind.name} has no current rows")
+        whose = f"t.{current.user} = %s"
+        terms = {"t.id > %s": after, whose: filters.user, current.in_course: filters.course}
+        terms["t.timemodified >= %s"] = filters.since
+        given = {term: value for term, value in terms.items() if value is not None}
+        only = f" AND {current.only}" if current.only and filters.user is None else ""
+        statement = (
+            f"SELECT t.id FROM {{p}}{kind.facts.table} t WHERE {' AND '.join(given)}{only} ORDER BY t.id LIMIT %s"
+        )
+        return [int(row["id"]) for row in self.select(statement, *given.values(), limit)]
+
+    def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
+        rows = self._by_id(kind.facts, set(ids))
+        lookups = () if options is None else kind.asked(options)
+        pairs = {lookup.name: self._pairs(lookup, rows.values()) for lookup in lookups}
+        return Facts(rows={kind.facts.table: rows}, pairs=pairs)
+
+    def _pairs(self, lookup: Lookup, rows: Iterable[Row]) -> dict[tuple[int, int], int]:
+        pairs = {pair for row in rows if (pair := lookup.pair(row)) is not None}
+        if not pairs:
+            return {}
+        firsts, seconds = {first for first, _ in pairs}, {second for _, second in pairs}
+        found = self.select(lookup.statement, tuple(firsts), tuple(seconds))
+        return {(int(row["first"]), int(row["second"])): int(row["value"]) for row in found}
+
+    def _by_id(self, table: FactsTable, ids: Collection[int]) -> dict[int, Row]:
+        ordered, statement = sorted(ids), table.statement()
+        found: dict[int, Row] = {}
+        for start in range(0, len(ordered), IDS_IN_QUERY):
+            some = tuple(ordered[start : start + IDS_IN_QUERY])
+            found.update((int(row["id"]), row) for row in self.select(statement, some))
+        return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.delivery.sender import Answer, Sender
     from relay.errors import ConfigError
-    from relay.moodle.database import LogStore, Moodle
+    from relay.moodle.contract import LogStore, Moodle
     from relay.outbox.contract import Outbox
 
 #: Moodle 4.0's version number.

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relay import times
 from relay.errors import UsageError
-from relay.events.payload import SYNC_KINDS, EventType
+from relay.events import catalogue
 from relay.model import Status
 from relay.rules import cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from relay.events.kind import EventKind
+    from relay.events.rows import Row
     from relay.model import LogRow
-    from relay.moodle.database import Moodle
+    from relay.moodle.contract import Moodle
     from relay.outbox.contract import Attempt, Outbox, Recorded
     from relay.rules.retry import Breaker
 
-FORMS = "an event id, log:ID, user:ID, grade:ID or enrolment:ID"
-#: What each subject is: the table, the event types, and the key in their data.
-SUBJECTS: dict[str, tuple[str, tuple[EventType, ...], str]] = {
-    "user": ("user", (EventType.USER_CREATED, EventType.USER_UPDATED), "userid"),
-    "grade": ("assign_grades", (EventType.GRADE_UPDATED,), "gradeid"),
-    "enrolment": ("user_enrolments", (EventType.ENROLLMENT_CREATED,), "enrollmentid"),
-}
+SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
+#: What can be asked for.
+FORMS = f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,7 @@ class Rules:
     """What the config says that decides about an event."""
 
     is_paused: bool
-    disabled: frozenset[EventType]
+    disabled: frozenset[str]
     ignore_actors: frozenset[int]
 
 
@@ -77,6 +75,8 @@ class Explainer:
         self._breaker = breaker
         self._rules = rules
         self._now = now
+        #: The kinds that are read, by what their rows are called.
+        self._subjects = catalogue.by_subject(moodle.kinds)
 
     def explain(self, what: str) -> Story:
         """Tell the story of what is named: one of FORMS. Raises UsageError where it names nothing."""
@@ -84,7 +84,7 @@ class Explainer:
         kind = "enrolment" if kind == "enrollment" else kind
         if not number and len(kind) == 36:
             return self._event(kind.lower())
-        if kind not in (*SUBJECTS, "log") or not (number.isascii() and number.isdigit() and len(number) < 19):
+        if kind not in (*self._subjects, "log") or not (number.isascii() and number.isdigit() and len(number) < 19):
             raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {FORMS}.")
         return self._log_row(int(number)) if kind == "log" else self._subject(kind, int(number))
 
@@ -107,7 +107,7 @@ class Explainer:
         found = self._moodle.any_log_row(log_id)
         recorded = self._outbox.recorded(self._now, log_id=log_id)
         if found is not None and found[1] is None:
-            return story.conclude(f"Log row {log_id} is of {found[0]}: relay does not send this kind of event.")
+            return self._not_read(story, log_id, found[0])
         if found is not None and found[1] is not None:
             self._tell_row(story, found[1])
         if recorded:
@@ -119,6 +119,15 @@ class Explainer:
         if found is None or found[1] is None:
             return self._no_row(story, log_id)
         return self._unrecorded(story, found[1])
+
+    def _not_read(self, story: Story, log_id: int, eventname: str) -> Story:
+        off = next((kind for kind in catalogue.KINDS.values() if kind.moodle_event == eventname), None)
+        if off is None:
+            return story.conclude(f"Log row {log_id} is of {eventname}: relay does not send this kind of event.")
+        return story.conclude(
+            f"Log row {log_id} is of {eventname}: relay sends {off.name} only where the config switches it on.",
+            f"set events.{off.name}.enabled: true, for those that come",
+        )
 
     def _no_row(self, story: Story, log_id: int) -> Story:
         position = self._outbox.position()
@@ -133,12 +142,14 @@ class Explainer:
         )
 
     def _subject(self, kind: str, number: int) -> Story:
-        table, types, key = SUBJECTS[kind]
-        sync = SYNC_KINDS[types[0]]
+        kinds = self._subjects[kind]
+        table, key = kinds[0].facts.table, kinds[0].id_field
+        sync = catalogue.sync_name(kinds[0].name)
         story = Story()
-        row = self._row(kind, number)
-        rows = self._rows_about(kind, number, row)
-        user = number if kind == "user" else None
+        row = self._row(kinds[0], number)
+        rows = self._rows_about(kinds, number, row)
+        # Of a person, all events are told.
+        user = number if key == "userid" else None
         recorded = self._outbox.recorded(self._now, user_id=user, data=None if user else (key, number))
         known = {one.log_id for one in recorded}
         skipped = [
@@ -165,25 +176,22 @@ class Explainer:
             self._sync_command(sync, None if user is None else number, row),
         )
 
-    def _row(self, kind: str, number: int) -> Any:
+    def _row(self, kind: EventKind, number: int) -> Row | None:
         """Return the current row, or None."""
-        event_type = SUBJECTS[kind][1][-1]
-        facts = self._moodle.current(event_type, [number], with_roles=False)
-        return {**facts.users, **facts.enrolments, **facts.grades}.get(number)
+        return self._moodle.current(kind, [number]).of(kind.facts).get(number)
 
-    def _rows_about(self, kind: str, number: int, row: Any) -> list[LogRow]:
-        types = SUBJECTS[kind][1]
+    def _rows_about(self, kinds: Sequence[EventKind], number: int, row: Row | None) -> list[LogRow]:
         if row is None:
             return []
-        if kind == "user":
+        if "courseid" not in row:
             times = sorted({int(row["timecreated"] or 0), int(row["timemodified"] or 0)})
-            return self._moodle.log_of(types, number, course=None, times=times)
+            return self._moodle.log_of(kinds, number, course=None, times=times)
         course = row["courseid"]
-        return [] if course is None else self._moodle.log_of(types, number, course=int(course), times=())
+        return [] if course is None else self._moodle.log_of(kinds, number, course=int(course), times=())
 
     # -- telling
 
-    def _tell_subject(self, story: Story, table: str, number: int, row: Any) -> None:
+    def _tell_subject(self, story: Story, table: str, number: int, row: Row | None) -> None:
         if row is None:
             story.add(None, f"Moodle: there is no {table}.id {number} now")
             return
@@ -205,7 +213,7 @@ class Explainer:
     def _unrecorded(self, story: Story, row: LogRow) -> Story:
         """Say why a log row that is there has no event in the outbox."""
         position = self._outbox.position()
-        sync = self._sync_command(SYNC_KINDS[row.event_type], row.related_user_id or row.object_id, None)
+        sync = self._sync_command(catalogue.sync_name(row.event_type), row.related_user_id or row.object_id, None)
         if position is None:
             return story.conclude(f"Relay has never run on this outbox, so log row {row.id} was not read.", "relay run")
         if row.origin is None:
@@ -240,7 +248,9 @@ class Explainer:
             sync,
         )
 
-    def _sync_command(self, sync: str, user: int | None, row: Any) -> str:
+    def _sync_command(self, sync: str, user: int | None, row: Row | None) -> str:
+        if not sync:
+            return ""
         if user is None and row is not None:
             user = int(row["userid"])
         return f"relay sync {sync}" + (f" --user {user}" if user else "")
@@ -255,7 +265,7 @@ class Explainer:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
             return story.conclude(f"The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
-            sync = self._sync_command(SYNC_KINDS[one.event_type], one.user_id or None, None)
+            sync = self._sync_command(catalogue.sync_name(one.event_type), one.user_id or None, None)
             return story.conclude(f"No event was sent: {one.last_error.get('reason', 'no reason is recorded')}.", sync)
         if one.status is Status.GAVE_UP:
             return self._gave_up(story, one, last, again)
@@ -273,6 +283,11 @@ class Explainer:
 
     def _waiting(self, story: Story, one: Recorded, last: Attempt | None, name: str) -> Story:
         circuit = self._breaker.whole or self._breaker.paths.get(one.event_type)
+        if one.event_type not in catalogue.KINDS:
+            return story.conclude(
+                f"{name} is kept: this version of relay does not know the type {one.event_type}.",
+                "relay --version, and start the version that recorded it",
+            )
         if one.is_under_way:
             return story.conclude(f"{name} is being sent at this moment.", "relay status")
         if self._rules.is_paused:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay import times
 from relay.errors import UsageError
-from relay.events.payload import MOODLE_EVENTS
+from relay.events.catalogue import KINDS
 from relay.model import Status
 from relay.outbox.contract import Selector
 
@@ -53,7 +53,7 @@ def parse_selector(text: str) -> Selector:
         raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
     return Selector(
         status=None if "status" not in terms else Status(_one_of(list(Status), "status", terms["status"])),
-        event_type=None if "type" not in terms else _one_of(list(MOODLE_EVENTS), "type", terms["type"]),
+        event_type=None if "type" not in terms else _one_of(list(KINDS), "type", terms["type"]),
         user_id=_number(terms.get("user")),
         since=_time("since", terms.get("since")),
         until=_time("until", terms.get("until")),

@@ -10,7 +10,7 @@ from relay.model import Status
 from relay.rules import cursor, retry
 
 if TYPE_CHECKING:
-    from relay.moodle.database import Moodle
+    from relay.moodle.contract import Moodle
     from relay.outbox.contract import Counts, Outbox
 
 

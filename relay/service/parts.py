@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, Any, TextIO
 import structlog
 
 from relay import __version__
-from relay.capture.log import Capture, Rules
+from relay.capture.build import Rules
+from relay.capture.log import Capture
 from relay.config import outbox_server
 from relay.delivery.dispatch import Dispatch
 from relay.delivery.sender import Sender
-from relay.events import payload
-from relay.moodle.database import Moodle
+from relay.events import catalogue
+from relay.events.kind import Options
+from relay.moodle.reader import MoodleReader
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
     from relay.config import Config, DatabaseConfig
     from relay.config.schema import TlsConfig
+    from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
     from relay.outbox.contract import Outbox
 
@@ -128,14 +131,14 @@ def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outb
     return MysqlOutbox(address, create=create, for_move=for_move)
 
 
-def make_moodle(config: Config) -> Moodle:
+def make_moodle(config: Config) -> MoodleReader:
     """Return the reader of Moodle's database; it connects when it is first asked."""
-    return connect(config.moodle.database)
+    return connect(config.moodle.database, catalogue.watched(config.events.disabled))
 
 
-def connect(database: DatabaseConfig) -> Moodle:
-    """Return the reader of a database; it connects when it is first asked."""
-    return Moodle(
+def connect(database: DatabaseConfig, kinds: Sequence[EventKind] = ()) -> MoodleReader:
+    """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
+    return MoodleReader(
         Address(
             host=database.host,
             port=database.port,
@@ -145,7 +148,8 @@ def connect(database: DatabaseConfig) -> Moodle:
             password="" if database.password is None else database.password.reveal(),
             prefix=database.prefix,
             tls=_tls(database.tls),
-        )
+        ),
+        kinds,
     )
 
 
@@ -177,29 +181,30 @@ def make_sender(config: Config) -> Sender:
     )
 
 
-def make_options(config: Config) -> Callable[[str], payload.Options]:
+def make_options(config: Config) -> Callable[[str], Options]:
     """Return what makes the options of payloads, given Moodle's siteidentifier."""
 
-    def options(site: str) -> payload.Options:
-        return payload.Options(
+    def options(site: str) -> Options:
+        return Options(
             site=site,
             moodle_url=config.moodle.url,
             tenant_id=config.backend.tenant_id,
             btec=config.btec.bands,
-            actual_role=config.events.enrollment_created.role == "actual",
-            plain_feedback=config.events.grade_updated.feedback == "plain",
+            chosen={
+                ("enrollment_created", "role"): config.events.enrollment_created.role,
+                ("grade_updated", "feedback"): config.events.grade_updated.feedback,
+            },
         )
 
     return options
 
 
-def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Capture:
+def make_capture(config: Config, moodle: MoodleReader, outbox: Outbox, log: Log) -> Capture:
     """Return what reads the log into the outbox."""
     rules = Rules(
         start_from=config.moodle.start_from,
         disabled=config.events.disabled,
         ignore_actors=frozenset(config.events.ignore_actors),
-        actual_role=config.events.enrollment_created.role == "actual",
         options=make_options(config),
     )
     return Capture(moodle=moodle, outbox=outbox, rules=rules, log=log)

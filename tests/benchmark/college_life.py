@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from relay.events.payload import MOODLE_EVENTS
+from relay.events.catalogue import KINDS
 
 if TYPE_CHECKING:
     from relay.demo.moodle import College
@@ -33,7 +33,7 @@ FROM seq_1_to_{rows}
 
 def fill_log(college: College, rows: int, matters: int = MATTERS) -> None:
     """Fill the log; one row in `matters` is a user who signed up."""
-    name = MOODLE_EVENTS["user_created"].replace("\\", "\\\\")
+    name = KINDS["user_created"].moodle_event.replace("\\", "\\\\")
     college.run(USERS.format(users=rows // matters))
     college.run(LOG.format(rows=rows, matters=matters, name=name))
 

@@ -14,7 +14,8 @@ from figures import Row, Sample, at_most, judged, plain
 from harness import PATIENCE_S, fresh_moodle
 from subject import running, subject
 
-from relay.moodle.tables import COLUMNS
+from relay.events.catalogue import KINDS
+from relay.moodle.site import columns
 from relay.operations.grants import statements
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def _rows(asked: Asked, when: str, events: int, log_rows: int) -> Iterator[Row]:
 def _as_granted(bench: Bench, college: College, url: str) -> Relay:
     """Return a relay with a database user who may do what `relay grants` gives."""
     college.run(f"DROP USER IF EXISTS '{USER}'@'localhost'")
-    for statement in statements(COLUMNS, schema="moodle", prefix="mdl_", user=USER, host="localhost"):
+    for statement in statements(
+        columns(tuple(KINDS.values())), schema="moodle", prefix="mdl_", user=USER, host="localhost"
+    ):
         college.run(statement)
     relay = subject(bench, url)
     relay.set("moodle.database.user", USER)

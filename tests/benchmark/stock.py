@@ -6,7 +6,8 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from relay.events import payload
+from relay.events import envelope
+from relay.events.kind import Options
 from relay.model import Outcome
 from relay.outbox.contract import Batch, Settled
 from relay.outbox.sqlite import SqliteOutbox
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from relay.model import Event
 
-OPTIONS = payload.Options(site="a-site-made-up", moodle_url="https://moodle.college.example", tenant_id="default")
+OPTIONS = Options(site="a-site-made-up", moodle_url="https://moodle.college.example", tenant_id="default")
 #: Brings the data of an event to about 600 bytes, half of what a tutor writes.
 FEEDBACK = "A clear structure and sound sources; the second part would gain from an example of your own. " * 3
 #: When the first event happened (unix seconds); each is a second after the one before.
@@ -49,8 +50,8 @@ def events(count: int, start: int = 0) -> Iterator[Event]:
             "timecreated": at,
             "timemodified": at,
         }
-        event_id = payload.derive_id(OPTIONS.site, "benchmark", number)
-        yield payload.make_event(event_id, "grade_updated", number + 1, student, at, data, OPTIONS)
+        event_id = envelope.derive_id(OPTIONS.site, "benchmark", number)
+        yield envelope.make_event(event_id, "grade_updated", number + 1, student, at, data, OPTIONS)
 
 
 def fill(path: Path, count: int, start: int = 0) -> None:

@@ -11,7 +11,7 @@ import pytest
 from relay import config
 from relay.capture.log import Capture
 from relay.demo.moodle import College
-from relay.events.payload import MOODLE_EVENTS
+from relay.events.catalogue import KINDS
 from relay.outbox.contract import Selector
 from relay.rules import cursor
 from relay.service import parts
@@ -421,7 +421,7 @@ def test_reading_takes_no_lock_and_writes_nothing(captured: Captured, college: C
 
 def test_names_in_another_case_are_other_events(captured: Captured, college: College) -> None:
     ada = college.sign_up("Ada", "Lovelace", AT)
-    name = MOODLE_EVENTS["user_created"].upper()
+    name = KINDS["user_created"].moodle_event.upper()
     college.log("user_created", ada, user=ada, at=AT, eventname=name)
     assert captured.read() == 1
 

@@ -15,7 +15,8 @@ from relay import config, times
 from relay.config import credentials, schema
 from relay.config.credentials import Secret
 from relay.errors import ConfigError, UsageError
-from relay.events import payload
+from relay.events import marks
+from relay.events.catalogue import KINDS
 
 if TYPE_CHECKING:
     from harness import Relay
@@ -44,8 +45,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (found.backend.timeout, found.backend.concurrency, found.backend.tenant_id) == (30, 8, "default")
     assert (found.retry.max_attempts, found.retry.first_delay, found.retry.multiplier) == (24, 5, 2)
     assert found.retry.max_delay == 6 * 3600
-    assert all(found.events.enabled(event_type) for event_type in payload.EventType)
-    assert found.btec.bands == payload.BTEC
+    assert all(found.events.enabled(event_type) for event_type, kind in KINDS.items() if kind.is_default)
+    assert found.btec.bands == marks.BTEC
     assert found.outbox.sqlite_path == Path("/var/lib/relay/outbox.db")
     assert found.log == schema.LogConfig(level="info", format="auto")
 

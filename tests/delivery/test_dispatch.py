@@ -13,7 +13,8 @@ from harness import PATIENCE_S
 
 from relay.delivery import dispatch
 from relay.delivery.dispatch import SLOW_S, WORK_S, Dispatch, width
-from relay.events import payload
+from relay.events import envelope
+from relay.events.kind import Options
 from relay.model import Delivery, Outcome, Position
 from relay.outbox.contract import Batch
 from relay.outbox.sqlite import SqliteOutbox
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-OPTIONS = payload.Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
+OPTIONS = Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
 NOW = 1_800_000_000.0
 
 
@@ -68,7 +69,7 @@ class Delivering:
     def __init__(self, folder: Path, events: int, post: Callable[[Delivery], Outcome], concurrency: int = 4) -> None:
         self.outbox = SqliteOutbox(folder / "outbox.db")
         made = [
-            payload.make_event(payload.derive_id("site", i), "user_updated", i, i, i, {"name": "Ada"}, OPTIONS)
+            envelope.make_event(envelope.derive_id("site", i), "user_updated", i, i, i, {"name": "Ada"}, OPTIONS)
             for i in range(1, events + 1)
         ]
         self.outbox.accept(Batch(events=made, after=Position(high=events)), NOW)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.events import clean, payload
+from relay.events import clean, marks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_scores_are_those_of_moodles_own_code(vectors: dict[str, list[dict[str, 
     from decimal import Decimal  # noqa: PLC0415
 
     for one in vectors["SCORE"]:
-        score, btec = payload.mark(Decimal(str(one["grade"])), int(float(one["max"])), None)
+        score, btec = marks.mark(Decimal(str(one["grade"])), int(float(one["max"])), None)
         assert (score, btec) == (one["score"], one["btec"]), one
 
 

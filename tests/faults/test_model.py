@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.capture import log as capture
+from relay.capture.build import Rules
 from relay.delivery.dispatch import Dispatch
-from relay.events import payload
+from relay.events.kind import Facts, Options
 from relay.model import Delivery, LogRow, Outcome, Status
-from relay.moodle.database import LogStore, Page, Site
+from relay.moodle.contract import LogStore, Page, Site
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
 
@@ -94,8 +95,7 @@ class Log:
             return None
         return Page(first=there[0], last=there[-1], rows=self.rows(there), ids=there, is_more=there[-1] < top)
 
-    def facts(self, rows: Sequence[LogRow], *, with_roles: bool) -> payload.Facts:
-        assert not with_roles
+    def facts(self, rows: Sequence[LogRow], _options: Options) -> Facts:
         names = ("username", "firstname", "lastname", "email", "idnumber", "phone1", "city", "country")
         numbers = ("suspended", "deleted", "timecreated", "timemodified")
         users = {
@@ -104,7 +104,7 @@ class Log:
             if row.object_id
         }
         users.pop(13, None)  # the one who is gone
-        return payload.Facts(users=users, enrolments={}, grades={}, roles={})
+        return Facts(rows={"user": users})
 
 
 class Silent:
@@ -137,9 +137,9 @@ class Histories(RuleBasedStateMachine):
     def start(self) -> None:
         self.outbox = SqliteOutbox(self.path)
         self.outbox.hold(self.now)
-        rules = capture.Rules(
+        rules = Rules(
             start_from="beginning",
-            options=lambda site: payload.Options(site=site, moodle_url="https://m.example", tenant_id="t"),
+            options=lambda site: Options(site=site, moodle_url="https://m.example", tenant_id="t"),
         )
         self.capture = capture.Capture(
             moodle=self.log,  # type: ignore[arg-type] # it reads as Moodle does

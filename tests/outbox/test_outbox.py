@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxUnavailable
-from relay.events import payload
+from relay.events import envelope
+from relay.events.kind import Options
 from relay.model import Delivery, Event, Gap, Outcome, Position, Skip, Status
 from relay.outbox import mysql_lease
 from relay.outbox.contract import LEASE_S, Batch, Outbox, Selector, Settled
@@ -27,19 +28,19 @@ from relay.rules import retry, server
 from relay.rules.retry import Decision, Verdict
 from relay.rules.server import Address
 
-OPTIONS = payload.Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
+OPTIONS = Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
 NOW = 1_800_000_000.0
 
 
 def event(number: int, *, user: int = 1, kind: str = "grade_updated", at: int | None = None) -> Event:
-    event_id = payload.derive_id("site", number)
+    event_id = envelope.derive_id("site", number)
     occurred_at = 1_700_000_000 + number if at is None else at
-    return payload.make_event(event_id, kind, number, user, occurred_at, {"number": number, "name": "Zoë 😀"}, OPTIONS)
+    return envelope.make_event(event_id, kind, number, user, occurred_at, {"number": number, "name": "Zoë 😀"}, OPTIONS)
 
 
 def skip(number: int) -> Skip:
     return Skip(
-        event_id=payload.derive_id("site", number),
+        event_id=envelope.derive_id("site", number),
         event_type="user_created",
         log_id=number,
         user_id=1,
@@ -149,8 +150,8 @@ def test_many_events_come_back_each_with_its_own_bytes_and_attempt(
 ) -> None:
     texts = ["", "\x1e", "\0\n\x7f", '"}', "\u2028 \U0001f600"]
     events = [
-        payload.make_event(
-            payload.derive_id("site", i), "user_updated", i, i, 1_700_000_000 - i, {"name": text}, OPTIONS
+        envelope.make_event(
+            envelope.derive_id("site", i), "user_updated", i, i, 1_700_000_000 - i, {"name": text}, OPTIONS
         )
         for i, text in enumerate(texts, 1)
     ]
@@ -419,7 +420,7 @@ def test_the_sums_hold_with_skips_ignored_rows_and_synced_events(outbox: Outbox)
 def test_what_is_claimed_at_once_fits_into_memory(outbox: Outbox) -> None:
     large = {"comment": "x" * 5_000_000}
     events = [
-        payload.make_event(payload.derive_id("site", n), "grade_updated", n, n, 1_700_000_000 + n, large, OPTIONS)
+        envelope.make_event(envelope.derive_id("site", n), "grade_updated", n, n, 1_700_000_000 + n, large, OPTIONS)
         for n in range(1, 7)
     ]
     accept(outbox, *events)

@@ -1,0 +1,124 @@
+"""What can happen to a log between two looks: switched off, emptied, deleted from below, truncated, restored."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from relay.model import Position
+from relay.outbox.contract import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.model import Log, LogRow
+    from relay.moodle.contract import Moodle
+    from relay.outbox.contract import Outbox
+
+#: How often the log store's settings are looked at, in seconds.
+STORE_CHECK_S = 60.0
+#: How many checkpoints (id and time of a row) are kept, to find out that the database was restored from a backup.
+CHECKPOINTS = 24
+#: A new checkpoint is kept at most this often, in seconds of the log.
+CHECKPOINT_EVERY_S = 60
+#: Where the outbox keeps them: a name that older versions read.
+STATE_KEY = "anchors"
+
+
+class Continuity:
+    """Checks that the log is still the one that was read before, and says what is not as it was."""
+
+    def __init__(self, *, moodle: Moodle, outbox: Outbox, log: Log) -> None:
+        self._moodle = moodle
+        self._outbox = outbox
+        self._log = log
+        self._checkpoints: list[tuple[int, int]] = []
+        self._store_checked_at = 0.0
+        self._is_store_off = False
+        self._is_empty = False
+
+    def load(self) -> None:
+        """Read the checkpoints that an earlier start has kept. Raises OutboxError."""
+        saved = json.loads(self._outbox.state(STATE_KEY) or "[]")
+        self._checkpoints = [(log_id, seconds) for log_id, seconds in saved]
+
+    def check_store(self, now: float) -> None:
+        """Say once that Moodle's standard log is off, and once that it is on again. Raises MoodleError."""
+        if 0 <= now - self._store_checked_at < STORE_CHECK_S:
+            return
+        self._store_checked_at = now
+        is_off = not self._moodle.log_store().is_enabled
+        if is_off and not self._is_store_off:
+            self._log.error(
+                "log_store.disabled",
+                hint="Moodle records nothing that relay could send: switch the standard log on under Site "
+                "administration > Plugins > Logging > Manage log stores, then run relay sync for the time between.",
+            )
+        elif self._is_store_off and not is_off:
+            self._log.warning("log_store.enabled", hint="What happened while it was off: relay sync.")
+        self._is_store_off = is_off
+
+    def check_end(self, position: Position, top: int, now: float) -> Position:
+        """Notice that the log ends, at id `top`, before the position. Returns where to read on."""
+        if top >= position.high:
+            self._is_empty = False
+            return position
+        if top > 0:
+            return self._rewind(position, top, now)
+        if not self._is_empty:
+            self._is_empty = True
+            hint = "Rows that were deleted before relay read them: relay sync fills what is missing."
+            self._log.warning("log.emptied", cursor=position.high, hint=hint)
+        return position
+
+    def check_restored(self, position: Position, now: float) -> Position:
+        """Compare the newest checkpoint with the log, which may be a restored one that has grown since.
+
+        Returns where to read on.
+        """
+        top, low = self._moodle.max_id(), self._moodle.min_id()
+        if low > position.high + 1:
+            hint = "Moodle deleted log rows before relay read them: relay sync fills what is missing."
+            self._log.error("log.purged", cursor=position.high, first_id=low, hint=hint)
+        elif self._checkpoints and top >= position.high:
+            log_id, seconds = self._checkpoints[-1]
+            if log_id >= low and self._moodle.row_time(log_id) != seconds:
+                return self._rewind(position, top, now)
+        return position
+
+    def _rewind(self, position: Position, top: int, now: float) -> Position:
+        """Go back to the newest checkpoint where the log is still the one that was read, to read on from there.
+
+        What was recorded already has the same event id, and changes nothing; what is new is recorded.
+        """
+        kept = [(log_id, seconds) for log_id, seconds in self._checkpoints if self._moodle.row_time(log_id) == seconds]
+        if kept:
+            high = kept[-1][0]
+        else:
+            first = self._moodle.first_since(int(self._outbox.state("started_at") or 0))
+            high = first - 1 if first else top
+        after = Position(high=high, gaps=tuple(gap for gap in position.gaps if gap.high <= high))
+        self._outbox.accept(Batch(before=position, after=after, state={STATE_KEY: json.dumps(kept)}), now)
+        self._checkpoints = kept
+        self._log.error(
+            "log.rewound",
+            cursor=position.high,
+            log_end=top,
+            read_again_from=high + 1,
+            hint="The log was truncated or restored from a backup. Relay reads on from the last place that is "
+            "unchanged; relay sync fills what the log has lost.",
+        )
+        return after
+
+    def remember(self, rows: Sequence[LogRow]) -> dict[str, str]:
+        """Make the newest of these rows a checkpoint, thin out the older ones; return the state to keep."""
+        if not rows:
+            return {}
+        checkpoint = (rows[-1].id, rows[-1].created_at)
+        if self._checkpoints and abs(checkpoint[1] - self._checkpoints[-1][1]) < CHECKPOINT_EVERY_S:
+            return {}
+        self._checkpoints.append(checkpoint)
+        if len(self._checkpoints) > CHECKPOINTS:
+            half = CHECKPOINTS // 2
+            self._checkpoints = self._checkpoints[:half:2] + self._checkpoints[half:]
+        return {STATE_KEY: json.dumps(self._checkpoints)}

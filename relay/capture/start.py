@@ -1,0 +1,130 @@
+"""Where a first run begins to read the log, and what a change of the config's rules leaves out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay import times
+from relay.errors import UsageError
+from relay.events import catalogue
+from relay.model import Position
+from relay.outbox.contract import Batch
+from relay.rules import cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.capture.build import Rules
+    from relay.model import Log
+    from relay.moodle.contract import LogReads
+    from relay.outbox.contract import Outbox
+
+#: How far below the newest id a first start looks for rows that are about to appear, in ids.
+LOOK_BACK = 200_000
+#: Rows may have been triggered this much earlier than their neighbours were, in ids.
+SLACK = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where to begin."""
+
+    position: Position
+    #: From which time on log rows are wanted, in unix seconds.
+    started_at: int
+    #: Ids below this are history: nothing turns up among them any more.
+    watch_from: int
+
+
+def find_start(moodle: LogReads, start_from: str | float, now: float) -> Start:
+    """Return where to begin at `now`: `now`, `beginning`, a time (a float, unix seconds), or a log id (an int).
+
+    Raises UsageError for an id beyond the log's end, and MoodleError.
+    """
+    top = moodle.max_id()
+    recent = moodle.first_since(int(now - cursor.LIFETIME_S))
+    watch_from = max(0, top - LOOK_BACK, (recent or top) - SLACK)
+    position, started_at = _position(moodle, start_from, top, watch_from, now)
+    return Start(position=position, started_at=started_at, watch_from=watch_from)
+
+
+def _position(moodle: LogReads, start_from: str | float, top: int, watch_from: int, now: float) -> tuple[Position, int]:
+    if start_from == "now":
+        # A transaction that is open now has its ids already: they are missing, and turn up when it commits.
+        low = min(watch_from, top)
+        present = moodle.ids(low + 1, top, LOOK_BACK + 1)
+        return cursor.advance(Position(high=low), top, present, now), int(now)
+    if start_from == "beginning":
+        return Position(high=0), 0
+    if isinstance(start_from, float):
+        first = moodle.first_since(int(start_from))
+        return Position(high=(first - 1) if first else top), int(start_from)
+    if int(start_from) > top + 1:
+        raise UsageError(
+            f"The log ends at id {top}: it cannot be read from id {start_from} on.",
+            hint="Mend --from, or moodle.start_from in the config.",
+        )
+    return Position(high=int(start_from) - 1), moodle.row_time(int(start_from)) or 0
+
+
+class Switches:
+    """Remembers with which rules the log was read: what other rules passed over is not sent now."""
+
+    def __init__(self, outbox: Outbox, rules: Rules, log: Log) -> None:
+        self._outbox = outbox
+        self._rules = rules
+        self._log = log
+        #: The kinds that are sent only where the config switches them on, and are.
+        self._extra = sorted(
+            name for name, kind in catalogue.KINDS.items() if not kind.is_default and name not in rules.disabled
+        )
+
+    def note(self, position: Position, now: float, *, is_first: bool) -> None:
+        """Say which kinds the config has switched off or on since the last start, and what that leaves out.
+
+        Rows of a kind that is off are not sent when it is switched on again. `is_first`: there was no start before.
+        """
+        saved: dict[str, float] = json.loads(self._outbox.state("disabled") or "{}")
+        saved_extra: list[str] = json.loads(self._outbox.state("enabled") or "[]")
+        started_at = float(self._outbox.state("started_at") or now)
+        off: dict[str, float] = {}
+        for name in sorted(self._rules.disabled):
+            was_on = catalogue.KINDS[name].is_default or name in saved_extra
+            off[name] = saved.get(name, now if was_on else started_at)
+            if was_on and name not in saved:
+                self._log.warning("events.disabled", event_type=name, hint="They are not sent from now on.")
+        back = saved.keys() - off.keys()
+        new = set() if is_first else set(self._extra) - set(saved_extra) - back
+        for name in sorted(back | new):
+            self._say_uncovered(name, saved.get(name, started_at), now)
+        if off != saved or self._extra != saved_extra:
+            self._keep({"disabled": json.dumps(off), "enabled": json.dumps(self._extra)}, position, now)
+
+    def _say_uncovered(self, name: str, off_since: float, now: float) -> None:
+        since, rows = times.iso(off_since), catalogue.sync_name(name)
+        has_rows = catalogue.KINDS[name].current is not None or catalogue.KINDS[name].is_default
+        remedy = f"relay sync {rows} --since {since}" if has_rows else "there is nothing left to send it from"
+        self._log.warning(
+            "events.uncovered",
+            event_type=name,
+            since=since,
+            until=times.iso(now),
+            hint=f"What happened in between was not sent: {remedy}",
+        )
+
+    def same_since(self, position: Position, now: float) -> int:
+        """Return the id behind which rows were read with today's rules."""
+        known: list[list[str] | list[int]] = [
+            sorted(name for name in self._rules.disabled if catalogue.KINDS[name].is_default),
+            sorted(self._rules.ignore_actors),
+        ]
+        rules = json.dumps([*known, *([self._extra] if self._extra else [])])
+        if self._outbox.state("rules") != rules:
+            self._keep({"rules": rules, "rules_since": str(position.high)}, position, now)
+        return int(self._outbox.state("rules_since") or 0)
+
+    def _keep(self, state: Mapping[str, str], position: Position, now: float) -> None:
+        """Keep some state together with the position as it is: only who reads the log may."""
+        self._outbox.accept(Batch(before=position, after=position, state=state), now)

@@ -1,0 +1,59 @@
+"""The kinds of event that relay knows, in order: a new kind is one value in one file, and one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.events.enrolments import ENROLLMENT_CREATED
+from relay.events.grades import GRADE_UPDATED
+from relay.events.users import USER_CREATED, USER_UPDATED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from relay.events.kind import EventKind
+
+KINDS: Mapping[str, EventKind] = {
+    kind.name: kind
+    for kind in (
+        USER_CREATED,
+        USER_UPDATED,
+        ENROLLMENT_CREATED,
+        GRADE_UPDATED,
+    )
+}
+#: What `relay sync` sends, by the name of the rows.
+SYNCED: Mapping[str, EventKind] = {kind.current.name: kind for kind in KINDS.values() if kind.current is not None}
+
+
+def watched(disabled: Collection[str]) -> tuple[EventKind, ...]:
+    """Return the kinds whose log rows are read, given the names of those that the config does not send.
+
+    One that is sent by default is read even where it is switched off: its rows are counted as ignored.
+    """
+    return tuple(kind for kind in KINDS.values() if kind.is_default or kind.name not in disabled)
+
+
+def by_subject(kinds: Iterable[EventKind]) -> dict[str, tuple[EventKind, ...]]:
+    """Return the kinds by what `relay explain` calls the rows that they are about."""
+    found: dict[str, tuple[EventKind, ...]] = {}
+    for kind in kinds:
+        if kind.explain:
+            found[kind.explain] = (*found.get(kind.explain, ()), kind)
+    return found
+
+
+def sync_name(name: str) -> str:
+    """Return what `relay sync` calls the rows that events of a type are about; '' where it sends none of them."""
+    table = KINDS[name].facts.table if name in KINDS else ""
+    return next((rows for rows, kind in SYNCED.items() if kind.facts.table == table), "")
+
+
+def columns(kinds: Iterable[EventKind]) -> dict[str, tuple[str, ...]]:
+    """Return every column that is read for these kinds, by table, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for kind in kinds:
+        for reads in (kind.facts.reads(), *(lookup.reads for lookup in kind.lookups)):
+            for table, names in reads.items():
+                found.setdefault(table, {}).update(dict.fromkeys(names))
+    return {table: tuple(names) for table, names in found.items()}

@@ -1,0 +1,120 @@
+"""Events about the grades of assignments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.events import clean
+from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Option
+from relay.events.marks import mark
+from relay.events.rows import NoEvent, find, integer, integers, match, related_user
+
+if TYPE_CHECKING:
+    from relay.events.kind import Facts, Options
+    from relay.events.rows import Row
+    from relay.model import LogRow
+
+GRADES = FactsTable(
+    table="assign_grades",
+    columns=("id", "userid", "assignment", "grade", "grader", "timecreated", "timemodified"),
+    joins=(
+        Join(
+            table="assign",
+            alias="a",
+            on="a.id = t.assignment",
+            columns={"courseid": "course", "name": "name", "maximum": "grade"},
+            keys=("id",),
+        ),
+        Join(table="course", alias="c", on="c.id = a.course", columns={"fullname": "fullname"}, keys=("id",)),
+        # The lowest number that a column holds has no negative: a decimal does, and no row makes the query fail.
+        Join(
+            table="scale",
+            alias="s",
+            on="s.id = -CAST(a.grade AS DECIMAL(20))",
+            columns={"scale": "scale"},
+            keys=("id",),
+        ),
+        Join(
+            table="assignfeedback_comments",
+            alias="f",
+            on="f.grade = t.id",
+            columns={"commenttext": "commenttext"},
+            keys=("id", "grade"),
+        ),
+    ),
+    # Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
+    order="f.id DESC",
+)
+
+
+def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
+    """Return the `data` of grade_updated. Raises NoEvent where the course is gone."""
+    if grade["fullname"] is None:
+        raise NoEvent("the row is gone: its course is no longer there")
+    scale = None if grade["scale"] is None else clean.username(grade["scale"])
+    score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec)
+    is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
+    return {
+        "gradeid": integer(grade["id"]),
+        "userid": integer(grade["userid"]),
+        "assignmentid": integer(grade["assignment"]),
+        "assignmentname": clean.param_text(grade["name"]),
+        "courseid": integer(grade["courseid"]),
+        "coursename": clean.param_text(grade["fullname"]),
+        "score": score,
+        "btec_grade": btec,
+        "feedback": clean.feedback(grade["commenttext"], plain=is_plain),
+        **integers(grade, "grader", "timecreated", "timemodified"),
+    }
+
+
+def _grade(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
+    grade = find(facts.of(GRADES), row, "assign_grades")
+    match("user", row.related_user_id, grade["userid"])
+    if grade["courseid"] is None:
+        raise NoEvent("the row is gone: its assignment (table assign) is no longer there")
+    match("course", row.course_id, grade["courseid"])
+    return grade_data(grade, facts, options)
+
+
+GRADE_UPDATED = EventKind(
+    name="grade_updated",
+    moodle_event=r"\mod_assign\event\submission_graded",
+    meaning="an assignment was graded, or graded anew",
+    facts=GRADES,
+    subject=related_user,
+    build=_grade,
+    fields=(
+        Field("gradeid", "int", "assign_grades.id"),
+        Field("userid", "int", "user.id of the student"),
+        Field("assignmentid", "int", "assign.id"),
+        Field("assignmentname", "str", "without tags"),
+        Field("courseid", "int", "course.id"),
+        Field("coursename", "str", "the course's full name, without tags"),
+        Field("score", "float or null", "percent, two decimals, half up; null where nothing is graded"),
+        Field("btec_grade", "str or null", "the grade that the score, or the scale's item, gives"),
+        Field("feedback", "str", "the teacher's comment without its tags; `&`, `<`, `>` escaped"),
+        Field("grader", "int", "user.id of the teacher"),
+        Field("timecreated", "int", "when the grade was made, in unix seconds"),
+        Field("timemodified", "int", "when it was last changed, in unix seconds"),
+    ),
+    options=(
+        Option(
+            name="feedback",
+            choices=("escaped", "plain"),
+            meaning="`escaped` leaves &amp; &lt; &gt; as Moodle does; `plain` decodes them",
+        ),
+    ),
+    current=CurrentRows(
+        name="grades",
+        only="",
+        user="userid",
+        time="timemodified",
+        in_course="t.assignment IN (SELECT a.id FROM {p}assign a WHERE a.course = %s)",
+        build=grade_data,
+    ),
+    explain="grade",
+    id_field="gradeid",
+    # A megabyte of feedback with each, perhaps.
+    most_in_page=100,
+)

@@ -1,0 +1,90 @@
+"""Events about people: who signed up, and who was changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.events import clean
+from relay.events.kind import CurrentRows, EventKind, FactsTable, Field
+from relay.events.rows import find, integer, integers, match, object_user
+
+if TYPE_CHECKING:
+    from relay.events.kind import Facts, Options
+    from relay.events.rows import Row
+    from relay.model import LogRow
+
+USERS = FactsTable(
+    table="user",
+    columns=(
+        *("id", "username", "firstname", "lastname", "email", "idnumber", "phone1", "city", "country"),
+        *("suspended", "deleted", "timecreated", "timemodified"),
+    ),
+)
+FIELDS = (
+    Field("userid", "int", "user.id"),
+    Field("username", "str", "as Moodle stores it"),
+    Field("firstname", "str", "without tags"),
+    Field("lastname", "str", "without tags"),
+    Field("email", "str", "'' if it is no e-mail address"),
+    Field("idnumber", "str", "the college's own number"),
+    Field("phone1", "str", "the phone number"),
+    Field("city", "str", "the town"),
+    Field("country", "str", "two letters (ISO 3166-1)"),
+    Field("suspended", "bool", "may not log in"),
+    Field("deleted", "bool", "deleted in Moodle"),
+    Field("timecreated", "int", "when the account was made, in unix seconds"),
+    Field("timemodified", "int", "when it was last changed, in unix seconds"),
+)
+
+
+def user_data(user: Row) -> dict[str, Any]:
+    """Return the `data` of user_created and user_updated."""
+    texts = ("firstname", "lastname", "email", "idnumber", "phone1", "city", "country")
+    return {
+        "userid": integer(user["id"]),
+        "username": clean.username(user["username"]),
+        **{name: (clean.param_email if name == "email" else clean.param_text)(user[name]) for name in texts},
+        "suspended": bool(integer(user["suspended"])),
+        "deleted": bool(integer(user["deleted"])),
+        **integers(user, "timecreated", "timemodified"),
+    }
+
+
+def _user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
+    user = find(facts.of(USERS), row, "user")
+    match("user", row.related_user_id, user["id"])
+    return user_data(user)
+
+
+USER_CREATED = EventKind(
+    name="user_created",
+    moodle_event=r"\core\event\user_created",
+    meaning="somebody signed up, or was made",
+    facts=USERS,
+    subject=object_user,
+    build=_user,
+    fields=FIELDS,
+    explain="user",
+    id_field="userid",
+)
+USER_UPDATED = EventKind(
+    name="user_updated",
+    moodle_event=r"\core\event\user_updated",
+    meaning="an account was changed or suspended",
+    facts=USERS,
+    subject=object_user,
+    build=_user,
+    fields=FIELDS,
+    current=CurrentRows(
+        name="users",
+        # A deleted one is sent where it is asked for by name only.
+        only="t.deleted = 0",
+        user="id",
+        time="timemodified",
+        in_course="t.id IN (SELECT ue.userid FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid "
+        "WHERE e.courseid = %s)",
+        build=lambda row, _facts, _options: user_data(row),
+    ),
+    explain="user",
+    id_field="userid",
+)

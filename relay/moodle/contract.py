@@ -1,0 +1,150 @@
+"""What the use cases may ask of Moodle, whichever database it is in.
+
+Every method raises MoodleUnreachable where the same call may work later, MoodleRefused where it won't.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from relay.events.kind import EventKind, Facts, Options
+    from relay.model import Gap, LogRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A stretch of the log, read at one moment."""
+
+    #: The first and the last id of the stretch; below `first` nothing is there.
+    first: int
+    last: int
+    #: The rows of the kinds that are read, in the order of their ids.
+    rows: tuple[LogRow, ...]
+    #: All ids that are there; None where none is missing.
+    ids: tuple[int, ...] | None
+    #: More is there behind it.
+    is_more: bool
+
+    def present(self) -> Sequence[int]:
+        """Return all ids that are there, in ascending order."""
+        return range(self.first, self.last + 1) if self.ids is None else self.ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What Moodle says of itself."""
+
+    #: Moodle's `siteidentifier`.
+    identifier: str
+    #: Moodle's version number, such as 2023112400.
+    version: int
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStore:
+    """How Moodle keeps its log."""
+
+    is_enabled: bool
+    #: After how many days rows are deleted; 0 for never.
+    lifetime_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which current rows are asked for; all that is given must hold."""
+
+    user: int | None = None
+    course: int | None = None
+    #: Rows changed at or after this time only, in unix seconds.
+    since: int | None = None
+
+
+class LogReads(Protocol):
+    """Moodle's log: for capture and explain."""
+
+    def max_id(self) -> int:
+        """Return the highest id in the log, 0 where it is empty."""
+
+    def min_id(self) -> int:
+        """Return the lowest id in the log, 0 where it is empty."""
+
+    def first_since(self, seconds: int) -> int | None:
+        """Return the lowest id of the rows triggered at or after a time (unix seconds), or None."""
+
+    def row_time(self, log_id: int) -> int | None:
+        """Return when the row was triggered (unix seconds), or None where there is no such row."""
+
+    def page(self, after: int, top: int) -> Page | None:
+        """Return the next stretch of the log behind an id and up to `top`, or None where none is there."""
+
+    def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
+        """Return the ids that are there from `low` to `high`, the first `limit` of them."""
+
+    def count_each(self, gaps: Sequence[Gap]) -> list[int]:
+        """Return how many rows are there in each gap."""
+
+    def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
+        """Return those of the rows with these ids that are of the kinds that are read."""
+
+    def any_log_row(self, log_id: int) -> tuple[str, LogRow | None] | None:
+        """Return a log row's eventname and, if it is of a kind that is read, the row; None where there is none."""
+
+    def log_of(
+        self, kinds: Sequence[EventKind], object_id: int, *, course: int | None, times: Sequence[int]
+    ) -> list[LogRow]:
+        """Return the log rows about an object: those of a course, else those within an hour of one of the times."""
+
+
+class TableReads(Protocol):
+    """Moodle's tables: for capture, sync and explain."""
+
+    def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
+        """Return what the tables say about these log rows: one query a table, many rows each."""
+
+    def current_ids(self, kind: EventKind, after: int, limit: int, filters: Filters) -> list[int]:
+        """Return the ids of a kind's current rows behind an id, in ascending order."""
+
+    def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
+        """Return what the tables say about these rows now; without options, the rows alone."""
+
+
+class SiteReads(Protocol):
+    """Moodle's settings, and what the database user may do: for check, status and import-plugin."""
+
+    def site(self) -> Site:
+        """Return what Moodle says of itself. Raises MoodleRefused where this is no Moodle."""
+
+    def log_store(self) -> LogStore:
+        """Return how Moodle keeps its log."""
+
+    def plugin_settings(self, plugin: str) -> Mapping[str, str]:
+        """Return the settings of a Moodle plugin, some of which are secrets."""
+
+    def try_tables(self) -> None:
+        """Read every column that relay reads, of no row.
+
+        Raises MoodleRefused, naming the table or column, where one may not be read or is not there.
+        """
+
+    def too_much(self) -> list[str]:
+        """Return what the database user may do and need not, a sentence's end for each."""
+
+
+class Moodle(LogReads, TableReads, SiteReads, Protocol):
+    """All of it, over one connection. For one thread."""
+
+    @property
+    def kinds(self) -> tuple[EventKind, ...]:
+        """The kinds of event whose log rows are read."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let all reads within see the database at one moment."""
+
+    def close(self) -> None:
+        """Close the connection; the next call makes a new one."""

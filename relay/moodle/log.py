@@ -1,0 +1,172 @@
+"""Moodle's log: rows behind an id, ids within gaps, and the rows about an object."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from relay.model import LogRow
+from relay.moodle.contract import Page
+from relay.moodle.database import Database, number_or_none, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relay.events.kind import EventKind
+    from relay.events.rows import Row
+    from relay.model import Gap
+    from relay.rules.server import Address
+
+
+#: A page of the log spans at most this many ids, so that no query is long.
+SPAN = 20_000
+#: At most this many relevant rows in a page: what is held in memory at once.
+ROWS_IN_PAGE = 1000
+#: Ids in one IN list, and gaps in one statement.
+IDS_IN_QUERY = 500
+GAPS_IN_QUERY = 100
+
+# Every statement reads a range of primary keys, or rows by primary or indexed key. {p} is the checked table prefix.
+MAX_ID = "SELECT MAX(id) FROM {p}logstore_standard_log"
+MIN_ID = "SELECT MIN(id) FROM {p}logstore_standard_log"
+NEXT_ID = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE id > %s"
+#: The columns of each row that is read. `other` comes with them where a kind needs it: it can be large.
+LOG_COLUMNS = ("id", "eventname", "objectid", "userid", "relateduserid", "courseid", "timecreated", "origin")
+ROWS_IN_RANGE = """
+SELECT {columns} FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s AND eventname IN %s ORDER BY id LIMIT %s
+"""
+ROWS_BY_ID = "SELECT {columns} FROM {p}logstore_standard_log WHERE id IN %s AND eventname IN %s ORDER BY id"
+ANY_ROW = "SELECT {columns} FROM {p}logstore_standard_log WHERE id = %s"
+COUNT_IN_RANGE = "SELECT COUNT(*) FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s"
+IDS_IN_RANGE = "SELECT id FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+# `timecreated` has an index; ids are not in its order, so this is the lowest id of all rows since then.
+FIRST_SINCE = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE timecreated >= %s"
+ROW_TIME = "SELECT timecreated FROM {p}logstore_standard_log WHERE id = %s"
+# `courseid` and `timecreated` have indexes, `objectid` has none.
+ROWS_OF_COURSE = """
+SELECT {columns} FROM {p}logstore_standard_log
+WHERE courseid = %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
+"""
+ROWS_OF_TIME = """
+SELECT {columns} FROM {p}logstore_standard_log
+WHERE timecreated BETWEEN %s AND %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
+"""
+
+
+def log_columns(kinds: Sequence[EventKind]) -> tuple[str, ...]:
+    """Return the columns of the log that are read for these kinds."""
+    return (*LOG_COLUMNS, *(("other",) if any(kind.reads_other for kind in kinds) else ()))
+
+
+class LogReader(Database):
+    """Reads the log (contract.LogReads)."""
+
+    def __init__(self, address: Address, kinds: Sequence[EventKind]) -> None:
+        super().__init__(address, kinds)
+        self._names: Mapping[str, EventKind] = {kind.moodle_event: kind for kind in self.kinds}
+        self._eventnames = tuple(self._names)
+        self._columns = ", ".join(log_columns(self.kinds))
+
+    def max_id(self) -> int:
+        return self.number(MAX_ID)
+
+    def min_id(self) -> int:
+        return self.number(MIN_ID)
+
+    def first_since(self, seconds: int) -> int | None:
+        return self.number(FIRST_SINCE, seconds) or None
+
+    def row_time(self, log_id: int) -> int | None:
+        rows = self.select(ROW_TIME, log_id)
+        return int(rows[0]["timecreated"]) if rows else None
+
+    def page(self, after: int, top: int) -> Page | None:
+        first = self.number(NEXT_ID, after)
+        if not first or first > top:
+            return None
+        last = min(top, first + SPAN - 1)
+        found = self._log(ROWS_IN_RANGE, first, last, self._eventnames, ROWS_IN_PAGE)
+        all_rows = self._relevant(found)
+        rows = self._cut(all_rows)
+        if len(rows) < len(all_rows):
+            last = rows[-1].id
+        elif len(found) == ROWS_IN_PAGE:
+            last = int(found[-1]["id"])
+        count = self.number(COUNT_IN_RANGE, first, last)
+        is_whole = count == last - first + 1
+        ids = None if is_whole else self.ids(first, last, SPAN)
+        return Page(first=first, last=last, rows=rows, ids=ids, is_more=last < top)
+
+    def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
+        return tuple(int(row["id"]) for row in self.select(IDS_IN_RANGE, low, high, limit))
+
+    def count_each(self, gaps: Sequence[Gap]) -> list[int]:
+        counts: list[int] = []
+        for start in range(0, len(gaps), GAPS_IN_QUERY):
+            some = gaps[start : start + GAPS_IN_QUERY]
+            statement = " UNION ALL ".join(
+                f"SELECT {number} AS number, ({COUNT_IN_RANGE}) AS rows_there" for number in range(len(some))
+            )
+            bounds = [bound for gap in some for bound in (gap.low, gap.high)]
+            found = {int(row["number"]): int(row["rows_there"]) for row in self.select(statement, *bounds)}
+            counts.extend(found[number] for number in range(len(some)))
+        return counts
+
+    def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
+        found: list[LogRow] = []
+        for start in range(0, len(ids), IDS_IN_QUERY):
+            some = tuple(ids[start : start + IDS_IN_QUERY])
+            found.extend(self._relevant(self._log(ROWS_BY_ID, some, self._eventnames)))
+        return tuple(found)
+
+    def any_log_row(self, log_id: int) -> tuple[str, LogRow | None] | None:
+        for row in self._log(ANY_ROW, log_id):
+            name = text(row["eventname"])
+            return name, _log_row(row, self._names[name].name) if name in self._names else None
+        return None
+
+    def log_of(
+        self, kinds: Sequence[EventKind], object_id: int, *, course: int | None, times: Sequence[int]
+    ) -> list[LogRow]:
+        names = tuple(kind.moodle_event for kind in kinds)
+        if course is not None:
+            return list(self._relevant(self._log(ROWS_OF_COURSE, course, object_id, names)))
+        found: dict[int, LogRow] = {}
+        for at in times:
+            rows = self._relevant(self._log(ROWS_OF_TIME, at - 3600, at + 3600, object_id, names))
+            found.update((row.id, row) for row in rows)
+        return [found[log_id] for log_id in sorted(found)]
+
+    def _log(self, statement: str, *values: object) -> Sequence[Row]:
+        return self.select(statement.replace("{columns}", self._columns), *values)
+
+    def _relevant(self, rows: Sequence[Row]) -> tuple[LogRow, ...]:
+        """Return the rows of the kinds: the column's collation lets other spellings of their names through."""
+        return tuple(
+            _log_row(row, self._names[name].name) for row in rows if (name := text(row["eventname"])) in self._names
+        )
+
+    def _cut(self, rows: tuple[LogRow, ...]) -> tuple[LogRow, ...]:
+        """Return the rows up to the last one that a page may hold, as those of some kinds are large."""
+        most = {kind.name: kind.most_in_page for kind in self.kinds if kind.most_in_page is not None}
+        seen: Counter[str] = Counter()
+        for index, row in enumerate(rows):
+            seen[row.event_type] += 1
+            if seen[row.event_type] == most.get(row.event_type):
+                return rows[: index + 1]
+        return rows
+
+
+def _log_row(row: Row, event_type: str) -> LogRow:
+    other = row.get("other")
+    return LogRow(
+        id=int(row["id"]),
+        event_type=event_type,
+        object_id=number_or_none(row["objectid"]),
+        actor_id=int(row["userid"] or 0),
+        related_user_id=number_or_none(row["relateduserid"]),
+        course_id=number_or_none(row["courseid"]),
+        created_at=int(row["timecreated"] or 0),
+        origin=None if row["origin"] is None else text(row["origin"]),
+        other=other if isinstance(other, bytes) else None,
+    )

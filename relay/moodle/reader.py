@@ -1,0 +1,11 @@
+"""Moodle in a MariaDB or MySQL database: all that the use cases may ask of it, over one connection."""
+
+from __future__ import annotations
+
+from relay.moodle.log import LogReader
+from relay.moodle.site import SiteReader
+from relay.moodle.tables import TableReader
+
+
+class MoodleReader(LogReader, TableReader, SiteReader):
+    """Moodle (contract.Moodle). For one thread."""
