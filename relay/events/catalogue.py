@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from relay.events.enrolments import ENROLLMENT_CREATED
 from relay.events.grades import GRADE_UPDATED
-from relay.events.users import USER_CREATED, USER_UPDATED
+from relay.events.users import USER_CREATED, USER_DELETED, USER_UPDATED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -20,6 +20,7 @@ KINDS: Mapping[str, EventKind] = {
         USER_UPDATED,
         ENROLLMENT_CREATED,
         GRADE_UPDATED,
+        USER_DELETED,
     )
 }
 #: What `relay sync` sends, by the name of the rows.

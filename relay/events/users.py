@@ -1,12 +1,12 @@
-"""Events about people: who signed up, and who was changed."""
+"""Events about people: who signed up, was changed, or was deleted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events import clean
+from relay.events import clean, other
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field
-from relay.events.rows import find, integer, integers, match, object_user
+from relay.events.rows import NoEvent, find, integer, integers, match, object_user
 
 if TYPE_CHECKING:
     from relay.events.kind import Facts, Options
@@ -56,6 +56,22 @@ def _user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
     return user_data(user)
 
 
+def _deleted_user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
+    """Return the `data` of user_deleted: Moodle has written over the row, and `other` has what it was before."""
+    if object_user(row) <= 0:
+        raise NoEvent("the log row names no user")
+    user = facts.of(USERS).get(object_user(row))
+    before = other.parse(row.other)
+    return {
+        "userid": object_user(row),
+        "username": other.text(before, "username", clean.username),
+        "email": other.text(before, "email", clean.param_email),
+        "idnumber": other.text(before, "idnumber", clean.param_text),
+        "deleted": None if user is None else bool(integer(user["deleted"])),
+        "timemodified": None if user is None else integer(user["timemodified"]),
+    }
+
+
 USER_CREATED = EventKind(
     name="user_created",
     moodle_event=r"\core\event\user_created",
@@ -85,6 +101,26 @@ USER_UPDATED = EventKind(
         "WHERE e.courseid = %s)",
         build=lambda row, _facts, _options: user_data(row),
     ),
+    explain="user",
+    id_field="userid",
+)
+USER_DELETED = EventKind(
+    name="user_deleted",
+    moodle_event=r"\core\event\user_deleted",
+    meaning="an account was deleted",
+    facts=USERS,
+    subject=object_user,
+    build=_deleted_user,
+    fields=(
+        Field("userid", "int", "user.id"),
+        Field("username", "str or null", "as it was before"),
+        Field("email", "str or null", "as it was before"),
+        Field("idnumber", "str or null", "as it was before"),
+        Field("deleted", "bool or null", "as the row says now; null where the row is gone"),
+        Field("timemodified", "int or null", "when it was deleted, in unix seconds; null where the row is gone"),
+    ),
+    is_default=False,
+    reads_other=True,
     explain="user",
     id_field="userid",
 )
