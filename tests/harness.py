@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 import pymysql
 
 from relay.demo.moodle import College
-from relay.rules import server
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class Relay:
         for name, table in names.items():
             statement = statement.replace(name, table)
         if self.shared_outbox is not None:
-            with server.connect(self.shared_outbox) as other, other.cursor() as cursor:
+            with pymysql.connect(**self.shared_outbox.options()) as other, other.cursor() as cursor:
                 cursor.execute(statement.replace("?", "%s"), values)
                 return list(cursor.fetchall())
         connection = sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True)

@@ -86,8 +86,8 @@ class Database:
             return rows
 
     def _connect(self) -> pymysql.connections.Connection[Any]:
-        return server.connect(
-            self._address,
+        return pymysql.connect(
+            **self._address.options(),
             # Text comes as bytes: one row with invalid text must not stop the others.
             use_unicode=False,
             conv=CONVERSIONS,

@@ -92,7 +92,7 @@ class Database:
     def _connect(self) -> Connection:
         timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
         try:
-            connection = server.connect(self._address, autocommit=True, **timeouts)
+            connection = pymysql.connect(**{**self._address.options(), **timeouts}, autocommit=True)
             with connection.cursor() as cursor:
                 for statement in SESSION:
                     cursor.execute(statement)

@@ -1,12 +1,13 @@
-"""A MariaDB or MySQL server: where it is, how to connect to it, and what its errors mean in our own words."""
+"""A MariaDB or MySQL server: where it is, the options of a connection, and what its errors mean in our own words.
+
+Pure: who connects (`moodle.database`, `outbox.mysql_database`) brings the driver.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import pymysql
 
 if TYPE_CHECKING:
     import ssl
@@ -41,6 +42,22 @@ class Address:
         """Return the address for a message: no password in it."""
         return self.unix_socket or f"{self.host}:{self.port}"
 
+    def options(self) -> dict[str, Any]:
+        """Return what `pymysql.connect` takes of it by name, with relay's timeouts, in seconds."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "unix_socket": self.unix_socket,
+            "user": self.user,
+            "password": self.password,
+            "database": self.name,
+            "ssl": self.tls,
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": READ_TIMEOUT_S,
+            "write_timeout": READ_TIMEOUT_S,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -74,35 +91,18 @@ ABSENT = {
 }
 
 
-def connect(address: Address, **options: Any) -> pymysql.connections.Connection[Any]:
-    """Return a new connection. Raises pymysql.Error and OSError, for `explained`."""
-    return pymysql.connect(
-        host=address.host,
-        port=address.port,
-        unix_socket=address.unix_socket,
-        user=address.user,
-        password=address.password,
-        database=address.name,
-        ssl=address.tls,
-        charset="utf8mb4",
-        **{
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "read_timeout": READ_TIMEOUT_S,
-            "write_timeout": READ_TIMEOUT_S,
-            **options,
-        },
-    )
-
-
 def code_of(error: BaseException) -> int:
     """Return the server's or the driver's number of an error; 0 where it has none."""
     return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
 
 def explained(error: Exception, address: Address) -> Problem:
-    """Return our own sentence for a driver's error: the server's text could quote values."""
+    """Return our own sentence for an error of the driver or of the system: the server's text could quote values.
+
+    The driver's errors are known by their arguments, a number and the server's text; the system's by their class.
+    """
     where = f"{address.title} at {address.where()}"
-    if not isinstance(error, pymysql.Error):
+    if isinstance(error, OSError):
         reason = getattr(error, "strerror", None) or type(error).__name__
         hint = "Check that the database server runs and can be reached."
         return Problem(is_refusal=False, sentence=f"{where} broke off: {reason}.", hint=hint)

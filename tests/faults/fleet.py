@@ -16,7 +16,6 @@ import pymysql
 from world import STATE, STATUSES, Backend, Faults, Proxy, Supervised, kill_database
 
 from relay.outbox.contract import LEASE_S
-from relay.rules import server
 
 if TYPE_CHECKING:
     from harness import Relay
@@ -122,7 +121,7 @@ def read_schema(address: Address) -> Snapshot | None:
     """Return what a shared outbox holds at this moment; None where it cannot be read now."""
     with (
         contextlib.suppress(pymysql.Error, OSError),
-        server.connect(address) as connection,
+        pymysql.connect(**address.options()) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxUnavailable
@@ -24,7 +25,7 @@ from relay.outbox import mysql_lease
 from relay.outbox.contract import LEASE_S, Batch, Outbox, Selector, Settled
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
-from relay.rules import retry, server
+from relay.rules import retry
 from relay.rules.retry import Decision, Verdict
 from relay.rules.server import Address
 
@@ -87,7 +88,7 @@ class Place:
         if self._address is None:
             with contextlib.closing(sqlite3.connect(self.path)) as connection:
                 return connection.execute(statement).fetchall()
-        with server.connect(self._address, autocommit=True) as other, other.cursor() as cursor:
+        with pymysql.connect(**self._address.options(), autocommit=True) as other, other.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())
 
