@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events import clean
+from relay.events import text
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option
 from relay.events.rows import NoEvent, find, integer, integers, match, related_user
 
@@ -70,8 +70,8 @@ def enrolment_data(enrolment: Row, facts: Facts, _options: Options) -> dict[str,
     return {
         "enrollmentid": integer(enrolment["id"]),
         **integers(enrolment, "userid", "courseid"),
-        "coursename": clean.param_text(enrolment["fullname"]),
-        "courseshortname": clean.param_text(enrolment["shortname"]),
+        "coursename": text.param_text(enrolment["fullname"]),
+        "courseshortname": text.param_text(enrolment["shortname"]),
         "roleid": facts.value_of(ROLES, enrolment) or STUDENT_ROLE,
         **integers(enrolment, "status", "timestart", "timeend", "timecreated"),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events import clean
+from relay.events import text
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Option
 from relay.events.marks import mark
 from relay.events.rows import NoEvent, find, integer, integers, match, related_user
@@ -51,19 +51,19 @@ def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
     """Return the `data` of grade_updated. Raises NoEvent where the course is gone."""
     if grade["fullname"] is None:
         raise NoEvent("the row is gone: its course is no longer there")
-    scale = None if grade["scale"] is None else clean.username(grade["scale"])
+    scale = None if grade["scale"] is None else text.username(grade["scale"])
     score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec)
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
     return {
         "gradeid": integer(grade["id"]),
         "userid": integer(grade["userid"]),
         "assignmentid": integer(grade["assignment"]),
-        "assignmentname": clean.param_text(grade["name"]),
+        "assignmentname": text.param_text(grade["name"]),
         "courseid": integer(grade["courseid"]),
-        "coursename": clean.param_text(grade["fullname"]),
+        "coursename": text.param_text(grade["fullname"]),
         "score": score,
         "btec_grade": btec,
-        "feedback": clean.feedback(grade["commenttext"], plain=is_plain),
+        "feedback": text.feedback(grade["commenttext"], plain=is_plain),
         **integers(grade, "grader", "timecreated", "timemodified"),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events import clean, other
+from relay.events import other, text
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field
 from relay.events.rows import NoEvent, find, integer, integers, match, object_user
 
@@ -42,8 +42,8 @@ def user_data(user: Row) -> dict[str, Any]:
     texts = ("firstname", "lastname", "email", "idnumber", "phone1", "city", "country")
     return {
         "userid": integer(user["id"]),
-        "username": clean.username(user["username"]),
-        **{name: (clean.param_email if name == "email" else clean.param_text)(user[name]) for name in texts},
+        "username": text.username(user["username"]),
+        **{name: (text.param_email if name == "email" else text.param_text)(user[name]) for name in texts},
         "suspended": bool(integer(user["suspended"])),
         "deleted": bool(integer(user["deleted"])),
         **integers(user, "timecreated", "timemodified"),
@@ -64,9 +64,9 @@ def _deleted_user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any
     before = other.parse(row.other)
     return {
         "userid": object_user(row),
-        "username": other.text(before, "username", clean.username),
-        "email": other.text(before, "email", clean.param_email),
-        "idnumber": other.text(before, "idnumber", clean.param_text),
+        "username": other.text(before, "username", text.username),
+        "email": other.text(before, "email", text.param_email),
+        "idnumber": other.text(before, "idnumber", text.param_text),
         "deleted": None if user is None else bool(integer(user["deleted"])),
         "timemodified": None if user is None else integer(user["timemodified"]),
     }
