@@ -1,4 +1,4 @@
-"""Secrets: given by reference (a file, the environment, systemd), masked wherever they are shown."""
+"""Secrets of the config: read from a file, the environment or systemd, or sealed; masked wherever they are shown."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MASK = "********"
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 #: The key of sealed secrets: the name of its credential, and of its file beside the config.
 SEAL_KEY, SEAL_KEY_FILE = "relay-seal-key", "seal.key"
-#: What a sealed secret begins with: should the way of sealing ever change, the old ones are known.
+#: The version that a sealed secret begins with: a later one can be told from it.
 SEALED = "v1:"
 #: AES-GCM's nonce, in bytes.
 NONCE = 12
-#: A secret is a line; a file that is longer than this, in bytes, is another file.
-MOST = 65536
+#: The largest file that is taken for a secret, in bytes: a secret is one line.
+LARGEST_FILE = 65536
 
 
 class Secret:
-    """A value that is never shown by accident: only `reveal` gives it."""
+    """A value that is masked wherever it is printed or logged; `reveal` returns it."""
 
     __slots__ = ("_value", "origin", "path")
 
@@ -66,11 +66,11 @@ def resolve(given: str | Mapping[str, object], base: Path) -> Secret:
     if isinstance(given, str):
         return Secret(given)
     (kind, name), *more = given.items() or [("", "")]
-    if more or kind not in KINDS or not isinstance(name, str) or not name:
+    if more or kind not in REFERENCES or not isinstance(name, str) or not name:
         raise CredentialError(
-            f"a secret is given as one of {', '.join(f'{{{kind}: …}}' for kind in KINDS)}, or as text"
+            f"a secret is given as one of {', '.join(f'{{{kind}: …}}' for kind in REFERENCES)}, or as text"
         )
-    return KINDS[kind](name, base)
+    return REFERENCES[kind](name, base)
 
 
 def _from_file(name: str, base: Path) -> Secret:
@@ -94,7 +94,7 @@ def _from_systemd(name: str, _base: Path) -> Secret:
         )
     if "/" in name:
         raise CredentialError(f"{name} is a path; a systemd credential is a name, as in LoadCredential=")
-    # systemd keeps its credentials to itself: their mode is no concern of ours.
+    # Without its path: systemd sets the file's mode, so `relay check` need not look at it.
     return Secret(_read(Path(folder) / name), origin=f"credential {name}")
 
 
@@ -151,7 +151,7 @@ def _credential(name: str) -> Path | None:
 
 
 #: How a secret can be given (contract, section 6).
-KINDS: dict[str, Callable[[str, Path], Secret]] = {
+REFERENCES: dict[str, Callable[[str, Path], Secret]] = {
     "file": _from_file,
     "env": _from_environment,
     "credential": _from_systemd,
@@ -163,7 +163,7 @@ def _read(path: Path) -> str:
     """Return a file's only line."""
     try:
         with path.open("rb") as file:
-            raw = file.read(MOST + 1)
+            raw = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise CredentialError(f"the file {path} cannot be read: {error.strerror}") from None
     try:
@@ -172,7 +172,7 @@ def _read(path: Path) -> str:
         raise CredentialError(f"the file {path} holds no UTF-8 text") from None
     if not text.strip():
         raise CredentialError(f"the file {path} is empty")
-    if len(raw) > MOST or "\n" in text or "\0" in text:
+    if len(raw) > LARGEST_FILE or "\n" in text or "\0" in text:
         raise CredentialError(f"the file {path} holds more than one line: a secret is one")
     return text
 

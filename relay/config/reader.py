@@ -1,14 +1,14 @@
-"""A YAML file as sections that are asked for their keys, and gather every mistake with its path and line."""
+"""A YAML file as sections that are asked for their keys, and that note every mistake with its path and line."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from relay import times
 from relay.config import credentials
 from relay.errors import ConfigError, CredentialError
 
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 TAG = "tag:yaml.org,2002:"
 #: The longest config that is read, in characters.
-MOST = 1_000_000
+LONGEST = 1_000_000
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Mistakes:
 def compose(text: str, source: Path) -> yaml.Node | None:
     """Return the tree of a YAML text; None where it is empty. Raises ConfigError."""
     try:
-        if len(text) > MOST:
+        if len(text) > LONGEST:
             raise ConfigError(f"The config {source} is longer than any config.", hint="Is it another file?")
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -61,14 +61,24 @@ def compose(text: str, source: Path) -> yaml.Node | None:
         ) from None
 
 
-class Section:
-    """A mapping of the config. What is asked for is known: every other key is a mistake, once `close` is called."""
+@functools.cache
+def _written(text: str) -> yaml.Node | None:
+    """Return the tree of a default, as it would be written; None for ''."""
+    return yaml.compose(text, Loader=yaml.SafeLoader)
 
-    def __init__(self, node: yaml.Node | None, path: str, mistakes: Mistakes, base: Path) -> None:
+
+class Section:
+    """A mapping of the config. Keys that were asked for are known; `close` makes a mistake of every other one.
+
+    Whoever asks for a key may give its default, as it would be written; it is read where the file has no value.
+    """
+
+    def __init__(self, node: yaml.Node | None, path: str, mistakes: Mistakes, source: Path) -> None:
         self.node = node
         self.path = path
+        #: The file.
+        self.source = source
         self._mistakes = mistakes
-        self._base = base
         self._known: list[str] = []
         self._values: dict[str, yaml.Node] = {}
         self._sections: list[Section] = []
@@ -77,6 +87,11 @@ class Section:
                 self._take(key, value)
         elif node is not None and not _is_null(node):
             mistakes.add(path or "the config", "must be a mapping of keys to values", node)
+
+    @property
+    def base(self) -> Path:
+        """The folder of the file: relative paths begin there."""
+        return self.source.absolute().parent
 
     def _take(self, key: yaml.Node, value: yaml.Node) -> None:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
@@ -108,9 +123,14 @@ class Section:
                 what = f"is no known key; known here: {', '.join(self._known)}"
             self._mistakes.add(self._at(name), what, value)
 
-    def section(self, name: str) -> Section:
-        """Return a section within this one; an empty one where it is not there."""
-        section = Section(self._node(name), self._at(name), self._mistakes, self._base)
+    def section(self, name: str, default: str = "") -> Section:
+        """Return a section within this one; the default, if there is one, where it is not there or empty."""
+        self._known.append(name)
+        node = self._values.get(name)
+        is_empty = node is None or _is_null(node) or (isinstance(node, yaml.MappingNode) and not node.value)
+        section = Section(
+            _written(default) if default and is_empty else node, self._at(name), self._mistakes, self.source
+        )
         self._sections.append(section)
         return section
 
@@ -129,102 +149,32 @@ class Section:
             else:
                 self.wrong(name, "must be a single value")
 
-    def text(
-        self, name: str, default: Value, check: Callable[[str], Value] | None = None, *, is_required: bool = False
-    ) -> str | Value:
-        """Return a text as it is written, or what `check` makes of it; a ValueError of that is a mistake."""
-        node = self._node(name)
-        if node is None or _is_null(node):
-            if is_required:
-                self.wrong(name, "is missing")
-            return default
+    def scalar(self, name: str, check: Callable[[str], Value], default: str = "") -> Value | None:
+        """Return what `check` makes of a value's text, or None without one; a ValueError of `check` is a mistake."""
+        node = self._node(name, default)
+        if node is None:
+            return None
         if not isinstance(node, yaml.ScalarNode):
             self.wrong(name, "must be a single value")
-            return default
-        return self._checked(name, node.value, default, check or str)
-
-    def _checked(self, name: str, value: str, default: Value, check: Callable[[str], Value | str]) -> Value | str:
+            return None
         try:
-            return check(value)
+            return check(node.value)
         except ValueError as error:
             self.wrong(name, str(error))
-            return default
+            return None
 
-    def choice(self, name: str, choices: Sequence[str]) -> str:
-        """Return one of a few words; the first of them is the default."""
-
-        def check(value: str) -> str:
-            if value not in choices:
-                raise ValueError(f"must be one of {', '.join(choices)}")
-            return value
-
-        return self.text(name, choices[0], check)
-
-    def boolean(self, name: str, *, default: bool) -> bool:
-        """Return true or false."""
-        node = self._node(name)
-        if node is None or _is_null(node):
-            return default
-        if node.tag != f"{TAG}bool":
+    def boolean(self, name: str, default: str) -> bool | None:
+        """Return true or false; None where it is neither, which is a mistake."""
+        node = self._node(name, default)
+        if node is None or node.tag != f"{TAG}bool":
             self.wrong(name, "must be true or false")
-            return default
+            return None
         return bool(yaml.SafeLoader.bool_values[node.value.lower()])
 
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """Return a whole number between two bounds, both included."""
-
-        def check(value: str) -> int:
-            if not (value.isascii() and value.isdigit() and len(value) < 19 and low <= int(value) <= high):
-                raise ValueError(f"must be a whole number from {low} to {high}")
-            return int(value)
-
-        return int(self.text(name, default, check))
-
-    def number(self, name: str, default: float, low: float, high: float) -> float:
-        """Return a number between two bounds, both included."""
-
-        def check(value: str) -> float:
-            try:
-                found = float(value)
-            except ValueError:
-                found = float("nan")
-            if not low <= found <= high:
-                raise ValueError(f"must be a number from {low:g} to {high:g}")
-            return found
-
-        return float(self.text(name, default, check))
-
-    def duration(self, name: str, default: str, low: str, high: str) -> float:
-        """Return a duration in seconds, between two bounds, both included."""
-
-        def check(value: str) -> float:
-            found = times.seconds(value)
-            if not times.seconds(low) <= found <= times.seconds(high):
-                raise ValueError(f"must be from {low} to {high}")
-            return found
-
-        return float(self.text(name, times.seconds(default), check))
-
-    def path_to(self, name: str) -> Path | None:
-        """Return a file, a relative one beside the config; it must be there."""
-
-        def check(value: str) -> Path:
-            path = self._base / value
-            if not path.exists():
-                raise ValueError(f"there is no file {path}")
-            return path
-
-        found = self.text(name, None, check)
-        return None if isinstance(found, str) else found
-
-    def secret(self, name: str, check: Callable[[str], object], *, is_required: bool = False) -> Secret | None:
+    def secret(self, name: str, check: Callable[[str], object]) -> Secret | None:
         """Return a secret that `check` has nothing against; its ValueError must not hold the secret."""
         node = self._node(name)
-        if node is None or _is_null(node):
-            if is_required:
-                self.wrong(name, "is missing")
-            return None
-        return self._secret(self._at(name), node, check)
+        return None if node is None else self._secret(self._at(name), node, check)
 
     def secrets(self, name: str, check: Callable[[str], object]) -> tuple[Secret, ...]:
         """Return a list of secrets."""
@@ -244,7 +194,7 @@ class Section:
 
     def _list(self, name: str) -> Sequence[yaml.Node]:
         node = self._node(name)
-        if node is None or _is_null(node):
+        if node is None:
             return ()
         if not isinstance(node, yaml.SequenceNode):
             self.wrong(name, "must be a list")
@@ -262,16 +212,17 @@ class Section:
             self._mistakes.add(path, "must be a secret: {file: …}, {env: …} or {credential: …}", node)
             return None
         try:
-            secret = credentials.resolve(given, self._base)
+            secret = credentials.resolve(given, self.base)
             check(secret.reveal())
         except (CredentialError, ValueError) as error:
             self._mistakes.add(path, str(error), node)
             return None
         return secret
 
-    def _node(self, name: str) -> yaml.Node | None:
+    def _node(self, name: str, default: str = "") -> yaml.Node | None:
+        """Return the value of a key, else the default; the key is known from now on."""
         self._known.append(name)
-        return self._values.get(name)
+        return self._values[name] if name in self else _written(default)
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -190,10 +190,7 @@ def make_options(config: Config) -> Callable[[str], Options]:
             moodle_url=config.moodle.url,
             tenant_id=config.backend.tenant_id,
             btec=config.btec.bands,
-            chosen={
-                ("enrollment_created", "role"): config.events.enrollment_created.role,
-                ("grade_updated", "feedback"): config.events.grade_updated.feedback,
-            },
+            chosen=config.events.chosen,
         )
 
     return options

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import config, times
-from relay.config import credentials, schema
+from relay.config import credentials, files, schema
 from relay.config.credentials import Secret
 from relay.errors import ConfigError, UsageError
-from relay.events import marks
 from relay.events.catalogue import KINDS
 
 if TYPE_CHECKING:
@@ -46,7 +45,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (found.retry.max_attempts, found.retry.first_delay, found.retry.multiplier) == (24, 5, 2)
     assert found.retry.max_delay == 6 * 3600
     assert all(found.events.enabled(event_type) for event_type, kind in KINDS.items() if kind.is_default)
-    assert found.btec.bands == marks.BTEC
+    assert found.events.ignore_actors == ()
+    assert [(str(least), grade) for least, grade in found.btec.bands] == [
+        ("70", "Distinction"),
+        ("60", "Merit"),
+        ("40", "Pass"),
+        ("0", "Refer"),
+    ]
     assert found.outbox.sqlite_path == Path("/var/lib/relay/outbox.db")
     assert found.log == schema.LogConfig(level="info", format="auto")
 
@@ -201,6 +206,43 @@ def test_an_outbox_url_names_a_file(url: str, path: str) -> None:
     assert found.outbox.sqlite_path == Path(path)
 
 
+def test_each_kind_of_event_is_switched_by_its_name_and_has_its_own_options() -> None:
+    found = config.parse(MINIMAL, path=HERE).events
+    assert found.disabled == {kind.name for kind in KINDS.values() if not kind.is_default} >= {"user_deleted"}
+    assert found.chosen["enrollment_created", "role"] == "student"
+    assert found.chosen["grade_updated", "feedback"] == "escaped"
+    text = "events: {user_deleted: {enabled: true}, user_created: {enabled: false}, enrollment_created: {role: actual}}"
+    found = config.parse(MINIMAL + text, path=HERE).events
+    assert found.enabled("user_deleted")
+    assert not found.enabled("user_created")
+    assert found.chosen["enrollment_created", "role"] == "actual"
+    (wrong,) = mistakes(MINIMAL + "events: {grade_updated: {feedback: loud}}")
+    assert wrong.startswith("events.grade_updated.feedback: must be one of escaped, plain")
+
+
+def test_an_empty_value_is_the_default() -> None:
+    found = config.parse(MINIMAL + "retry: {max_attempts: }\nbtec: {}\noutbox:\nlog: {level: ~}", path=HERE)
+    assert found == config.parse(MINIMAL, path=HERE)
+
+
+def test_tls_is_none_unless_it_is_given() -> None:
+    assert config.parse(MINIMAL, path=HERE).moodle.database.tls is None
+    given_empty = config.parse(MINIMAL.replace("user: relay", "user: relay, tls: {}"), path=HERE)
+    assert given_empty.moodle.database.tls == schema.TlsConfig(ca=None, cert=None, key=None, verify=True)
+    (found,) = mistakes(MINIMAL.replace("user: relay", "user: relay, tls: {key: /dev/null}"))
+    assert found.startswith("moodle.database.tls.key: is of no use without cert")
+
+
+@pytest.mark.parametrize("kind", [schema.DatabaseConfig, schema.RetryConfig, schema.LogConfig, schema.BackendConfig])
+def test_every_value_has_the_type_that_its_field_names(kind: type) -> None:
+    """The field's annotation is what mypy believes, its metadata how the value is read: they must agree."""
+    hints = get_type_hints(kind, {**vars(schema), "Path": Path})
+    found = config.parse(MINIMAL, path=HERE)
+    (section,) = [one for one in (found.moodle.database, found.retry, found.log, found.backend) if type(one) is kind]
+    for name, hint in hints.items():
+        assert isinstance(getattr(section, name), tuple if get_origin(hint) is tuple else hint), name
+
+
 def test_bands_may_be_others() -> None:
     found = config.parse(MINIMAL + "btec: {Fail: 0, Top: 84.5}", path=HERE)
     assert found.btec.bands == ((Decimal("84.5"), "Top"), (Decimal(0), "Fail"))
@@ -288,7 +330,7 @@ def test_what_is_no_duration(text: str) -> None:
 
 def test_where_a_config_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "PLACES", (Path("config.yaml"), tmp_path / "etc.yaml"))
+    monkeypatch.setattr(files, "PLACES", (Path("config.yaml"), tmp_path / "etc.yaml"))
     with pytest.raises(UsageError, match="There is no config"):
         config.find(None, None)
     (tmp_path / "etc.yaml").touch()

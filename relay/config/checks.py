@@ -1,0 +1,109 @@
+"""What the text of a value must look like: URLs, headers, prefixes and where to start, for the table of keys.
+
+Each check takes the text as it is written, returns the value, and raises ValueError with the end of a sentence whose
+beginning is the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from relay import times
+
+#: What a table prefix may be made of: it is put into SQL as it is.
+_PREFIX = re.compile(r"[A-Za-z0-9_]{0,32}", re.ASCII)
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL of any scheme."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is no URL") from None
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("must not hold white space")
+    return parts
+
+
+def _web_url(url: str) -> SplitResult:
+    parts = split_url(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a URL such as https://host.example.edu")
+    return parts
+
+
+def site_url(url: str) -> str:
+    """Return the address of a Moodle site, without a slash at its end."""
+    parts = _web_url(url)
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or a password")
+    return url.rstrip("/")
+
+
+def backend_url(url: str) -> str:
+    """Return the address of the backend, without a slash at its end: https, or http on this machine."""
+    parts = _web_url(url)
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or a password: backend.token tells the backend who we are")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise ValueError("must not have a query or a fragment: the event's path comes behind it")
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("must be https: plain http is for loopback only (localhost, 127.0.0.0/8, ::1)")
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine: `localhost`, 127.0.0.0/8 or ::1 (contract, section 3)."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (
+        address in ipaddress.ip_network("127.0.0.0/8") if address.version == 4 else address == ipaddress.IPv6Address(1)
+    )
+
+
+def proxy_url(url: str) -> str:
+    """Return the address of a proxy; it may hold a user and a password, so no message quotes it."""
+    parts = split_url(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError("must be http://host:port: what goes to the backend is encrypted within it")
+    return url
+
+
+def header(value: str) -> str:
+    """Return what can be sent as a header's value (RFC 9110, section 5.5)."""
+    if not value or value != value.strip() or not value.isprintable():
+        raise ValueError("must be a text without control characters, and without blanks around it")
+    return value
+
+
+def word(value: str) -> str:
+    """Return a text without white space."""
+    if not value or any(character.isspace() for character in value):
+        raise ValueError("must not be empty or hold white space")
+    return value
+
+
+def prefix(value: str) -> str:
+    """Return the prefix of table names."""
+    if not _PREFIX.fullmatch(value):
+        raise ValueError("must be made of letters, digits and _, 32 at most")
+    return value
+
+
+def start(text: str) -> str | float | int:
+    """Return where to start: now, beginning, a time (float, unix seconds) or a log id (int)."""
+    if text in ("now", "beginning"):
+        return text
+    if text.isascii() and text.isdigit() and 0 < len(text) < 19:
+        return int(text)
+    try:
+        return times.moment(text)
+    except ValueError:
+        raise ValueError("must be now, beginning, a time such as 2026-02-01T14:30:00Z, or a log id") from None

@@ -1,0 +1,109 @@
+"""What is written from the table of keys: config.example.yaml, and the README's table of them."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from relay.config.keys import Group, Key
+from relay.config.schema import CONFIG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+HEADER = """\
+# The config of relay: every key, with its default where it has one. Give those that are not commented out.
+#
+# Durations: 500ms, 5s, 10m, 1h, 30d.
+# Secrets:   {file: /path} a file that holds one line      {env: NAME} a variable of the environment
+#            {credential: NAME} what systemd's LoadCredential= gives      {sealed: TEXT} what `relay seal` prints
+#            or the text itself, which `relay check` warns of.
+"""
+#: What stands around the table in the README.
+BEGIN = "<!-- The table of keys is made by tests/write_docs.py. -->\n\n"
+END = "\n<!-- End of the table of keys. -->"
+WIDTH = 120
+
+Declared = Key | Group[Any]
+
+
+def example() -> str:
+    """Return the text of config.example.yaml."""
+    sections = ("\n".join(_lines({name: one}, "")) for name, one in CONFIG.keys.items())
+    return "\n".join([HEADER, *(f"{section}\n" for section in sections)])
+
+
+def _lines(keys: Mapping[str, Declared], indent: str) -> Iterator[str]:
+    for name, one in keys.items():
+        yield from _comments(one, indent)
+        if isinstance(one, Key):
+            mark = "" if one.is_required or one.is_advised else "# "
+            yield f"{indent}{mark}{name}: {_shown(one)}"
+        elif one.is_inline:
+            yield f"{indent}# {name}: {_shown(one)}"
+        else:
+            yield f"{indent}{name}:"
+            yield from _lines(one.keys, f"{indent}  ")
+
+
+def _meanings(one: Declared) -> list[str]:
+    """Return what is said above a key or a section; above a section on one line, what is said of its keys too."""
+    if isinstance(one, Key):
+        return [one.meaning]
+    if not one.is_inline:
+        return []
+    if not one.meaning:
+        return [key.meaning for key in one.keys.values() if isinstance(key, Key)]
+    return ["; ".join([one.meaning, *(f"`{name}`: {' '.join(_meanings(key))}" for name, key in one.keys.items())])]
+
+
+def _comments(one: Declared, indent: str) -> Iterator[str]:
+    """Yield the comment above a key or a section."""
+    bounds = f" ({one.value.bounds})" if isinstance(one, Key) and one.value.bounds else ""
+    for meaning in _meanings(one):
+        yield from textwrap.wrap(
+            f"{meaning[:1].upper()}{meaning[1:]}{bounds}.",
+            WIDTH,
+            initial_indent=f"{indent}# ",
+            subsequent_indent=f"{indent}# ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _shown(one: Declared) -> str:
+    """Return a value as the example has it: the default, or a made-up one."""
+    if isinstance(one, Key):
+        return one.default or one.example
+    return "{" + ", ".join(f"{name}: {_shown(key)}" for name, key in one.keys.items()) + "}"
+
+
+def rows(keys: Mapping[str, Declared] = CONFIG.keys, path: str = "") -> Iterator[tuple[str, Declared]]:
+    """Yield what the README has a row for, with its path: each key, and a section that may be left out as one."""
+    for name, one in keys.items():
+        if isinstance(one, Group) and not one.is_optional:
+            yield from rows(one.keys, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", one
+
+
+def table() -> str:
+    """Return the README's table of keys, in Markdown."""
+    lines = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    for path, one in rows():
+        if isinstance(one, Key):
+            value = " ".join(filter(None, (one.value.name, one.value.bounds)))
+            default = f"`{one.default}`" if one.default else "required" if one.is_required else "none"
+        else:
+            value, default = ", ".join(f"`{name}`" for name in one.keys), "none"
+        lines.append(f"| `{path}` | {value} | {default} | {' '.join(_meanings(one))} |")
+    return "\n".join(lines) + "\n"
+
+
+def in_readme(text: str) -> str:
+    """Return the text of the README with the table of keys as it should be. Raises ValueError where its marks lack."""
+    before, marked, rest = text.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not marked or not ended:
+        raise ValueError("the README has lost the comments around the table of keys")
+    return f"{before}{BEGIN}{table()}{END}{after}"

@@ -1,0 +1,62 @@
+"""Which events are sent, and how: the section `events`, with a key for each kind that the catalogue has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from relay.config.keys import Group, Key, defaulted, keys_of
+from relay.config.values import boolean, choice, ids
+from relay.events.catalogue import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.config.reader import Section
+    from relay.events.kind import EventKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsConfig:
+    """Which events are sent, and how."""
+
+    #: Every kind that is not sent, by name.
+    disabled: frozenset[str]
+    #: What is chosen of the kinds' options, by kind and option: of each option, its default where nothing is written.
+    chosen: Mapping[tuple[str, str], str]
+    ignore_actors: tuple[int, ...] = field(
+        metadata=defaulted(
+            ids(),
+            "[]",
+            "ids of Moodle users whose own doings are not sent: name the account that the backend writes back with",
+        )
+    )
+
+    def enabled(self, event_type: str) -> bool:
+        """Say whether events of this type are sent."""
+        return event_type not in self.disabled
+
+
+def kind_group(kind: EventKind) -> Group[dict[str, Any]]:
+    """Return the section of one kind of event: whether it is sent, and its options."""
+    switch = Key(value=boolean(), default="true" if kind.is_default else "false", meaning=f"sent when {kind.meaning}")
+    options = {
+        option.name: Key(value=choice(*option.choices), default=option.choices[0], meaning=option.meaning)
+        for option in kind.options
+    }
+    return Group(keys={"enabled": switch, **options}, make=lambda _section, values: values, is_inline=True)
+
+
+def _make(_section: Section, values: dict[str, Any]) -> EventsConfig:
+    return EventsConfig(
+        disabled=frozenset(name for name in KINDS if not values[name]["enabled"]),
+        chosen={
+            (kind.name, option.name): values[kind.name][option.name]
+            for kind in KINDS.values()
+            for option in kind.options
+        },
+        ignore_actors=values["ignore_actors"],
+    )
+
+
+EVENTS = Group(keys={**{kind.name: kind_group(kind) for kind in KINDS.values()}, **keys_of(EventsConfig)}, make=_make)

@@ -1,0 +1,122 @@
+"""A config's file: where it is looked for, and how it, or one section of it, is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relay.config import checks
+from relay.config.events import EVENTS
+from relay.config.reader import Mistakes, Section, compose
+from relay.config.schema import CONFIG, DATABASE, OUTBOX
+from relay.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from relay.config.events import EventsConfig
+    from relay.config.schema import Config, DatabaseConfig, OutboxConfig
+
+#: Where a config is looked for when none is named (contract, section 5).
+PLACES = (Path("config.yaml"), Path("/etc/relay/config.yaml"))
+
+
+def find(explicit: Path | None, environment: str | None) -> Path:
+    """Return which config is meant: the one named on the command line, else in the environment, else one of PLACES.
+
+    Raises UsageError where there is none.
+    """
+    named = explicit or (Path(environment) if environment else None)
+    if named is not None:
+        return named
+    found = next((place for place in PLACES if place.exists()), None)
+    if found is None:
+        raise UsageError(
+            f"There is no config: neither {PLACES[0]} in this folder nor {PLACES[1]}.",
+            hint="Name one with --config FILE, or copy config.example.yaml and fill it in.",
+        )
+    return found
+
+
+def load(path: Path) -> Config:
+    """Return the config of a file. Raises ConfigError with all its mistakes."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(
+            f"The config {path} cannot be read: {error.strerror}.", hint="Name one with --config FILE."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The config {path} is no UTF-8 text.", hint="Save it as UTF-8.") from None
+    return parse(text, path=path)
+
+
+def parse(text: str, *, path: Path) -> Config:
+    """Return the config of a text; `path` is where it stands. Raises ConfigError with all its mistakes."""
+    mistakes = Mistakes()
+    root = Section(compose(text, path), "", mistakes, path)
+    config = CONFIG.fill(root)
+    root.close()
+    found = mistakes.lines()
+    if found:
+        count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        raise ConfigError(
+            f"The config {path} has {count}:", mistakes=found, hint="config.example.yaml shows every key."
+        )
+    return config
+
+
+def load_database(path: Path) -> DatabaseConfig:
+    """Return how Moodle's database is reached, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    database = DATABASE.fill(_database_section(path, mistakes))
+    _refuse(path, "moodle.database", mistakes)
+    return database
+
+
+def load_events(path: Path) -> EventsConfig:
+    """Return which events are sent, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    events = EVENTS.fill(_root(path, mistakes).section("events"))
+    _refuse(path, "events", mistakes)
+    return events
+
+
+def load_outbox(path: Path) -> OutboxConfig:
+    """Return where the outbox is, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    outbox = OUTBOX.fill(_root(path, mistakes).section("outbox"))
+    _refuse(path, "outbox", mistakes)
+    return outbox
+
+
+def written_database(path: Path) -> dict[str, object]:
+    """Return moodle.database as the file has it: secrets by reference. Raises ConfigError."""
+    return _database_section(path, Mistakes()).plain()
+
+
+def with_start(config: Config, text: str) -> Config:
+    """Return the config with another `moodle.start_from`. Raises UsageError."""
+    try:
+        start = checks.start(text)
+    except ValueError as error:
+        raise UsageError(f"--from {text}: {error}.", hint="See `relay run --help`.") from None
+    return replace(config, moodle=replace(config.moodle, start_from=start))
+
+
+def _refuse(path: Path, part: str, mistakes: Mistakes) -> None:
+    """Raise ConfigError if a part of the config has mistakes."""
+    if mistakes.lines():
+        raise ConfigError(
+            f"{part} in the config {path} is wrong:",
+            mistakes=mistakes.lines(),
+            hint="config.example.yaml shows every key.",
+        )
+
+
+def _database_section(path: Path, mistakes: Mistakes) -> Section:
+    return _root(path, mistakes).section("moodle").section("database")
+
+
+def _root(path: Path, mistakes: Mistakes) -> Section:
+    text = path.read_text("utf-8-sig") if path.exists() else ""
+    return Section(compose(text, path), "", mistakes, path)

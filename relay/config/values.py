@@ -1,0 +1,126 @@
+"""What may be written as the value of a key: for each type how it is read, and the README's words for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from relay import times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from relay.config.reader import Section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueType:
+    """A type of value."""
+
+    #: What it is, in a word or two.
+    name: str
+    #: Which values are taken, in words; '' where the name says it all.
+    bounds: str = ""
+    #: Returns the value of a key, given the section it is in, its name, and the default as it would be written ('' for
+    #: none). Notes a mistake in the section where the value is wrong, and returns None or nothing of use then.
+    read: Callable[[Section, str, str], object]
+
+
+def _scalar(name: str, check: Callable[[str], object], bounds: str = "") -> ValueType:
+    return ValueType(name=name, bounds=bounds, read=lambda section, key, default: section.scalar(key, check, default))
+
+
+def text(check: Callable[[str], object] = str) -> ValueType:
+    """Return the type of a text, or of what `check` makes of it; its ValueError is a mistake."""
+    return _scalar("text", check)
+
+
+def url_text(check: Callable[[str], object]) -> ValueType:
+    """Return the type of a URL that `check` takes."""
+    return _scalar("URL", check)
+
+
+def choice(*choices: str) -> ValueType:
+    """Return the type of one of a few words."""
+
+    def check(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return _scalar("one of", check, ", ".join(choices))
+
+
+def boolean() -> ValueType:
+    """Return the type of true or false."""
+    return ValueType(name="true or false", read=lambda section, key, default: section.boolean(key, default))
+
+
+def whole(low: int, high: int) -> ValueType:
+    """Return the type of a whole number between two bounds, both included."""
+
+    def check(value: str) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) < 19 and low <= int(value) <= high):
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    return _scalar("number", check, f"{low} to {high}")
+
+
+def number(low: float, high: float) -> ValueType:
+    """Return the type of a number between two bounds, both included."""
+
+    def check(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = float("nan")
+        if not low <= found <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return found
+
+    return _scalar("number", check, f"{low:g} to {high:g}")
+
+
+def duration(low: str, high: str) -> ValueType:
+    """Return the type of a duration, in seconds, between two bounds such as `1s` and `30d`, both included."""
+
+    def check(value: str) -> float:
+        found = times.seconds(value)
+        if not times.seconds(low) <= found <= times.seconds(high):
+            raise ValueError(f"must be from {low} to {high}")
+        return found
+
+    return _scalar("duration", check, f"{low} to {high}")
+
+
+def file() -> ValueType:
+    """Return the type of a file that is there; a relative path begins beside the config."""
+
+    def check(base: Path, value: str) -> Path:
+        path = base / value
+        if not path.exists():
+            raise ValueError(f"there is no file {path}")
+        return path
+
+    return ValueType(
+        name="file",
+        read=lambda section, key, default: section.scalar(key, partial(check, section.base), default),
+    )
+
+
+def secret(check: Callable[[str], object] = str) -> ValueType:
+    """Return the type of a secret that `check` has nothing against; its ValueError must not hold the secret."""
+    return ValueType(name="secret", read=lambda section, key, _default: section.secret(key, check))
+
+
+def secrets(check: Callable[[str], object]) -> ValueType:
+    """Return the type of a list of secrets, each checked as `secret` does."""
+    return ValueType(name="list of secrets", read=lambda section, key, _default: section.secrets(key, check))
+
+
+def ids() -> ValueType:
+    """Return the type of a list of whole numbers."""
+    return ValueType(name="list of numbers", read=lambda section, key, _default: section.integers(key))
