@@ -102,7 +102,7 @@ GRADE_UPDATED = EventKind(
         Option(
             name="feedback",
             choices=("escaped", "plain"),
-            meaning="`escaped` leaves &amp; &lt; &gt; as Moodle does; `plain` decodes them",
+            meaning="`escaped` leaves `&amp;`, `&lt;`, `&gt;` as Moodle does; `plain` decodes them",
         ),
     ),
     current=CurrentRows(
