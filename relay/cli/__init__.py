@@ -7,7 +7,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
-from relay.cli.commands import COMMANDS, Exit
+from relay.cli.command import Exit
+from relay.cli.commands import COMMANDS
 from relay.cli.parser import parser, with_default
 from relay.errors import RelayError
 
@@ -54,5 +55,6 @@ def _print_error(error: RelayError) -> None:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    found = parser().parse_args(with_default(arguments, COMMANDS.keys()))
-    return COMMANDS[found.command or "run"](found)
+    commands = {command.name: command for command in COMMANDS}
+    given = parser().parse_args(with_default(arguments, commands.keys()))
+    return commands[given.command or "run"].handle(given)

@@ -1,47 +1,74 @@
-"""What commands found, as lines of text."""
+"""What commands print for people: values as lines of text."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay import times
+from relay.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.operations.status import Reading, Report
+    from relay.rules.retry import Breaker
+
+#: The states of an event that has been captured, in the order of the sum.
+KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP)
 
 
-def status_lines(found: dict[str, Any]) -> list[str]:
-    """Return what `status.gather` found, as a table and lines below it."""
-    columns = list(found["by_status"])
+def status_lines(report: Report) -> list[str]:
+    """Return the state of a relay as a table, and lines below it."""
+    age = report.oldest_undelivered_age_s
+    return [
+        *_count_lines(report),
+        "",
+        f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {_age(age)}"),
+        *_circuit_lines(report.breaker),
+        _cursor_line(report.reading),
+        *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
+        *_account_lines(report),
+    ]
+
+
+def _count_lines(report: Report) -> list[str]:
+    """Return a row for each event type, with a column for each state."""
+    columns = list(report.by_status)
     widths = [max(len(name), 8) for name in columns]
     lines = [
         "  ".join(["event type".ljust(20), *(name.rjust(width) for name, width in zip(columns, widths, strict=True))])
     ]
-    for name, states in [*found["by_type"].items(), ("all", found["by_status"])]:
+    rows: list[tuple[str, Mapping[str, int]]] = [*report.by_type.items(), ("all", report.by_status)]
+    for name, states in rows:
         numbers = [str(states.get(column, 0)).rjust(width) for column, width in zip(columns, widths, strict=True)]
         lines.append("  ".join([name.ljust(20), *numbers]))
-    age = found["oldest_undelivered_age_s"]
-    lines += ["", f"undelivered  {found['undelivered']}" + ("" if age is None else f", the oldest for {_age(age)}")]
-    lines += _circuit_lines(found["circuit"])
-    end = "Moodle's database cannot be asked" if found["lag"] is None else f"the log ends at {found['log_end']}"
-    lines.append(f"cursor       {found['cursor']} ({end}; {found['open_gap_ids']} lower ids may still turn up)")
-    lines += [f"relay        {one['name']}{', reads the log' if one['leads'] else ''}" for one in found["relays"]]
-    sums = found["conservation"]
-    lines.append(
-        f"accounts     seen {sums['seen']} = captured {sums['captured']} + skipped {sums['skipped']} + ignored "
-        f"{sums['ignored']}: {_holds(sums['seen_holds'])}"
-    )
-    lines.append(
-        f"             captured {sums['captured']} + synced {sums['synced']} = success {sums['success']} + pending "
-        f"{sums['pending']} + failed {sums['failed']} + failed_all_retries {sums['failed_all_retries']} + purged "
-        f"{sums['purged']}: {_holds(sums['captured_holds'])}"
-    )
     return lines
 
 
-def _circuit_lines(circuit: dict[str, Any]) -> list[str]:
-    lines = []
-    for name, one in [("", circuit["whole"]), *circuit["paths"].items()]:
-        if one is not None:
-            since = times.show(one["opened_at"])
-            lines.append(f"circuit      open{' for ' + name if name else ''} since {since}: {one['reason']}")
+def _cursor_line(reading: Reading) -> str:
+    end = "Moodle's database cannot be asked" if reading.lag is None else f"the log ends at {reading.log_end}"
+    return f"cursor       {reading.cursor} ({end}; {reading.open_gap_ids} lower ids may still turn up)"
+
+
+def _account_lines(report: Report) -> list[str]:
+    """Return the sums of the contract's section 4."""
+    counts, states = report.counts, report.by_status
+    ends = f"captured {counts.captured} + skipped {states[Status.SKIPPED]} + ignored {report.ignored}"
+    kept = " + ".join(f"{name} {states[name]}" for name in KEPT)
+    return [
+        f"accounts     seen {counts.seen} = {ends}: {_holds(counts.seen_holds)}",
+        f"             captured {counts.captured} + synced {counts.synced} = {kept} + purged {counts.purged}: "
+        + _holds(counts.captured_holds),
+    ]
+
+
+def _circuit_lines(breaker: Breaker) -> list[str]:
+    circuits = [("", breaker.whole), *((f" for {name}", path) for name, path in breaker.paths.items())]
+    lines = [
+        f"circuit      open{scope} since {times.show(circuit.opened_at)}: {circuit.reason}"
+        for scope, circuit in circuits
+        if circuit is not None
+    ]
     return lines or ["circuit      closed"]
 
 
@@ -56,20 +83,20 @@ def _age(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def profile_lines(found: Any, indent: int = 0) -> list[str]:
+def profile_lines(document: Any, indent: int = 0) -> list[str]:
     """Return a JSON document as an indented outline."""
     blank = "  " * indent
-    if isinstance(found, dict):
+    if isinstance(document, dict):
         lines = []
-        for name, value in found.items():
+        for name, value in document.items():
             if isinstance(value, dict | list) and value:
                 lines += [f"{blank}{name}:", *profile_lines(value, indent + 1)]
             else:
                 lines.append(f"{blank}{name}: {_plain(value)}")
         return lines
-    if isinstance(found, list):
-        return [line for value in found for line in [f"{blank}-", *profile_lines(value, indent + 1)]]
-    return [f"{blank}{_plain(found)}"]
+    if isinstance(document, list):
+        return [line for value in document for line in [f"{blank}-", *profile_lines(value, indent + 1)]]
+    return [f"{blank}{_plain(document)}"]
 
 
 def _plain(value: Any) -> str:

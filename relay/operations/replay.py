@@ -1,9 +1,9 @@
-"""What a person asks for: sending again what was recorded."""
+"""Sends recorded events again, once, when a person asks for it (`relay run --replay`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from relay import times
 from relay.errors import UsageError
@@ -14,13 +14,10 @@ from relay.outbox.contract import Selector
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.delivery.dispatch import Dispatch
     from relay.outbox.contract import Outbox
 
 #: How many events are put under way at once.
-CHUNK = 200
-#: Events that are purged in one transaction.
-PURGE_CHUNK = 500
+BATCH = 200
 FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
 
 
@@ -30,10 +27,24 @@ class Replayed:
 
     #: How many events the selector meant.
     meant: int
-    #: How many of them have been sent again, ...
+    #: How many of them have been sent again.
     sent: int
-    #: ... and how many are not delivered after it.
+    #: How many of them are not delivered after it.
     undelivered: int
+
+
+class Delivering(Protocol):
+    """What a replay asks of delivery."""
+
+    @property
+    def under_way(self) -> int:
+        """How many events have been put under way and are not settled yet."""
+
+    def replay(self, ids: Sequence[int], now: float) -> int:
+        """Put events (row ids) under way once more, whatever their state; return how many are. Raises OutboxError."""
+
+    def settle(self, now: float) -> float:
+        """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
 def parse_selector(text: str) -> Selector:
@@ -81,30 +92,22 @@ def _time(name: str, text: str | None) -> float | None:
         raise UsageError(f"--replay {name}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
 
 
-def purge(outbox: Outbox, before: float) -> int:
-    """Delete delivered events that ended before a time (unix seconds), in small batches; return how many.
-
-    Undelivered, given up and skipped ones are never touched: they are what somebody may still ask for.
-    """
-    total = 0
-    while (count := outbox.purge(before, PURGE_CHUNK)) > 0:
-        total += count
-    if total:
-        outbox.shrink()
-    return total
-
-
 def replay(
-    outbox: Outbox, dispatch: Dispatch, selector: Selector, clock: Callable[[], float], wait: Callable[[float], object]
+    outbox: Outbox,
+    delivering: Delivering,
+    selector: Selector,
+    now: Callable[[], float],
+    wait: Callable[[float], object],
 ) -> Replayed:
-    """Send again, once, what the selector means; `wait` waits so many seconds, or until something has come back.
+    """Send again, once, what the selector means. Raises OutboxError.
 
-    Each event keeps its id and its bytes, and gets one more attempt row.
+    Each event keeps its id and its bytes, and gets one more attempt row. `now` tells unix seconds; `wait` waits so many
+    seconds, or until something has come back.
     """
     ids = outbox.select(selector)
     sent = 0
-    for start in range(0, len(ids), CHUNK):
-        sent += dispatch.replay(ids[start : start + CHUNK], clock())
-        while dispatch.under_way:
-            wait(dispatch.settle(clock()))
+    for start in range(0, len(ids), BATCH):
+        sent += delivering.replay(ids[start : start + BATCH], now())
+        while delivering.under_way:
+            wait(delivering.settle(now()))
     return Replayed(meant=len(ids), sent=sent, undelivered=outbox.count_undelivered(ids))

@@ -1,8 +1,9 @@
-"""What relay knows of itself, as figures; how they are shown is decided elsewhere."""
+"""What relay knows of itself (`relay status`): gathered as one value, which a person or a monitor is then shown."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import MoodleError
@@ -10,42 +11,137 @@ from relay.model import Status
 from relay.rules import cursor, retry
 
 if TYPE_CHECKING:
-    from relay.moodle.contract import Moodle
-    from relay.outbox.contract import Counts, Outbox
+    from collections.abc import Mapping, Sequence
+
+    from relay.moodle.contract import LogReads
+    from relay.outbox.contract import Counts, Member, Outbox
+    from relay.rules.retry import Breaker
 
 
-def gather(outbox: Outbox, moodle: Moodle | None, now: float) -> dict[str, Any]:
-    """Return the state of a relay as JSON types; times in unix seconds, ages in seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How far the log is read."""
 
-    `lag` is None where Moodle's database cannot be asked. Raises OutboxError.
-    """
-    counts = outbox.counts()
+    #: Every log id up to here has been seen, save for the missing ones; None before the first pass.
+    cursor: int | None
+    #: Stretches of ids of which some are missing and may still turn up, and how many ids are missing in them.
+    open_gaps: int
+    open_gap_ids: int
+    #: The newest id of the log, and how many ids that is ahead of the cursor; None where Moodle cannot be asked.
+    log_end: int | None = None
+    lag: int | None = None
+    #: Why Moodle's database cannot be asked; '' where it can.
+    moodle_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The state of a relay at one moment."""
+
+    counts: Counts
+    #: How many events are still to be delivered, and for how many seconds the oldest of them has waited.
+    undelivered: int
+    oldest_undelivered_age_s: int | None
+    breaker: Breaker
+    reading: Reading
+    #: The relays that run on a shared outbox.
+    relays: Sequence[Member]
+
+    @property
+    def by_status(self) -> dict[str, int]:
+        """How many events stand in each state."""
+        return {str(status): self.counts.of(status) for status in Status}
+
+    @property
+    def by_type(self) -> dict[str, Mapping[str, int]]:
+        """How many events stand in each state, by type."""
+        return dict(sorted(self.counts.by_type.items()))
+
+    @property
+    def ignored(self) -> int:
+        """How many log rows were passed over."""
+        return sum(self.counts.ignored.values())
+
+    @property
+    def holds(self) -> bool:
+        """Whether both sums of the contract's section 4 hold."""
+        return self.counts.seen_holds and self.counts.captured_holds
+
+
+def gather(outbox: Outbox, moodle: LogReads, now: float) -> Report:
+    """Return the state of a relay at `now` (unix seconds). Raises OutboxError."""
     waiting = outbox.waiting()
-    position = outbox.position()
-    breaker = retry.decode(json.loads(outbox.state("circuit") or "{}"))
     oldest = waiting.oldest_created_at
+    return Report(
+        counts=outbox.counts(),
+        undelivered=waiting.count,
+        oldest_undelivered_age_s=None if oldest is None else max(0, int(now) - oldest),
+        breaker=retry.decode(json.loads(outbox.state("circuit") or "{}")),
+        reading=_reading(outbox, moodle),
+        relays=[one for one in outbox.members() if one.expires_at > now],
+    )
+
+
+def _reading(outbox: Outbox, moodle: LogReads) -> Reading:
+    position = outbox.position()
+    if position is None:
+        return Reading(cursor=None, open_gaps=0, open_gap_ids=0)
+    gaps, missing = len(position.gaps), cursor.open_ids(position)
+    try:
+        end = moodle.max_id()
+    except MoodleError as error:
+        return Reading(cursor=position.high, open_gaps=gaps, open_gap_ids=missing, moodle_error=str(error))
+    lag = max(0, end - position.high)
+    return Reading(cursor=position.high, open_gaps=gaps, open_gap_ids=missing, log_end=end, lag=lag)
+
+
+def needs(report: Report, max_age_s: float) -> list[str]:
+    """Return why a person is needed, a sentence each; `max_age_s` is how long an event may wait, in seconds."""
+    breaker = report.breaker
+    reasons = [f"nothing is delivered: {breaker.whole.reason}"] if breaker.whole else []
+    reasons += [f"no {name} is delivered: {path.reason}" for name, path in breaker.paths.items()]
+    age = report.oldest_undelivered_age_s
+    if age is not None and age > max_age_s:
+        reasons.append(f"an event has been waiting for {age} s")
+    given_up = report.counts.of(Status.GAVE_UP)
+    if given_up:
+        reasons.append(f"{given_up} events were given up: relay run --replay failed sends them again")
+    if not report.holds:
+        reasons.append("the accounts do not hold: please report this fault in relay")
+    if report.reading.moodle_error:
+        reasons.append(report.reading.moodle_error)
+    return reasons
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return what `relay status --json` prints, as JSON types (contract, section 5)."""
+    reading = report.reading
+    error = {"moodle_error": reading.moodle_error} if reading.moodle_error else {}
     return {
-        "by_status": {str(status): counts.of(status) for status in Status},
-        "by_type": {name: dict(states) for name, states in sorted(counts.by_type.items())},
-        "undelivered": waiting.count,
-        "oldest_undelivered_age_s": None if oldest is None else max(0, int(now) - oldest),
-        "circuit": retry.encode(breaker),
-        "cursor": None if position is None else position.high,
-        "open_gaps": 0 if position is None else len(position.gaps),
-        "open_gap_ids": 0 if position is None else cursor.open_ids(position),
-        **_lag(moodle, None if position is None else position.high),
-        "conservation": conservation(counts),
-        "relays": [{"name": one.name, "leads": one.leads} for one in outbox.members() if one.expires_at > now],
+        "by_status": report.by_status,
+        "by_type": {name: dict(states) for name, states in report.by_type.items()},
+        "undelivered": report.undelivered,
+        "oldest_undelivered_age_s": report.oldest_undelivered_age_s,
+        "circuit": retry.encode(report.breaker),
+        "cursor": reading.cursor,
+        "open_gaps": reading.open_gaps,
+        "open_gap_ids": reading.open_gap_ids,
+        "log_end": reading.log_end,
+        "lag": reading.lag,
+        **error,
+        "conservation": _conservation(report),
+        "relays": [{"name": one.name, "leads": one.leads} for one in report.relays],
     }
 
 
-def conservation(counts: Counts) -> dict[str, Any]:
+def _conservation(report: Report) -> dict[str, Any]:
     """Return each term of the sums of the contract's section 4, and whether they hold."""
+    counts = report.counts
     return {
         "seen": counts.seen,
         "captured": counts.captured,
         "skipped": counts.of(Status.SKIPPED),
-        "ignored": sum(counts.ignored.values()),
+        "ignored": report.ignored,
         "ignored_by_reason": dict(counts.ignored),
         "synced": counts.synced,
         "success": counts.of(Status.SUCCESS),
@@ -55,36 +151,5 @@ def conservation(counts: Counts) -> dict[str, Any]:
         "purged": counts.purged,
         "seen_holds": counts.seen_holds,
         "captured_holds": counts.captured_holds,
-        "holds": counts.seen_holds and counts.captured_holds,
+        "holds": report.holds,
     }
-
-
-def needs(found: dict[str, Any], max_age_s: float) -> list[str]:
-    """Return why a person is needed, a sentence for each reason, given what `gather` found."""
-    reasons = []
-    if found["circuit"]["whole"]:
-        reasons.append(f"nothing is delivered: {found['circuit']['whole']['reason']}")
-    for name, path in found["circuit"]["paths"].items():
-        reasons.append(f"no {name} is delivered: {path['reason']}")
-    age = found["oldest_undelivered_age_s"]
-    if age is not None and age > max_age_s:
-        reasons.append(f"an event has been waiting for {age} s")
-    given_up = found["by_status"][Status.GAVE_UP]
-    if given_up:
-        reasons.append(f"{given_up} events were given up: relay run --replay failed sends them again")
-    if not found["conservation"]["holds"]:
-        reasons.append("the accounts do not hold: please report this fault in relay")
-    if "moodle_error" in found:
-        reasons.append(found["moodle_error"])
-    return reasons
-
-
-def _lag(moodle: Moodle | None, high: int | None) -> dict[str, Any]:
-    """Return how many ids the log is ahead of the cursor."""
-    if moodle is None or high is None:
-        return {"log_end": None, "lag": None}
-    try:
-        top = moodle.max_id()
-    except MoodleError as error:
-        return {"log_end": None, "lag": None, "moodle_error": str(error)}
-    return {"log_end": top, "lag": max(0, top - high)}

@@ -1,4 +1,4 @@
-"""Loops on intervals, signals, and what systemd is told. It knows nothing of events."""
+"""The process: loops and pools of threads, signals, and what systemd is told. It knows nothing of events."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import queue
 import signal
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import tenacity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Item = TypeVar("Item")
 
@@ -40,10 +39,14 @@ class Watch:
 class Loop:
     """Runs a pass again and again in a thread of its own, waiting as long as the pass says, or until it is woken."""
 
-    def __init__(self, name: str, run_pass: Callable[[], float], watch: Watch) -> None:
+    def __init__(
+        self, name: str, run_pass: Callable[[], float], watch: Watch, *, monotonic: Callable[[], float]
+    ) -> None:
+        """Take a pass that returns after how many seconds the next one is wanted, and a clock that is never set."""
         self.name = name
         self._run_pass = run_pass
         self._watch = watch
+        self._monotonic = monotonic
         self._is_down = False
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -51,7 +54,7 @@ class Loop:
         #: What ended the loop, if it was not `stop`.
         self.error: BaseException | None = None
         #: When a pass was last completed, by the monotonic clock.
-        self.beat = time.monotonic()
+        self.beat = monotonic()
 
     def start(self) -> None:
         """Start the thread."""
@@ -85,7 +88,7 @@ class Loop:
                 self._wake.clear()
                 delay = retrying(self._run_pass)
                 self._came_up()
-                self.beat = time.monotonic()
+                self.beat = self._monotonic()
                 if delay > 0:
                     self._wake.wait(delay)
         except BaseException as error:  # noqa: BLE001 -- whatever ends a loop is shown by the main thread
@@ -94,7 +97,7 @@ class Loop:
 
     def _sleep(self, seconds: float) -> None:
         # A pass that failed in a known way is completed too: a database that is away is no reason to be killed.
-        self.beat = time.monotonic()
+        self.beat = self._monotonic()
         self._stop.wait(seconds)
 
     def _went_down(self, state: tenacity.RetryCallState) -> None:
@@ -111,8 +114,8 @@ class Loop:
 class Pool(Generic[Item]):
     """Threads that take items from a queue and give each to a function; there are as many as `widen` last said.
 
-    A thread that is one too many ends when it has done what it has in hand. None waits for its turn meanwhile: threads
-    that wake each other without need cost more than the work that they do.
+    A thread that is one too many ends when it has done what it has in hand. Threads block on one queue instead of
+    taking turns: hand-overs of the GIL between threads cost more than the work that they do.
     """
 
     def __init__(self, width: int, work: Callable[[Item], None], name: str) -> None:
@@ -120,7 +123,8 @@ class Pool(Generic[Item]):
         self._work = work
         self._name = name
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        #: Notified when a thread ends.
+        self._ended = threading.Condition()
         self._threads: set[threading.Thread] = set()
         self._made = 0
         #: What ended a thread, if an item's work failed: nobody knows then what became of the item.
@@ -148,19 +152,16 @@ class Pool(Generic[Item]):
         return self._items.qsize()
 
     def close(self, timeout_s: float) -> None:
-        """End the threads after what they have in hand; wait so many seconds at most for all together."""
-        with self._lock:
-            threads = list(self._threads)
-        for _ in threads:
-            self._items.put(None)
-        ends_at = time.monotonic() + timeout_s
-        for thread in threads:
-            thread.join(max(0.0, ends_at - time.monotonic()))
+        """End the threads after what they have in hand; wait so many seconds at most for all of them."""
+        with self._ended:
+            for _ in self._threads:
+                self._items.put(None)
+            self._ended.wait_for(lambda: not self._threads, timeout_s)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name=f"{self._name}-{self._made}", daemon=True)
         self._made += 1
-        with self._lock:
+        with self._ended:
             self._threads.add(thread)
         thread.start()
 
@@ -168,17 +169,20 @@ class Pool(Generic[Item]):
         try:
             while (item := self._items.get()) is not None:
                 self._work(item)
-                if len(self._threads) > self._width and self._is_one_too_many():
+                if len(self._threads) > self._width and self._leave(only_surplus=True):
                     return
         except BaseException as error:  # noqa: BLE001 -- whatever it is, whoever runs the pool is to show it
             self.error = error
+        self._leave(only_surplus=False)
 
-    def _is_one_too_many(self) -> bool:
-        with self._lock:
-            is_surplus = len(self._threads) > self._width
-            if is_surplus:
-                self._threads.discard(threading.current_thread())
-            return is_surplus
+    def _leave(self, *, only_surplus: bool) -> bool:
+        """Count this thread as ended, or only where it is one too many; say whether it is."""
+        with self._ended:
+            if only_surplus and len(self._threads) <= self._width:
+                return False
+            self._threads.discard(threading.current_thread())
+            self._ended.notify_all()
+            return True
 
 
 class Signals:
@@ -246,7 +250,9 @@ class Systemd:
             notify.sendall("\n".join(lines).encode())
 
 
-def supervise(loops: list[Loop], signals: Signals, systemd: Systemd) -> BaseException | None:
+def supervise(
+    loops: Sequence[Loop], signals: Signals, systemd: Systemd, monotonic: Callable[[], float]
+) -> BaseException | None:
     """Feed the watchdog while every loop completes passes, until a signal asks for the end or a reload.
 
     Returns what ended a loop, if one ended by itself: that is fatal.
@@ -255,7 +261,7 @@ def supervise(loops: list[Loop], signals: Signals, systemd: Systemd) -> BaseExce
         dead = next((loop for loop in loops if loop.error is not None), None)
         if dead is not None:
             return dead.error
-        if all(time.monotonic() - loop.beat < STUCK_S for loop in loops):
+        if all(monotonic() - loop.beat < STUCK_S for loop in loops):
             systemd.notify("WATCHDOG=1")
         signals.stop.wait(BEAT_S)
     return None

@@ -1,4 +1,4 @@
-"""The parts of a relay, made from the config: nothing else constructs them."""
+"""The factory: makes the parts of a relay from its config, and the real machine. Nothing else constructs them."""
 
 from __future__ import annotations
 
@@ -6,105 +6,44 @@ import contextlib
 import json
 import random
 import ssl
-import threading
+import tempfile
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
-
-import structlog
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay import __version__
 from relay.capture.build import Rules
 from relay.capture.log import Capture
+from relay.capture.sync import Syncing
 from relay.config import outbox_server
 from relay.delivery.dispatch import Dispatch
 from relay.delivery.sender import Sender
+from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
+from relay.operations import explain
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
 from relay.rules.server import Address
+from relay.service.lease import Opened
+from relay.service.machine import Machine
+from relay.service.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from relay.capture.sync import Wanted
     from relay.config import Config, DatabaseConfig
     from relay.config.schema import TlsConfig
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
+    from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
 
-#: The real clock, in unix seconds.
-clock = time.time
-
-
-class Lines:
-    """Writes log lines to a stream, each at once and whole, whichever thread it comes from."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-        self._kept = threading.local()
-
-    def line(self, text: str) -> None:
-        """Write a line, or keep it until the end of `together`."""
-        kept: list[str] | None = getattr(self._kept, "lines", None)
-        if kept is None:
-            self._write(text)
-        else:
-            kept.append(text)
-
-    debug = info = warning = error = critical = line
-
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Write the lines of this thread within at its end: hundreds cost as much as one."""
-        kept: list[str] = []
-        self._kept.lines = kept
-        try:
-            yield
-        finally:
-            self._kept.lines = None
-            if kept:
-                self._write("\n".join(kept))
-
-    def _write(self, text: str) -> None:
-        with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
-
-
-def make_log(config: Config, stream: TextIO) -> Log:
-    """Return the logger: one JSON object a line, or the console form on a terminal (contract, section 7)."""
-    as_json = config.log.format == "json" or (config.log.format == "auto" and not stream.isatty())
-    levels: Any = structlog.make_filtering_bound_logger(config.log.level)
-
-    class Logger(levels):  # type: ignore[misc] # made anew for each level
-        """structlog's, with one more method."""
-
-        def together(self) -> contextlib.AbstractContextManager[None]:
-            lines: Lines = self._logger
-            return lines.together()
-
-    processors: list[Any] = [_json_line] if as_json else [_stamped, structlog.dev.ConsoleRenderer()]
-    log: Log = structlog.wrap_logger(Lines(stream), processors=processors, wrapper_class=Logger).bind()
-    return log
-
-
-def _stamped(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put what each line begins with before its fields."""
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return {"timestamp": now, "level": method, "event": fields.pop("event"), **fields}
-
-
-#: What JSON does not know is shown as Python does.
-_encode = json.JSONEncoder(default=repr).encode
-
-
-def _json_line(logger: Any, method: str, fields: MutableMapping[str, Any]) -> str:
-    return _encode(_stamped(logger, method, fields))
+#: The machine that this process runs on.
+REAL = Machine(now=time.time, monotonic=time.monotonic, sleep=time.sleep, random=random.SystemRandom().random)
 
 
 def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
@@ -131,9 +70,41 @@ def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outb
     return MysqlOutbox(address, create=create, for_move=for_move)
 
 
+@contextlib.contextmanager
+def opened(config: Config, machine: Machine, *, create: bool = False, for_move: bool = False) -> Iterator[Opened]:
+    """Open the outbox that the config names, within; `create` makes one where there is none. Raises OutboxError."""
+    with contextlib.closing(make_outbox(config, create=create, for_move=for_move)) as outbox:
+        yield Opened(outbox=outbox, machine=machine)
+
+
+@contextlib.contextmanager
+def opened_to_look(config: Config, machine: Machine) -> Iterator[Opened]:
+    """Open the outbox that the config names, within; where there is none, an empty one stands for it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            outbox = stack.enter_context(contextlib.closing(make_outbox(config, create=False)))
+        except OutboxMissing:
+            outbox = stack.enter_context(temporary_outbox())
+        yield Opened(outbox=outbox, machine=machine)
+
+
+@contextlib.contextmanager
+def temporary_outbox() -> Iterator[Outbox]:
+    """Make an empty outbox that is there within, and gone after it."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(SqliteOutbox(Path(folder, "outbox.db"))) as made:
+        yield made
+
+
 def make_moodle(config: Config) -> MoodleReader:
     """Return the reader of Moodle's database; it connects when it is first asked."""
     return connect(config.moodle.database, catalogue.watched(config.events.disabled))
+
+
+@contextlib.contextmanager
+def reading(config: Config) -> Iterator[MoodleReader]:
+    """Let Moodle's database be read within."""
+    with contextlib.closing(make_moodle(config)) as moodle:
+        yield moodle
 
 
 def connect(database: DatabaseConfig, kinds: Sequence[EventKind] = ()) -> MoodleReader:
@@ -165,8 +136,8 @@ def _tls(tls: TlsConfig | None) -> ssl.SSLContext | None:
     return context
 
 
-def make_sender(config: Config) -> Sender:
-    """Return what posts to the backend."""
+def make_sender(config: Config, _machine: Machine) -> Sender:
+    """Return what sends requests to the backend."""
     backend = config.backend
     return Sender(
         url=backend.url,
@@ -179,6 +150,13 @@ def make_sender(config: Config) -> Sender:
         signing_keys=[key.reveal() for key in backend.signing_keys],
         version=__version__,
     )
+
+
+@contextlib.contextmanager
+def sending(config: Config, machine: Machine) -> Iterator[Sender]:
+    """Let the backend be asked within."""
+    with contextlib.closing(make_sender(config, machine)) as sender:
+        yield sender
 
 
 def make_options(config: Config) -> Callable[[str], Options]:
@@ -196,7 +174,7 @@ def make_options(config: Config) -> Callable[[str], Options]:
     return options
 
 
-def make_capture(config: Config, moodle: MoodleReader, outbox: Outbox, log: Log) -> Capture:
+def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Capture:
     """Return what reads the log into the outbox."""
     rules = Rules(
         start_from=config.moodle.start_from,
@@ -207,15 +185,21 @@ def make_capture(config: Config, moodle: MoodleReader, outbox: Outbox, log: Log)
     return Capture(moodle=moodle, outbox=outbox, rules=rules, log=log)
 
 
-def make_dispatch(config: Config, outbox: Outbox, sender: Sender, log: Log) -> Dispatch:
-    """Return what delivers from the outbox."""
+def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted) -> Syncing:
+    """Return what records current rows of Moodle as events. Raises MoodleError."""
+    return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config))
+
+
+def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
+    """Return what delivers from the outbox. Raises OutboxError."""
+    machine = opened.machine
 
     def post(delivery: Delivery, _now: float) -> Outcome:
         # This machine's own time is what is signed; when things are due goes by the clock that relays share.
-        return sender.post(delivery.event_type, delivery.event_id, delivery.body, clock())
+        return sender.post(delivery.event_type, delivery.event_id, delivery.body, machine.now())
 
     return Dispatch(
-        outbox=outbox,
+        outbox=opened.outbox,
         post=post,
         policy=retry.Policy(
             enabled=config.retry.enabled,
@@ -226,8 +210,36 @@ def make_dispatch(config: Config, outbox: Outbox, sender: Sender, log: Log) -> D
         ),
         concurrency=config.backend.concurrency,
         attempt_s=config.backend.timeout,
-        clock=lambda: outbox.time(clock()),
-        jitter=random.SystemRandom().random,
+        clock=opened.now,
+        jitter=machine.random,
         log=log,
         is_paused=not config.enabled,
+    )
+
+
+def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
+    """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
+    sender = make_sender(config, opened.machine)
+    return Relay(
+        config=config,
+        outbox=opened.outbox,
+        capture=make_capture(config, make_moodle(config), opened.outbox, log),
+        sender=sender,
+        dispatch=make_dispatch(config, opened, sender, log),
+        log=log,
+    )
+
+
+def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Explainer:
+    """Return what tells the story of an event. Raises OutboxError."""
+    return explain.Explainer(
+        outbox=opened.outbox,
+        moodle=moodle,
+        breaker=retry.decode(json.loads(opened.outbox.state("circuit") or "{}")),
+        rules=explain.Rules(
+            is_paused=not config.enabled,
+            disabled=config.events.disabled,
+            ignore_actors=frozenset(config.events.ignore_actors),
+        ),
+        now=opened.now(),
     )

@@ -20,7 +20,7 @@ from relay.outbox.contract import Batch
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
 from relay.service.daemon import Pool
-from relay.service.parts import Lines
+from relay.service.logs import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ from relay.demo.moodle import College as OpenCollege
 AT = 1_770_000_000
 #: Each step, and at which of its moments.
 STEPS = [
-    ("relay.service.app:make_outbox:after", 1),
+    ("relay.service.parts:make_outbox:after", 1),
     ("relay.outbox.sqlite:SqliteOutbox._create:before", 1),
     ("relay.outbox.sqlite:SqliteOutbox._create:after", 1),
     ("outbox:CREATE TABLE mdl_mb_zoho_event_attempt", 1),

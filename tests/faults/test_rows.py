@@ -13,6 +13,7 @@ import pytest
 from relay import config
 from relay.events.catalogue import KINDS, watched
 from relay.service import parts
+from relay.service.logs import make_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,7 +158,7 @@ def test_a_row_that_breaks_the_building_is_recorded_alone(
     loaded = config.load(relay.write())
     outbox = parts.make_outbox(loaded, create=True)
     moodle = parts.make_moodle(loaded)
-    log = parts.make_log(loaded, io.StringIO())
+    log = make_log(loaded.log, io.StringIO(), parts.REAL.now)
     parts.make_capture(loaded, moodle, outbox, log).run_once(1_770_000_100.0)
     moodle.close()
     outbox.close()

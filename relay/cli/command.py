@@ -1,0 +1,57 @@
+"""What a command of the command line is, and what all of them share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from relay import config
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from relay.model import Event
+
+
+class Exit(IntEnum):
+    """The exit codes (contract, section 5)."""
+
+    WELL = 0
+    UNDELIVERED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command: all that the command line knows of it."""
+
+    name: str
+    #: One line of `relay --help`.
+    summary: str
+    #: The end of `relay NAME --help`: a line for each example, and what else is worth knowing.
+    examples: str
+    #: Given the arguments, prints what is to be said and returns the exit code. Raises RelayError.
+    handle: Callable[[argparse.Namespace], int]
+    #: Adds the arguments to the command's parser.
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+
+
+def config_path(arguments: argparse.Namespace) -> Path:
+    """Return where the config file is. Raises ConfigError where there is none."""
+    return config.find(getattr(arguments, "config", None), os.environ.get("RELAY_CONFIG"))
+
+
+def load_config(arguments: argparse.Namespace) -> config.Config:
+    """Return the config. Raises ConfigError."""
+    return config.load(config_path(arguments))
+
+
+def print_envelope(event: Event) -> None:
+    """Print the envelope of an event as one line."""
+    # Three characters end a line for some readers, and none in JSON.
+    print(event.body.decode().translate({code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}))

@@ -1,0 +1,33 @@
+"""The commands, in the order of `relay --help`. A new one is a module with a COMMAND, and its line here."""
+
+from __future__ import annotations
+
+from relay.cli.commands import (
+    check,
+    demo,
+    explain,
+    grants,
+    import_plugin,
+    move_outbox,
+    profile,
+    purge,
+    run,
+    seal,
+    status,
+    sync,
+)
+
+COMMANDS = (
+    run.COMMAND,
+    check.COMMAND,
+    status.COMMAND,
+    explain.COMMAND,
+    sync.COMMAND,
+    profile.COMMAND,
+    purge.COMMAND,
+    move_outbox.COMMAND,
+    grants.COMMAND,
+    seal.COMMAND,
+    import_plugin.COMMAND,
+    demo.COMMAND,
+)

@@ -1,0 +1,60 @@
+"""`relay check`: whether everything is there that relay needs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from relay.cli.command import Command, Exit, load_config
+from relay.errors import ConfigError
+from relay.operations.check import settings
+from relay.operations.check.result import Check, Verdict
+from relay.service import admin
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+EXAMPLES = """examples:
+  relay check
+  relay check --json | jq '.[] | select(.verdict != "ok")'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--json", action="store_true", help="a JSON list, one object a check")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print each check as it is done; a config that cannot be used ends it."""
+    try:
+        checks: Iterable[Check] = admin.check(load_config(arguments))
+        code = Exit.WELL
+    except ConfigError as error:
+        checks, code = settings.mistakes(error), Exit.USAGE
+    done = []
+    for one in checks:
+        done.append(one)
+        if not arguments.json:
+            _print(one)
+    if arguments.json:
+        fields = ("name", "verdict", "found", "hint")
+        print(json.dumps([{name: str(getattr(one, name)) for name in fields} for one in done], indent=2))
+    has_failed = any(one.verdict is Verdict.FAIL for one in done)
+    return code or (Exit.UNDELIVERED if has_failed else Exit.WELL)
+
+
+def _print(one: Check) -> None:
+    print(f"{one.verdict:<5} {one.name}: {one.found}", flush=True)
+    if one.hint:
+        print(f"      -> {one.hint}", flush=True)
+
+
+COMMAND = Command(
+    name="check",
+    summary="check config, database, log store, outbox and backend",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

@@ -1,0 +1,39 @@
+"""`relay explain`: the story of one event, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.cli.command import Command, Exit, load_config
+from relay.operations import explain
+from relay.service import admin
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """examples:
+  relay explain user:42                        everything about a user
+  relay explain log:1234567                    what became of a log row
+  relay explain 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("what", metavar="WHAT", help=explain.FORMS)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print the story."""
+    story = admin.explain(load_config(arguments), arguments.what)
+    print("\n".join(explain.show(story)))
+    return Exit.UNDELIVERED if story.is_unknown else Exit.WELL
+
+
+COMMAND = Command(
+    name="explain",
+    summary="the whole story of an event, and what to do next",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

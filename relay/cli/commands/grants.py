@@ -1,0 +1,65 @@
+"""`relay grants`: the SQL that makes the database user that relay needs, and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay import config
+from relay.cli.command import Command, Exit, config_path
+from relay.errors import UsageError
+from relay.events import catalogue
+from relay.moodle.site import columns
+from relay.operations import grants
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """examples:
+  relay grants                                 look at it, choose a password, and give it to the server
+  relay grants --host 10.0.0.5 | mariadb       relay runs on another machine
+  relay grants --outbox --host '10.0.0.%'      of the schema in outbox.url, for the relays that share it
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--user", metavar="NAME", help="the new user (default: the config's)")
+    parser.add_argument(
+        "--outbox", action="store_true", help="of a shared outbox: its schema, and who makes the tables"
+    )
+    parser.add_argument("--host", default="localhost", metavar="HOST", help="where relay runs (default localhost)")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print the statements."""
+    if arguments.outbox:
+        return _outbox_grants(arguments)
+    path = config_path(arguments)
+    database = config.load_database(path)
+    user = arguments.user or database.user
+    read = columns(catalogue.watched(config.load_events(path).disabled))
+    for line in grants.statements(read, schema=database.name, prefix=database.prefix, user=user, host=arguments.host):
+        print(line)
+    return Exit.WELL
+
+
+def _outbox_grants(arguments: argparse.Namespace) -> int:
+    outbox = config.load_outbox(config_path(arguments))
+    if outbox.sqlite_path is not None:
+        raise UsageError(
+            f"The outbox {outbox.url} is a file: it needs no database user.",
+            hint="Name a mysql://user@host:port/schema in outbox.url.",
+        )
+    _, _, user, schema = config.outbox_server(outbox.url)
+    for line in grants.outbox_statements(schema=schema, user=arguments.user or user, host=arguments.host):
+        print(line)
+    return Exit.WELL
+
+
+COMMAND = Command(
+    name="grants",
+    summary="print the SQL that makes the least-privilege database user",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

@@ -1,0 +1,108 @@
+"""`relay run`: the daemon; once; a dry run; a replay."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from relay import config, times
+from relay.cli.command import Command, Exit, config_path, print_envelope
+from relay.errors import UsageError
+from relay.model import Event
+from relay.operations import replay
+from relay.service import once, run
+from relay.service.daemon import Signals, Systemd
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """examples:
+  relay run                                    the daemon, as systemd starts it
+  relay run --once --from beginning            everything in the log, then exit
+  relay run --once --timeout 5m                wait longer for retries
+  relay run --dry-run --from beginning         look at the envelopes, send nothing
+  relay run --replay failed                    send again what was given up
+  relay run --replay user=42,since=2026-02-01  send again what was about a user
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--once", action="store_true", help="capture what is there, deliver what is due, and exit")
+    parser.add_argument(
+        "--timeout", metavar="DURATION", default="60s", help="with --once: how long to wait (default 60s)"
+    )
+    parser.add_argument("--replay", metavar="SELECTOR", help=f"send again, once, and exit: {replay.FORMS}")
+    start = "where to start where there is no cursor: now, beginning, a time, or a log id"
+    parser.add_argument("--from", dest="start_from", metavar="WHERE", help=start)
+    parser.add_argument("--dry-run", action="store_true", help="print the envelopes; send and record nothing")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Run in the mode that is asked for."""
+    path = config_path(arguments)
+
+    def load() -> config.Config:
+        loaded = config.load(path)
+        return loaded if arguments.start_from is None else config.with_start(loaded, arguments.start_from)
+
+    _refuse_contradictions(arguments)
+    if arguments.dry_run:
+        return _dry_run(load())
+    signals = Signals()
+    with signals.installed():
+        if arguments.replay is not None:
+            return _replay(load(), arguments.replay, signals)
+        if arguments.once:
+            return _once(load(), arguments.timeout, signals)
+        return run.run(load, signals, Systemd(os.environ.get("NOTIFY_SOCKET")))
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    modes = [name for name in ("once", "replay", "dry_run") if getattr(arguments, name)]
+    if len(modes) > 1 and "replay" in modes:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in modes)
+        raise UsageError(f"{names} cannot go together.", hint="Give one of them.")
+
+
+def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
+    try:
+        timeout_s = times.seconds(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout {timeout}: that {error}.", hint="Write 30s, 5m or 1h.") from None
+    undelivered = once.run_once(loaded, signals, timeout_s)
+    if undelivered:
+        print(f"relay: {undelivered} event{'s' * (undelivered != 1)} not delivered.", file=sys.stderr)
+        hint = "`relay status` shows which; `relay run --replay failed` sends again what was given up."
+        print(f"  {hint}", file=sys.stderr)
+    return Exit.UNDELIVERED if undelivered else Exit.WELL
+
+
+def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:
+    done = once.replay(loaded, replay.parse_selector(selector), signals)
+    print(
+        f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
+        file=sys.stderr,
+    )
+    if done.meant == 0:
+        print("  The selector means no recorded event: `relay status` shows what there is.", file=sys.stderr)
+    return Exit.UNDELIVERED if done.undelivered or done.sent < done.meant else Exit.WELL
+
+
+def _dry_run(loaded: config.Config) -> int:
+    for made in once.preview(loaded):
+        if isinstance(made, Event):
+            print_envelope(made)
+        else:
+            print(f"relay: log row {made.log_id} would be skipped: {made.reason}", file=sys.stderr)
+    return Exit.WELL
+
+
+COMMAND = Command(
+    name="run",
+    summary="capture and deliver, until a signal ends it (the default command)",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

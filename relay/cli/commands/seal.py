@@ -1,0 +1,42 @@
+"""`relay seal`: a secret, encrypted for the config."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from relay.cli.command import Command, Exit, config_path
+from relay.config import credentials
+from relay.errors import CredentialError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """examples:
+  relay seal < token                           prints {sealed: ...}, for backend.token
+  systemd-ask-password Token: | relay seal
+The key is seal.key beside the config, or the systemd credential relay-seal-key; it is made on first use.
+"""
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Read the secret from standard input, and print what stands for it."""
+    secret = sys.stdin.read().strip("\r\n")
+    if not secret or "\n" in secret:
+        raise UsageError("A secret is one line, read from standard input.", hint="relay seal < FILE")
+    folder = config_path(arguments).absolute().parent
+    try:
+        print(f"{{sealed: {credentials.seal(secret, folder)}}}")
+    except CredentialError as error:
+        raise CredentialError(
+            f"It cannot be sealed: {error}.", hint="Run it as the user that owns the folder."
+        ) from None
+    return Exit.WELL
+
+
+COMMAND = Command(
+    name="seal",
+    summary="encrypt a secret, read from standard input, for the config",
+    examples=EXAMPLES,
+    handle=handle,
+)

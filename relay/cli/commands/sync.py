@@ -1,0 +1,87 @@
+"""`relay sync`: the rows that Moodle has now, sent as events."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from relay import times
+from relay.capture.sync import Wanted
+from relay.cli.command import Command, Exit, load_config, print_envelope
+from relay.cli.progress import bar
+from relay.errors import UsageError
+from relay.events.catalogue import SYNCED
+from relay.service import once
+from relay.service.daemon import Signals
+
+if TYPE_CHECKING:
+    import argparse
+
+    from relay.service.once import Synced
+
+#: Which rows can be sent: the words for them.
+CHOICES = tuple(SYNCED)
+EXAMPLES = f"""examples:
+{f"  relay sync {CHOICES[0]} --since 2026-02-01":<47}after the log store was off
+{f"  relay sync {CHOICES[0]} --course 7":<47}of everyone in a course
+{f"  relay sync {CHOICES[-1]} --user 42 --dry-run":<47}look at the envelopes, send nothing
+A sync that was killed goes on where it was, when it is given again.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("kind", choices=CHOICES, help="which rows")
+    parser.add_argument("--user", type=int, metavar="ID", help="of this Moodle user only")
+    parser.add_argument("--course", type=int, metavar="ID", help="of this course only")
+    parser.add_argument("--since", metavar="TIME", help="changed at or after this time only")
+    parser.add_argument(
+        "--as", dest="triggered_by", type=int, metavar="ID", help="who asks: a Moodle user id, recorded"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the envelopes; send and record nothing")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Record the rows as events, and deliver them where no daemon does."""
+    loaded = load_config(arguments)
+    wanted = Wanted(kind=arguments.kind, user=arguments.user, course=arguments.course, since=_since(arguments.since))
+    if arguments.dry_run:
+        for event in once.preview_sync(loaded, wanted):
+            print_envelope(event)
+        return Exit.WELL
+    signals = Signals()
+    with signals.installed(), bar("sync") as tell:
+        done = once.sync(
+            loaded, wanted, arguments.triggered_by, signals, lambda progress: tell(progress.processed + progress.failed)
+        )
+    return _tell(done)
+
+
+def _tell(done: Synced) -> int:
+    """Print what came of a sync; return the exit code."""
+    counts = done.progress
+    print(f"relay: {counts.processed} rows read, {counts.recorded} new events recorded, {counts.failed} rows skipped.")
+    if not done.has_ended:
+        print("relay: the sync was broken off; the same command goes on from there.", file=sys.stderr)
+        return Exit.UNDELIVERED
+    if done.undelivered is None:
+        print("relay: the running relay delivers them.")
+        return Exit.WELL
+    print(f"relay: {done.undelivered} events of the outbox are not delivered.")
+    return Exit.UNDELIVERED if done.undelivered else Exit.WELL
+
+
+def _since(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(times.moment(text))
+    except ValueError as error:
+        raise UsageError(f"--since {text}: that {error}.", hint="See `relay sync --help`.") from None
+
+
+COMMAND = Command(
+    name="sync",
+    summary="send current rows as events",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

@@ -1,0 +1,27 @@
+"""A progress bar on a terminal, where tqdm is installed (the extra `progress`)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def bar(title: str) -> Iterator[Callable[[int], None]]:
+    """Show within how many rows are done, which is told to the function that is given; else that does nothing."""
+    if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
+        yield lambda _done: None
+        return
+    from tqdm import tqdm  # noqa: PLC0415 -- an extra
+
+    with tqdm(unit=" rows", desc=title, file=sys.stderr) as shown:
+
+        def tell(done: int) -> None:
+            shown.update(done - shown.n)
+
+        yield tell

@@ -1,0 +1,72 @@
+"""Checks of Moodle's database: that it answers, its version, the user's rights, and the log that relay reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.errors import RelayError
+from relay.operations.check.result import Check, fail, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from relay.moodle.contract import LogStore, Site, SiteReads
+
+#: Moodle 4.0's version number.
+OLDEST_MOODLE = 2022041900
+#: A log store that forgets sooner than this, in days, forgets what a weekend's outage kept relay from reading.
+SHORTEST_LIFETIME_DAYS = 4
+
+
+def checks(moodle: SiteReads) -> Iterator[Check]:
+    """Yield what can be said of Moodle's database; where it cannot be read, only that."""
+    try:
+        site = moodle.site()
+    except RelayError as error:
+        yield fail("database", str(error), error.hint)
+        return
+    yield ok("database", "it answers, and Moodle's config can be read")
+    yield check_version(site)
+    yield from _explained("grants", lambda: check_grants(moodle))
+    yield from _explained("log store", lambda: check_log_store(moodle.log_store()))
+
+
+def check_version(site: Site) -> Check:
+    """Return whether relay knows this version of Moodle."""
+    if site.version and site.version < OLDEST_MOODLE:
+        return fail("moodle version", f"Moodle {site.release} is older than 4.0", "Update Moodle.")
+    return ok("moodle version", f"Moodle {site.release}")
+
+
+def check_grants(moodle: SiteReads) -> Iterator[Check]:
+    """Yield whether the database user may read what relay reads, and no more. Raises MoodleError."""
+    moodle.try_tables()
+    too_much = moodle.too_much()
+    for found in too_much:
+        yield warn("grants", f"the database user has too many: {found}", "`relay grants` prints what is enough.")
+    if not too_much:
+        yield ok("grants", "what relay reads can be read, and nothing can be written")
+
+
+def check_log_store(store: LogStore) -> Iterator[Check]:
+    """Yield whether Moodle keeps the log that relay reads, and long enough."""
+    where = "Site administration > Plugins > Logging"
+    if not store.is_enabled:
+        found = "the standard log is switched off: Moodle records nothing to send"
+        yield fail("log store", found, f"Switch it on: {where}.")
+        return
+    yield ok("log store", "the standard log is on")
+    days = store.lifetime_days
+    if 0 < days < SHORTEST_LIFETIME_DAYS:
+        found = f"Moodle deletes log rows after {days} days: a relay that is down for a weekend could miss some"
+        yield warn("log retention", found, f"Keep them for a month at least: {where} > Standard log.")
+    else:
+        yield ok("log retention", f"rows are kept for {days} days" if days else "rows are kept for ever")
+
+
+def _explained(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """Yield what a check finds; an error that it raises is what was found."""
+    try:
+        yield from look()
+    except RelayError as error:
+        yield fail(name, str(error), error.hint)

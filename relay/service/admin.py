@@ -1,0 +1,84 @@
+"""The commands of those who run relay, which neither capture nor deliver: each opens what it needs, and closes it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from relay.operations import check as checking
+from relay.operations import plugin, profile
+from relay.operations import status as state
+from relay.operations.move import Move
+from relay.operations.purge import purge as purge_before
+from relay.service import lease, parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from relay.config import Config, DatabaseConfig
+    from relay.operations.check.result import Check
+    from relay.operations.explain import Story
+    from relay.operations.profile import Profile
+    from relay.operations.status import Report
+
+
+def check(config: Config) -> Iterator[Check]:
+    """Yield what is found of all that relay needs, one after the other, as each is looked at."""
+    machine = parts.REAL
+    with parts.reading(config) as moodle, parts.sending(config, machine) as sender:
+        yield from checking.examine(
+            config,
+            moodle=moodle,
+            open_outbox=lambda: parts.make_outbox(config, create=False),
+            backend=sender,
+            now=machine.now,
+        )
+
+
+def status(config: Config) -> Report:
+    """Return the state of the relay. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
+        return state.gather(opened.outbox, moodle, opened.now())
+
+
+def explain(config: Config, what: str) -> Story:
+    """Tell the story of an event, a log row, a user, a grade or an enrolment. Raises RelayError."""
+    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
+        return parts.make_explainer(config, moodle, opened).explain(what)
+
+
+def ask_profile(config: Config, user: int) -> Profile:
+    """Return what the backend knows of a student, given Moodle's user id. Raises RelayError."""
+    with parts.sending(config, parts.REAL) as sender:
+        return profile.ask(sender, user)
+
+
+def plugin_settings(database: DatabaseConfig) -> Mapping[str, str]:
+    """Return the settings of the PHP plugin that relay replaces. Raises MoodleError."""
+    with contextlib.closing(parts.connect(database)) as moodle:
+        return moodle.plugin_settings(plugin.NAME)
+
+
+def move(config: Config, target: Config, tell: Callable[[int], None]) -> int:
+    """Move the outbox of one config into that of the other; return how many rows there are. Raises RelayError.
+
+    `tell` is told from time to time how many rows are done.
+    """
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(parts.opened(config, parts.REAL, for_move=True))
+        lease.hold_alone(source)
+        other = stack.enter_context(parts.opened(target, parts.REAL, create=True, for_move=True))
+        moving = Move(
+            source=source.outbox, source_url=config.outbox.url, target=other.outbox, target_url=target.outbox.url
+        )
+        moving.check()
+        lease.hold_alone(other)
+        for opened in (source, other):
+            stack.enter_context(lease.kept(opened))
+        return moving.run(source.now(), tell)
+
+
+def purge(config: Config) -> int:
+    """Delete delivered events that are older than the retention; return how many. Raises RelayError."""
+    with parts.opened(config, parts.REAL) as opened:
+        return purge_before(opened.outbox, opened.now() - config.outbox.retention)

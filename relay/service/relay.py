@@ -1,0 +1,98 @@
+"""One relay: its parts, and a pass of each of its jobs as a function of the time. No pass starts a thread or waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from relay.errors import MoodleError, OutboxUnavailable
+from relay.operations.purge import purge
+from relay.outbox.contract import RENEW_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.capture.log import Capture
+    from relay.config import Config
+    from relay.delivery.dispatch import Dispatch
+    from relay.delivery.sender import Sender
+    from relay.model import Log
+    from relay.outbox.contract import Outbox
+
+DAY_S = 86400.0
+#: How often it is looked whether a day has passed, in seconds: less than makes a loop count as stuck.
+PURGE_LOOK_S = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Relay:
+    """A relay made of its parts, for one config.
+
+    Each pass takes the time (unix seconds, by the outbox's clock) and returns after how many seconds the next one is
+    wanted. A pass raises RelayError, and the same pass may be tried again after that; which error goes away by itself
+    is said by its class.
+    """
+
+    config: Config
+    outbox: Outbox
+    capture: Capture
+    sender: Sender
+    dispatch: Dispatch
+    log: Log
+    #: Let the next pass of dispatch, or of capture, begin at once; whoever runs the passes sets them.
+    wake_dispatch: Callable[[], None] = field(default=lambda: None)
+    wake_capture: Callable[[], None] = field(default=lambda: None)
+    _was_leading: bool = False
+
+    def capture_pass(self, now: float) -> float:
+        """Read what is new in Moodle's log into the outbox, where this relay leads."""
+        if not self.outbox.leads():
+            # Another relay reads the log; who takes over from it begins where that one was.
+            self.capture.forget()
+            return self.config.moodle.poll_interval
+        try:
+            progress = self.capture.run_once(now)
+        except (MoodleError, OutboxUnavailable):
+            # A commit without an answer may have moved the position.
+            self.capture.forget()
+            raise
+        if progress.accepted:
+            self.wake_dispatch()
+        return 0.0 if progress.is_more else self.config.moodle.poll_interval
+
+    def dispatch_pass(self, now: float) -> float:
+        """Record what has come back from the backend, and hand to the senders what is due."""
+        return self.dispatch.run_once(now)
+
+    def purge_pass(self, now: float) -> float:
+        """Delete what is older than the retention, once a day, where this relay leads."""
+        if not self.outbox.leads():
+            return PURGE_LOOK_S
+        if abs(now - float(self.outbox.state("purged_at") or 0)) >= DAY_S:
+            purged = purge(self.outbox, now - self.config.outbox.retention)
+            self.outbox.set_state("purged_at", str(int(now)), now)
+            if purged:
+                self.log.info("outbox.purged", events=purged)
+        return PURGE_LOOK_S
+
+    def lease_pass(self, now: float) -> float:
+        """Renew this relay's lease on a shared outbox, and say when it begins or ceases to lead."""
+        self.outbox.renew(now)
+        is_leading = self.outbox.leads()
+        if is_leading and not self._was_leading:
+            self.log.info("lead.taken")
+            self.wake_capture()
+        elif self._was_leading and not is_leading:
+            self.log.warning("lead.lost", hint="Another relay reads the log now; this one goes on delivering.")
+        self._was_leading = is_leading
+        return RENEW_S
+
+    def next_try(self) -> float:
+        """Return when something can be sent next, in unix seconds; infinity where nothing waits."""
+        breaker = self.dispatch.breaker
+        due_at = self.outbox.next_due(frozenset())
+        if due_at is None:
+            return float("inf")
+        if breaker.whole is not None:
+            return breaker.whole.probe_at
+        return min([due_at, *(path.probe_at for path in breaker.paths.values())])
