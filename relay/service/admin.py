@@ -42,7 +42,7 @@ def status(config: Config) -> Report:
 
 
 def explain(config: Config, what: str) -> Story:
-    """Tell the story of an event, a log row, a user, a grade or an enrolment. Raises RelayError."""
+    """Tell the story of what is named, as `operations.explain` knows it. Raises RelayError."""
     with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
         return parts.make_explainer(config, moodle, opened).explain(what)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit, load_config
+from relay.events.catalogue import KINDS, by_subject
 from relay.operations import explain
 from relay.service import admin
 
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLES = """examples:
+#: The last of what can be asked for by the id of a row.
+SUBJECT = tuple(by_subject(KINDS.values()))[-1]
+EXAMPLES = f"""examples:
+{f"  relay explain {SUBJECT}:4711":<47}where is the one with this id in Moodle's table?
   relay explain user:42                        everything about a user
   relay explain log:1234567                    what became of a log row
   relay explain 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f

@@ -1,0 +1,153 @@
+"""relay status: the JSON that monitors read keeps its keys and their order, and says when a person is needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from relay.cli import views
+from relay.errors import MoodleUnreachable
+from relay.operations import status
+from relay.operations.status import Reading, Report
+from relay.outbox.contract import Counts, Member
+from relay.rules.retry import Breaker, Circuit
+
+NOW = 1_770_000_000.0
+OPEN = Circuit(opened_at=NOW, reason="the backend answered 404", probe_at=NOW + 15, probes=2)
+COUNTS = Counts(
+    seen=10,
+    captured=7,
+    ignored={"restored": 2},
+    synced=1,
+    purged=2,
+    by_type={"b": {"success": 3, "failed": 1}, "a": {"pending": 1, "skipped": 1, "failed_all_retries": 1}},
+)
+REPORT = Report(
+    counts=COUNTS,
+    undelivered=2,
+    oldest_undelivered_age_s=7300,
+    breaker=Breaker(paths={"b": OPEN}),
+    reading=Reading(cursor=10, open_gaps=1, open_gap_ids=3, log_end=12, lag=2),
+    relays=[Member(name="moodle1 pid 7", leads=True, expires_at=NOW + 12)],
+)
+JSON = """{
+  "by_status": {
+    "pending": 1,
+    "success": 3,
+    "failed": 1,
+    "failed_all_retries": 1,
+    "skipped": 1
+  },
+  "by_type": {
+    "a": {
+      "pending": 1,
+      "skipped": 1,
+      "failed_all_retries": 1
+    },
+    "b": {
+      "success": 3,
+      "failed": 1
+    }
+  },
+  "undelivered": 2,
+  "oldest_undelivered_age_s": 7300,
+  "circuit": {
+    "whole": null,
+    "paths": {
+      "b": {
+        "opened_at": 1770000000.0,
+        "reason": "the backend answered 404",
+        "probe_at": 1770000015.0,
+        "probes": 2
+      }
+    }
+  },
+  "cursor": 10,
+  "open_gaps": 1,
+  "open_gap_ids": 3,
+  "log_end": 12,
+  "lag": 2,
+  "conservation": {
+    "seen": 10,
+    "captured": 7,
+    "skipped": 1,
+    "ignored": 2,
+    "ignored_by_reason": {
+      "restored": 2
+    },
+    "synced": 1,
+    "success": 3,
+    "pending": 1,
+    "failed": 1,
+    "failed_all_retries": 1,
+    "purged": 2,
+    "seen_holds": true,
+    "captured_holds": true,
+    "holds": true
+  },
+  "relays": [
+    {
+      "name": "moodle1 pid 7",
+      "leads": true
+    }
+  ]
+}"""
+TEXT = """\
+event type             pending   success    failed  failed_all_retries   skipped
+a                            1         0         0                   1         1
+b                            0         3         1                   0         0
+all                          1         3         1                   1         1
+
+undelivered  2, the oldest for 2 h
+circuit      open for b since 2026-02-02 02:40:00 UTC: the backend answered 404
+cursor       10 (the log ends at 12; 3 lower ids may still turn up)
+relay        moodle1 pid 7, reads the log
+accounts     seen 10 = captured 7 + skipped 1 + ignored 2: holds
+             captured 7 + synced 1 = success 3 + pending 1 + failed 1 + failed_all_retries 1 + purged 2: holds"""
+
+
+def test_the_json_is_the_same_to_the_byte() -> None:
+    assert json.dumps(status.as_json(REPORT), indent=2) == JSON
+
+
+def test_the_text_is_the_same_to_the_byte() -> None:
+    assert "\n".join(views.status_lines(REPORT)) == TEXT
+
+
+def test_a_moodle_that_cannot_be_asked_is_said_behind_the_lag() -> None:
+    reading = replace(REPORT.reading, log_end=None, lag=None, moodle_error="nobody listens there")
+    made = status.as_json(replace(REPORT, reading=reading))
+    assert list(made) == [
+        *("by_status", "by_type", "undelivered", "oldest_undelivered_age_s", "circuit", "cursor", "open_gaps"),
+        *("open_gap_ids", "log_end", "lag", "moodle_error", "conservation", "relays"),
+    ]
+    assert (made["log_end"], made["lag"], made["moodle_error"]) == (None, None, "nobody listens there")
+
+
+WELL = replace(REPORT, counts=replace(COUNTS, by_type={"a": {"success": 6, "skipped": 1}}), breaker=Breaker())
+
+
+@pytest.mark.parametrize(
+    ("report", "reason"),
+    [
+        pytest.param(replace(WELL, breaker=Breaker(paths={"b": OPEN})), "no b is delivered: the backend", id="path"),
+        pytest.param(replace(WELL, oldest_undelivered_age_s=9000), "has been waiting for 9000 s", id="age"),
+        pytest.param(replace(WELL, counts=replace(WELL.counts, seen=11)), "the accounts do not hold", id="sums"),
+        pytest.param(
+            replace(WELL, counts=replace(COUNTS, by_type={"a": {"success": 5, "failed_all_retries": 1, "skipped": 1}})),
+            "1 events were given up",
+            id="dead letter",
+        ),
+        pytest.param(
+            replace(WELL, reading=replace(WELL.reading, moodle_error=str(MoodleUnreachable("it is away")))),
+            "it is away",
+            id="moodle",
+        ),
+    ],
+)
+def test_what_needs_a_person(report: Report, reason: str) -> None:
+    assert status.needs(WELL, max_age_s=8000) == []
+    (said,) = status.needs(report, max_age_s=8000)
+    assert reason in said
