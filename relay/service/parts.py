@@ -18,6 +18,7 @@ from relay.capture.sync import Syncing
 from relay.config import outbox_server
 from relay.delivery.dispatch import Dispatch
 from relay.delivery.sender import Sender
+from relay.delivery.transport import Transport
 from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
@@ -136,17 +137,21 @@ def _tls(tls: TlsConfig | None) -> ssl.SSLContext | None:
     return context
 
 
-def make_sender(config: Config, _machine: Machine) -> Sender:
+def make_sender(config: Config, machine: Machine) -> Sender:
     """Return what sends requests to the backend."""
     backend = config.backend
-    return Sender(
+    transport = Transport(
         url=backend.url,
-        token=backend.token.reveal(),
-        tenant_id=backend.tenant_id,
         timeout_s=backend.timeout,
-        concurrency=backend.concurrency,
+        connections=backend.concurrency,
+        monotonic=machine.monotonic,
         ca_bundle=backend.ca_bundle,
         proxy=None if backend.proxy is None else backend.proxy.reveal(),
+    )
+    return Sender(
+        transport=transport,
+        token=backend.token.reveal(),
+        tenant_id=backend.tenant_id,
         signing_keys=[key.reveal() for key in backend.signing_keys],
         version=__version__,
     )

@@ -20,6 +20,7 @@ from harness import SYMMETRIC_KEY, TOKEN
 
 from relay import __version__
 from relay.delivery.sender import EVENT_PATH, Sender
+from relay.delivery.transport import Transport
 from relay.rules import signing
 
 if TYPE_CHECKING:
@@ -33,11 +34,9 @@ KEYS = [signing.parse_key(SYMMETRIC_KEY)]
 def bare(url: str, threads: int, count: int) -> None:
     """Send by relay's own sender."""
     sender = Sender(
-        url=url,
+        transport=Transport(url=url, timeout_s=30.0, connections=threads, monotonic=time.monotonic),
         token=TOKEN,
         tenant_id="default",
-        timeout_s=30.0,
-        concurrency=threads,
         signing_keys=[SYMMETRIC_KEY],
         version=__version__,
     )
