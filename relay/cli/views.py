@@ -63,7 +63,7 @@ def _account_lines(report: Report) -> list[str]:
 
 
 def _circuit_lines(breaker: Breaker) -> list[str]:
-    circuits = [("", breaker.whole), *((f" for {name}", path) for name, path in breaker.paths.items())]
+    circuits = [("", breaker.backend), *((f" for {name}", path) for name, path in breaker.paths.items())]
     lines = [
         f"circuit      open{scope} since {times.show(circuit.opened_at)}: {circuit.reason}"
         for scope, circuit in circuits

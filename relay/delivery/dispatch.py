@@ -1,133 +1,95 @@
-"""One pass of delivery: settle what has come back, claim what is due, hand it to the senders.
+"""One pass of delivery: record what has come back, claim what is due, hand it to the workers that send.
 
-A pass is a turn: it never waits for the backend. What is under way between turns is in the pool's queue and threads.
-Deliveries of one user travel in one lane, one after the other, so that no later one overtakes.
+It serves the daemon, `run --once`, sync and replay. A pass never waits for the backend: requests go on in the workers'
+threads while no pass runs, and the next pass records what came of them.
 """
 
 from __future__ import annotations
 
-import json
-import queue
-import threading
-import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.delivery.clock_guard import ClockGuard
+from relay.delivery.shared_circuit import STATE, SharedCircuit
+from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
 from relay.model import UNDELIVERED, Delivery, Outcome, Status
 from relay.outbox.contract import Settled
 from relay.rules import retry
-from relay.rules.retry import Breaker, Circuit, Decision, Verdict
-from relay.service.daemon import Pool
+from relay.rules.retry import Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from relay.delivery.workers import MakePool, Post
     from relay.model import Log
     from relay.outbox.contract import Outbox
+    from relay.rules.circuit import Breaker
 
-    #: Posts one delivery at a time (unix seconds), and says what came of it.
-    Post = Callable[[Delivery, float], Outcome]
-
-#: How long a turn may be waited for while requests are under way, in seconds: results are recorded in groups.
+#: How long the next pass may be waited for while requests are under way, in seconds: results are recorded in groups.
 GROUP_S = 0.05
 #: How long at most while nothing is: what another process made due is found then, in seconds.
 IDLE_S = 1.0
-#: How long the interpreter works for one delivery, roughly, in seconds.
-WORK_S = 0.0004
-#: A request that takes so long, in seconds, waits for the backend and not for the other threads.
-SLOW_S = 0.01
-#: So many turns' deliveries are claimed ahead, as the last turn was, ...
-AHEAD_TURNS = 8
-#: ... but no more than this many: what is claimed is in memory.
-MOST_AHEAD = 1024
-#: The error kind of a request that this relay broke off itself.
-STOPPED = "stopped"
-
-
-class Kind(StrEnum):
-    """Why a lane is under way."""
-
-    NORMAL = "normal"
-    #: It goes through an open circuit, to see whether the backend is back.
-    PROBE = "probe"
-    #: It was recorded long ago, and a person asked for it.
-    REPLAY = "replay"
+#: Of how many due events a probe is chosen.
+PROBE_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """Deliveries that go one after the other."""
+class Settings:
+    """What the config says of delivery."""
 
-    kind: Kind
-    deliveries: Sequence[Delivery]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What came of one delivery; no outcome where its request was not sent."""
-
-    kind: Kind
-    delivery: Delivery
-    outcome: Outcome | None = None
-    #: The attempt fell under an open circuit.
-    is_outage: bool = False
-    #: Unix seconds.
-    started_at: float = 0.0
-    #: How long the attempt took, in seconds.
-    took_s: float = 0.0
+    policy: retry.Policy
+    #: The event types that may be sent; events of any other type stay in the outbox as they are.
+    types: frozenset[str]
+    #: How many requests may be under way at once.
+    concurrency: int
+    #: How long one attempt lasts at the most, in seconds.
+    attempt_s: float
+    #: Nothing is sent: events wait in the outbox.
+    is_paused: bool = False
 
 
 class Dispatch:
-    """Delivers what is due. `run_once` is for one thread; the senders are threads of the pool."""
+    """Delivers what is due. `run_once`, `replay` and `settle` are for one thread; the workers have their own."""
 
     def __init__(
         self,
         *,
         outbox: Outbox,
         post: Post,
-        policy: retry.Policy,
-        concurrency: int,
-        attempt_s: float,
+        settings: Settings,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         jitter: Callable[[], float],
+        make_pool: MakePool,
         log: Log,
-        is_paused: bool = False,
     ) -> None:
-        """Take `attempt_s`, which bounds one attempt, in seconds, and `jitter`, random numbers from 0 to 1."""
+        """Take what delivery needs from outside; nothing is sent before the first pass. Raises OutboxError.
+
+        `clock` gives unix seconds, by the clock of all who use the outbox, and `monotonic` seconds that never go back.
+        `jitter` gives random numbers from 0 to 1. `make_pool` makes the workers' threads.
+        """
         self._outbox = outbox
-        self._post = post
-        self._policy = policy
-        self._clock = clock
+        self._settings = settings
         self._jitter = jitter
         self._log = log
-        self._is_paused = is_paused
-        self._concurrency = concurrency
-        self._attempt_s = attempt_s
-        #: How many deliveries may be claimed at once: enough that no sender waits for the next turn.
-        self._least_depth = self._depth = 4 * concurrency + 32
-        self._pool: Pool[Lane] = Pool(concurrency, self._deliver, "sender")
-        #: The time of the fastest request of late, in seconds; before there is one, as if all senders were of use.
-        self._fastest_s = concurrency * WORK_S
-        #: When each request that is under way began, by the monotonic clock.
-        self._began: dict[int, float] = {}
-        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._circuits = SharedCircuit(outbox=outbox, policy=settings.policy, clock=clock, log=log)
+        self._clock_guard = ClockGuard(outbox, self._circuits, log)
+        self._workers = Workers(
+            outbox=outbox,
+            post=post,
+            circuits=self._circuits,
+            concurrency=settings.concurrency,
+            clock=clock,
+            monotonic=monotonic,
+            make_pool=make_pool,
+            wake=self._ask_for_a_pass,
+        )
         self._unsettled: list[Result] = []
         self._under_way = 0
         #: The types that a probe is under way for.
         self._probing: set[str] = set()
-        self._lock = threading.Lock()
-        #: The state `circuit` as this relay has read or written it last.
-        self._circuit = outbox.state("circuit") or ""
-        self._breaker = retry.decode(json.loads(self._circuit or "{}"))
-        self._saved_breaker = self._breaker
-        self._is_stopping = False
-        # What was recorded later than now was recorded by a clock that has been set back since.
-        self._last_turn = outbox.last_recorded_at()
-        #: A sender has asked for the next turn already.
-        self._is_woken = False
-        #: Set when a turn is worth having before its time.
+        #: Called when a pass is worth having before its time; whoever runs the passes sets it.
         self.wake: Callable[[], None] = lambda: None
 
     @property
@@ -136,254 +98,187 @@ class Dispatch:
         return self._under_way
 
     @property
+    def types(self) -> frozenset[str]:
+        """The event types that may be sent."""
+        return self._settings.types
+
+    @property
     def breaker(self) -> Breaker:
         """The circuits as they are now."""
-        return self._breaker
+        return self._circuits.breaker
 
     def stop(self) -> None:
         """Send nothing more than what is being sent at this moment."""
-        self._is_stopping = True
+        self._workers.is_stopping = True
 
     def close(self) -> None:
-        """End the senders; call it when nothing is under way any more."""
-        self._pool.close(timeout_s=1.0)
+        """End the workers; call it when nothing is under way any more."""
+        self._workers.close()
 
     def run_once(self, now: float) -> float:
-        """Take one turn; return after how many seconds the next is wanted."""
-        self._mind_the_clock(now)
+        """Do one pass at `now` (unix seconds); return after how many seconds the next one is wanted.
+
+        Raises OutboxError, and whatever ended a worker.
+        """
+        self._clock_guard.look(now)
         self.settle(now)
-        if self._is_stopping or self._is_paused:
+        if self._workers.is_stopping or self._settings.is_paused:
             return GROUP_S if self._under_way else IDLE_S
-        self._adopt()
-        claimed = self._claim(now)
+        self._circuits.adopt()
+        claimed = self._claim_due(now)
         if self._under_way:
             return GROUP_S
         return self._idle_s(now, claimed)
 
     def replay(self, ids: Sequence[int], now: float) -> int:
-        """Put recorded events under way once more, whatever their state; return how many are.
+        """Send recorded events (row ids) once more, whatever their state; return how many will be.
 
-        Those that are under way already are left out.
+        Those that are under way already are left out. Raises OutboxError.
         """
         deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s())
-        self._submit(deliveries, Kind.REPLAY)
+        self._submit(deliveries, Purpose.REPLAY)
         return len(deliveries)
+
+    def _ask_for_a_pass(self) -> None:
+        self.wake()
 
     # -- claiming
 
     def _lease_s(self) -> float:
-        """Return how long a claim holds, in seconds; what a lane still has is never claimed twice.
+        """Return how long a claim holds, in seconds: a delivery that still waits for its worker is not claimed again.
 
-        Only a lane as long as all that is claimed can last so long.
+        The longest wait is that of the last delivery of a user who has all that is claimed.
         """
-        return self._attempt_s * self._depth + 60.0
+        return self._settings.attempt_s * self._workers.ahead + 60.0
 
-    def _claim(self, now: float) -> int:
-        breaker = self._breaker
-        if breaker.whole is not None:
-            if self._under_way == 0 and now >= breaker.whole.probe_at:
-                return self._probe(now, frozenset(breaker.paths)) or self._probe(now, frozenset())
-            return 0
-        blocked = frozenset(breaker.paths)
-        claimed = 0
-        for event_type, circuit in breaker.paths.items():
-            if event_type not in self._probing and now >= circuit.probe_at:
-                claimed += self._probe(now, blocked - {event_type}, only=event_type)
-        room = self._depth - self._under_way
-        if room < self._depth // 2:
+    def _flowing(self) -> frozenset[str]:
+        """Return the event types whose path has no open circuit."""
+        return self.types.difference(self.breaker.paths)
+
+    def _claim_due(self, now: float) -> int:
+        """Claim what may be sent now, and hand it to the workers; return how many deliveries that is."""
+        if self.breaker.backend is not None:
+            return self._probe_backend(now)
+        claimed = self._probe_paths(now)
+        flowing = self._flowing()
+        room = self._workers.ahead - self._under_way
+        if room < self._workers.ahead // 2:
             return claimed
-        due_at = self._outbox.next_due(blocked)
+        due_at = self._next_due(flowing)
         if due_at is None or due_at > now:
             return claimed
-        deliveries = self._outbox.claim(now, room, lease_s=self._lease_s(), blocked=blocked)
-        self._submit(deliveries, Kind.NORMAL)
+        deliveries = self._claim(now, room, flowing)
+        self._submit(deliveries, Purpose.NORMAL)
         return claimed + len(deliveries)
 
-    def _probe(self, now: float, blocked: frozenset[str], only: str | None = None) -> int:
-        if not self._is_first_to_probe(now, only):
+    def _probe_backend(self, now: float) -> int:
+        backend = self.breaker.backend
+        if backend is None or self._under_way or now < backend.probe_at:
             return 0
-        found = self._outbox.claim(now, 50, lease_s=self._lease_s(), blocked=blocked, only=only, probe=True)
+        # An event whose path has no open circuit of its own says most of the backend; any other is better than none.
+        return self._probe(now, self._flowing()) or self._probe(now, self.types)
+
+    def _probe_paths(self, now: float) -> int:
+        flowing = self._flowing()
+        claimed = 0
+        for name, path in self.breaker.paths.items():
+            # A stored circuit may be of a type that this relay does not know: there is nothing to probe it with.
+            if name in self.types and name not in self._probing and now >= path.probe_at:
+                claimed += self._probe(now, flowing | {name}, only=name)
+        return claimed
+
+    def _probe(self, now: float, types: frozenset[str], only: str | None = None) -> int:
+        """Claim one event for a probe: of one type only, or of any of these; return how many were found."""
+        if not self._circuits.is_first_to_probe(only, now, now + self._settings.attempt_s + IDLE_S):
+            return 0
+        found = self._claim(now, PROBE_LIMIT, types, only=only, is_probe=True)
         self._probing.update(one.event_type for one in found)
-        self._submit(found, Kind.PROBE)
+        self._submit(found, Purpose.PROBE)
         return len(found)
 
-    def _is_first_to_probe(self, now: float, only: str | None) -> bool:
-        """Of relays that share an outbox, let one probe: the one that puts off the next probe of all of them."""
-        if not self._outbox.is_shared:
-            return True
-        with self._lock:
-            before = self._breaker
-            later = retry.put_off(before, only, now + self._attempt_s + IDLE_S)
-            text = json.dumps(retry.encode(later))
-            if not self._outbox.swap_state("circuit", self._circuit, text, now):
-                return False
-            self._breaker = self._saved_breaker = later
-            self._circuit = text
-        return True
+    def _claim(
+        self, now: float, limit: int, types: frozenset[str], *, only: str | None = None, is_probe: bool = False
+    ) -> Sequence[Delivery]:
+        """Claim events of these types. Events of other types don't hold up later ones of their user."""
+        blocked = self._blocked(types)
+        return self._outbox.claim(now, limit, lease_s=self._lease_s(), blocked=blocked, only=only, probe=is_probe)
 
-    def _adopt(self) -> None:
-        """Take over the circuits as another relay on the same outbox has found them."""
-        if not self._outbox.is_shared:
-            return
-        text = self._outbox.state("circuit") or ""
-        with self._lock:
-            is_unsaved = retry.encode(self._breaker) != retry.encode(self._saved_breaker)
-            if text == self._circuit or is_unsaved:
-                return
-            found = retry.decode(json.loads(text or "{}"))
-            self._breaker = self._saved_breaker = replace(self._breaker, whole=found.whole, paths=found.paths)
-            self._circuit = text
+    def _next_due(self, types: frozenset[str]) -> float | None:
+        return self._outbox.next_due(self._blocked(types))
 
-    def _submit(self, deliveries: Iterable[Delivery], kind: Kind) -> None:
-        lanes: defaultdict[int, list[Delivery]] = defaultdict(list)
+    def _blocked(self, types: frozenset[str]) -> frozenset[str]:
+        """Return what the outbox is asked to leave out, where these types may be claimed."""
+        return self.types.union(self.breaker.paths) - types
+
+    def _submit(self, deliveries: Iterable[Delivery], purpose: Purpose) -> None:
+        users: defaultdict[int, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
-            lanes[delivery.user_id].append(delivery)
-        for lane in lanes.values():
-            self._under_way += len(lane)
-            self._pool.submit(Lane(kind=kind, deliveries=lane))
+            users[delivery.user_id].append(delivery)
+        for of_user in users.values():
+            self._under_way += len(of_user)
+            self._workers.submit(UserQueue(purpose=purpose, deliveries=of_user))
 
     def _idle_s(self, now: float, claimed: int) -> float:
-        """Return how long nothing will be to do, unless another process makes something due."""
-        breaker = self._breaker
-        times = [circuit.probe_at for circuit in (breaker.whole, *breaker.paths.values()) if circuit is not None]
-        if breaker.whole is None and not claimed:
-            due_at = self._outbox.next_due(frozenset(breaker.paths))
+        """Return how long nothing will be to do, in seconds, unless another process makes something due."""
+        breaker = self.breaker
+        circuits = (breaker.backend, *breaker.paths.values())
+        times = [circuit.probe_at for circuit in circuits if circuit is not None]
+        if breaker.backend is None and not claimed:
+            due_at = self._next_due(self._flowing())
             times += [due_at] if due_at is not None else []
         # What is due and was not claimed waits for another process, or there is nothing to probe with.
         return min([IDLE_S, *(at - now for at in times if at > now)])
 
-    def _mind_the_clock(self, now: float) -> None:
-        """Bring the due times forward when the clock was set back: no event waits for an hour that is repeated."""
-        behind = self._last_turn - now
-        self._last_turn = now
-        if behind > IDLE_S:
-            self._log.warning("clock.set_back", seconds=round(behind))
-            # Of relays that share an outbox and its clock, one brings the due times forward, and once.
-            if self._outbox.leads():
-                self._outbox.set_back(behind)
-            with self._lock:
-                self._breaker = retry.probe_now(self._breaker, now)
-
-    # -- sending, in the pool's threads
-
-    def _deliver(self, lane: Lane) -> None:
-        held = False
-        for delivery in lane.deliveries:
-            if held or self._is_halted(delivery, lane.kind):
-                self._results.put(Result(kind=lane.kind, delivery=delivery))
-                continue
-            result = self._attempt(delivery, lane.kind)
-            self._results.put(result)
-            held = result.outcome is not None and _holds_user(result.outcome) and lane.kind is not Kind.REPLAY
-        if not self._is_woken and (self._pool.backlog() == 0 or self._results.qsize() >= self._depth // 4):
-            self._is_woken = True
-            self.wake()
-
-    def _attempt(self, delivery: Delivery, kind: Kind) -> Result:
-        started_at = self._clock()
-        self._began[delivery.id] = began_at = time.monotonic()
-        try:
-            outcome = self._post(delivery, started_at)
-        finally:
-            del self._began[delivery.id]
-        return Result(
-            kind=kind,
-            delivery=delivery,
-            outcome=outcome,
-            is_outage=self._observe(delivery, outcome),
-            started_at=started_at,
-            took_s=time.monotonic() - began_at,
-        )
-
-    def _is_halted(self, delivery: Delivery, kind: Kind) -> bool:
-        if self._is_stopping or not self._outbox.may_send(delivery):
-            return True
-        return kind is Kind.NORMAL and self._breaker.covers(delivery.event_type)
-
-    def _observe(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Count the outcome at once, so that an open circuit holds back the next request; say if it fell under one."""
-        if outcome.error_kind == STOPPED:
-            return True
-        with self._lock:
-            before = self._breaker
-            self._breaker = after = retry.observe(before, delivery, outcome, self._policy, self._clock())
-        if after is not before:
-            self._say_circuits(before, after, outcome)
-        return before.covers(delivery.event_type) or after.covers(delivery.event_type)
-
     # -- settling
 
-    def _collect(self) -> None:
-        """Take what has come back, and let there be as many senders and as much claimed as that shows to be of use."""
-        if self._pool.error is not None:
-            raise self._pool.error
-        # Before the results are taken: one that comes later asks for a turn again.
-        self._is_woken = False
-        results = [self._results.get() for _ in range(self._results.qsize())]
-        self._unsettled += results
-        began = list(self._began.values())
-        before = time.monotonic() - SLOW_S - WORK_S * self._pool.width
-        slow = sum(began_at < before for began_at in began)
-        times = [one.took_s for one in results if one.outcome is not None]
-        if times:
-            self._fastest_s = min(times)
-            # What the next turns will need. Shrinking slowly: a turn that came early says little of the rate.
-            wanted = min(AHEAD_TURNS * len(times), MOST_AHEAD)
-            self._depth = max(self._least_depth, wanted, self._depth * 3 // 4)
-        if times or slow:
-            self._pool.widen(width(self._fastest_s, len(began), slow, self._concurrency))
-
     def settle(self, now: float) -> float:
-        """Record what has come back; return after how many seconds there may be more.
+        """Record at `now` (unix seconds) what has come back; return after how many seconds there may be more.
 
-        Raises OutboxError; nothing is forgotten then, and the next call tries again.
+        Raises OutboxError; nothing is forgotten then, and the next call tries again. Raises whatever ended a worker.
         """
-        self._collect()
-        breaker = self._breaker
-        closed = _closed(self._saved_breaker, breaker)
-        sent = [one for one in self._unsettled if one.outcome is not None and one.outcome.error_kind != STOPPED]
+        self._unsettled += self._workers.collect()
+        circuits = self._circuits.unsaved()
+        # What this relay broke off itself may have reached the backend: its attempt stays `unknown`, its lease ends,
+        # and it is sent again.
+        settled = [
+            self._decided(one, one.outcome, now)
+            for one in self._unsettled
+            if one.outcome is not None and one.outcome.error_kind != STOPPED
+        ]
         unsent = [one.delivery for one in self._unsettled if one.outcome is None]
-        settled = [self._decided(one, one.outcome, now) for one in sent if one.outcome is not None]
-        changed = retry.encode(breaker) != retry.encode(self._saved_breaker)
-        if settled or changed:
-            text = json.dumps(retry.encode(breaker))
-            self._outbox.settle(settled, now, {"circuit": text} if changed else None)
-            self._circuit = text if changed else self._circuit
+        if settled or circuits.text is not None:
+            self._outbox.settle(settled, now, None if circuits.text is None else {STATE: circuits.text})
         if unsent:
             self._outbox.release(unsent)
-        if closed:
+        if circuits.has_closed:
             self._outbox.all_due(now)
-        self._saved_breaker = breaker
+        self._circuits.has_saved(circuits)
         self._under_way -= len(self._unsettled)
-        self._probing -= {one.delivery.event_type for one in self._unsettled if one.kind is Kind.PROBE}
+        self._probing -= {one.delivery.event_type for one in self._unsettled if one.purpose is Purpose.PROBE}
         self._unsettled.clear()
         if settled:
             with self._log.together():
                 for one in settled:
-                    self._say(one)
+                    self._say(one, now)
         return GROUP_S
 
     def _decided(self, result: Result, outcome: Outcome, now: float) -> Settled:
         delivery = result.delivery
         # Randomness costs a call of the system: only what is tried again needs it.
         jitter = 0.0 if retry.classify(outcome) is Verdict.TAKEN else self._jitter()
-        decision = retry.decide(delivery, outcome, self._policy, now=now, jitter=jitter, is_outage=result.is_outage)
-        if result.kind is Kind.REPLAY and delivery.status not in UNDELIVERED and decision.status is not Status.SUCCESS:
-            # It had ended, and asking once more has not changed that.
-            decision = Decision(
-                status=delivery.status, due_at=None, failures=delivery.failures, verdict=decision.verdict
-            )
+        policy, is_outage = self._settings.policy, result.is_outage
+        decision = retry.decide(delivery, outcome, policy, now=now, jitter=jitter, is_outage=is_outage)
+        if result.purpose is Purpose.REPLAY and delivery.status not in UNDELIVERED:
+            decision = _unchanged_unless_delivered(decision, delivery)
         return Settled(
             delivery=delivery,
             outcome=outcome,
             decision=decision,
             started_at=result.started_at,
-            holds_user=_holds_user(outcome),
+            holds_user=retry.holds_user(outcome),
         )
 
-    # -- saying
-
-    def _say(self, one: Settled) -> None:
+    def _say(self, one: Settled, now: float) -> None:
         fields = {
             "event_id": one.delivery.event_id,
             "event_type": str(one.delivery.event_type),
@@ -399,51 +294,11 @@ class Dispatch:
         if one.decision.due_at is None:
             self._log.error("delivery.gave_up", **fields)
         else:
-            self._log.warning("delivery.failed", **fields, retry_in_s=round(one.decision.due_at - self._last_turn, 1))
-
-    def _say_circuits(self, before: Breaker, after: Breaker, outcome: Outcome) -> None:
-        """Say which circuits this outcome has opened or closed."""
-        scopes: list[tuple[str | None, Circuit | None, Circuit | None]] = [(None, before.whole, after.whole)]
-        scopes += [(name, before.paths.get(name), after.paths.get(name)) for name in {*before.paths, *after.paths}]
-        for name, was_open, is_open in scopes:
-            path = {} if name is None else {"event_type": str(name)}
-            if is_open is not None and was_open is None:
-                reason, hint = is_open.reason, _hint(outcome)
-                self._log.error("circuit.opened", reason=reason, http_code=outcome.http_code, hint=hint, **path)
-            elif was_open is not None and is_open is None:
-                seconds = round(self._clock() - was_open.opened_at, 1)
-                self._log.warning("circuit.closed", open_for_s=seconds, **path)
+            self._log.warning("delivery.failed", **fields, retry_in_s=round(one.decision.due_at - now, 1))
 
 
-def width(fastest_s: float, under_way: int, slow: int, concurrency: int) -> int:
-    """Return how many senders are of use.
-
-    Given the time of the fastest request of late in seconds, how many requests are under way, and how many of these are
-    slow. The interpreter works for one request at a time, so further threads are of use while a request waits for the
-    backend; where that answers before another could be sent, they only wake each other. The fastest shows how long the
-    backend takes, since it did not wait for other threads. Slow ones are made up for, twice, as the next ones may be
-    slow too; where all are, nothing is known but that, and there may be as many as allowed.
-    """
-    if slow and slow == under_way:
-        return concurrency
-    return min(concurrency, 1 + int(fastest_s / WORK_S) + 2 * slow)
-
-
-def _holds_user(outcome: Outcome) -> bool:
-    """Say whether later events of the user wait: not for one that ended, nor for one whose path is not there."""
-    return retry.classify(outcome) in (Verdict.NOT_NOW, Verdict.UNKNOWN_CALLER)
-
-
-def _closed(before: Breaker, after: Breaker) -> bool:
-    """Say whether a circuit has closed."""
-    whole = before.whole is not None and after.whole is None
-    return whole or bool(before.paths.keys() - after.paths.keys())
-
-
-def _hint(outcome: Outcome) -> str:
-    verdict = retry.classify(outcome)
-    if verdict is Verdict.UNKNOWN_CALLER:
-        return "The backend does not know this relay: mend backend.token (and signing_keys). Nothing is lost meanwhile."
-    if verdict is Verdict.NO_SUCH_PATH:
-        return "The backend has no such path: mend backend.url, or the backend. Other kinds of event go on."
-    return "The backend fails or is away: events wait, none is used up. relay check says more."
+def _unchanged_unless_delivered(decision: Decision, delivery: Delivery) -> Decision:
+    """Return what becomes of an event that had ended before it was sent again: it is delivered, or stays as it was."""
+    if decision.status is Status.SUCCESS:
+        return decision
+    return Decision(status=delivery.status, due_at=None, failures=delivery.failures, verdict=decision.verdict)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relay.model import LogRow
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Attempt, Outbox, Recorded
-    from relay.rules.retry import Breaker
+    from relay.rules.circuit import Breaker
 
 SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
 #: What can be asked for.
@@ -282,7 +282,7 @@ class Explainer:
         return story.conclude(f"It was given up after {one.failures} failed attempts{why}.", again)
 
     def _waiting(self, story: Story, one: Recorded, last: Attempt | None, name: str) -> Story:
-        circuit = self._breaker.whole or self._breaker.paths.get(one.event_type)
+        circuit = self._breaker.backend or self._breaker.paths.get(one.event_type)
         if one.event_type not in catalogue.KINDS:
             return story.conclude(
                 f"{name} is kept: this version of relay does not know the type {one.event_type}.",
@@ -293,7 +293,7 @@ class Explainer:
         if self._rules.is_paused:
             return story.conclude(f"{name} waits: `enabled: false` in the config is a pause.", "set enabled: true")
         if circuit is not None:
-            scope = "to the backend" if self._breaker.whole else f"for {one.event_type}"
+            scope = "to the backend" if self._breaker.backend else f"for {one.event_type}"
             return story.conclude(
                 f"{name} waits: the circuit {scope} has been open since {times.show(circuit.opened_at)}, because "
                 f"{circuit.reason}; the next probe is due at {times.show(circuit.probe_at)}.",

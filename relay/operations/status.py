@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from relay.errors import MoodleError
 from relay.model import Status
-from relay.rules import cursor, retry
+from relay.rules import circuit, cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relay.moodle.contract import LogReads
     from relay.outbox.contract import Counts, Member, Outbox
-    from relay.rules.retry import Breaker
+    from relay.rules.circuit import Breaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def gather(outbox: Outbox, moodle: LogReads, now: float) -> Report:
         counts=outbox.counts(),
         undelivered=waiting.count,
         oldest_undelivered_age_s=None if oldest is None else max(0, int(now) - oldest),
-        breaker=retry.decode(json.loads(outbox.state("circuit") or "{}")),
+        breaker=circuit.decode(json.loads(outbox.state("circuit") or "{}")),
         reading=_reading(outbox, moodle),
         relays=[one for one in outbox.members() if one.expires_at > now],
     )
@@ -98,7 +98,7 @@ def _reading(outbox: Outbox, moodle: LogReads) -> Reading:
 def needs(report: Report, max_age_s: float) -> list[str]:
     """Return why a person is needed, a sentence each; `max_age_s` is how long an event may wait, in seconds."""
     breaker = report.breaker
-    reasons = [f"nothing is delivered: {breaker.whole.reason}"] if breaker.whole else []
+    reasons = [f"nothing is delivered: {breaker.backend.reason}"] if breaker.backend else []
     reasons += [f"no {name} is delivered: {path.reason}" for name, path in breaker.paths.items()]
     age = report.oldest_undelivered_age_s
     if age is not None and age > max_age_s:
@@ -122,7 +122,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "by_type": {name: dict(states) for name, states in report.by_type.items()},
         "undelivered": report.undelivered,
         "oldest_undelivered_age_s": report.oldest_undelivered_age_s,
-        "circuit": retry.encode(report.breaker),
+        "circuit": circuit.encode(report.breaker),
         "cursor": reading.cursor,
         "open_gaps": reading.open_gaps,
         "open_gap_ids": reading.open_gap_ids,

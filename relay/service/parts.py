@@ -16,7 +16,7 @@ from relay.capture.build import Rules
 from relay.capture.log import Capture
 from relay.capture.sync import Syncing
 from relay.config import outbox_server
-from relay.delivery.dispatch import Dispatch
+from relay.delivery.dispatch import Dispatch, Settings
 from relay.delivery.sender import Sender
 from relay.delivery.transport import Transport
 from relay.errors import OutboxMissing
@@ -26,8 +26,9 @@ from relay.moodle.reader import MoodleReader
 from relay.operations import explain
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
-from relay.rules import retry
+from relay.rules import circuit, retry
 from relay.rules.server import Address
+from relay.service.daemon import Pool
 from relay.service.lease import Opened
 from relay.service.machine import Machine
 from relay.service.relay import Relay
@@ -206,19 +207,24 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
     return Dispatch(
         outbox=opened.outbox,
         post=post,
-        policy=retry.Policy(
-            enabled=config.retry.enabled,
-            max_attempts=config.retry.max_attempts,
-            first_delay_s=config.retry.first_delay,
-            multiplier=config.retry.multiplier,
-            max_delay_s=config.retry.max_delay,
+        settings=Settings(
+            policy=retry.Policy(
+                enabled=config.retry.enabled,
+                max_attempts=config.retry.max_attempts,
+                first_delay_s=config.retry.first_delay,
+                multiplier=config.retry.multiplier,
+                max_delay_s=config.retry.max_delay,
+            ),
+            types=frozenset(catalogue.KINDS),
+            concurrency=config.backend.concurrency,
+            attempt_s=config.backend.timeout,
+            is_paused=not config.enabled,
         ),
-        concurrency=config.backend.concurrency,
-        attempt_s=config.backend.timeout,
         clock=opened.now,
+        monotonic=machine.monotonic,
         jitter=machine.random,
+        make_pool=Pool,
         log=log,
-        is_paused=not config.enabled,
     )
 
 
@@ -240,7 +246,7 @@ def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Ex
     return explain.Explainer(
         outbox=opened.outbox,
         moodle=moodle,
-        breaker=retry.decode(json.loads(opened.outbox.state("circuit") or "{}")),
+        breaker=circuit.decode(json.loads(opened.outbox.state("circuit") or "{}")),
         rules=explain.Rules(
             is_paused=not config.enabled,
             disabled=config.events.disabled,

@@ -93,6 +93,6 @@ class Relay:
         due_at = self.outbox.next_due(frozenset())
         if due_at is None:
             return float("inf")
-        if breaker.whole is not None:
-            return breaker.whole.probe_at
+        if breaker.backend is not None:
+            return breaker.backend.probe_at
         return min([due_at, *(path.probe_at for path in breaker.paths.values())])

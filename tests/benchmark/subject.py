@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness import PATIENCE_S, Relay
 
-from relay.delivery.dispatch import MOST_AHEAD
+from relay.delivery.width import MOST_AHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

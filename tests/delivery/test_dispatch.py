@@ -1,4 +1,4 @@
-"""How many senders there are, and that one request that hangs holds up its own user alone."""
+"""How many workers send, and that one request that hangs holds up its own user alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import PATIENCE_S
 
-from relay.delivery import dispatch
-from relay.delivery.dispatch import SLOW_S, WORK_S, Dispatch, width
+from relay.delivery.dispatch import Dispatch, Settings
+from relay.delivery.width import SLOW_S, WORK_S, width
+from relay.delivery.workers import UserQueue
 from relay.events import envelope
 from relay.events.kind import Options
 from relay.model import Delivery, Outcome, Position
@@ -46,7 +47,7 @@ NOW = 1_800_000_000.0
         pytest.param(0.0002, 1, 1, 1, 1, id="a ceiling of one that hangs"),
     ],
 )
-def test_how_many_senders_are_of_use(
+def test_how_many_workers_are_of_use(
     fastest_s: float, under_way: int, slow: int, concurrency: int, expected: int
 ) -> None:
     assert width(fastest_s, under_way, slow, concurrency) == expected
@@ -66,7 +67,8 @@ class Silent:
 class Delivering:
     """A dispatch over a real outbox, with a backend that is a function."""
 
-    def __init__(self, folder: Path, events: int, post: Callable[[Delivery], Outcome], concurrency: int = 4) -> None:
+    def __init__(self, folder: Path, events: int, post: Callable[[Delivery], Outcome], *, haste: float = 1) -> None:
+        """Take how many times as fast as time the dispatch's monotonic clock runs."""
         self.outbox = SqliteOutbox(folder / "outbox.db")
         made = [
             envelope.make_event(envelope.derive_id("site", i), "user_updated", i, i, i, {"name": "Ada"}, OPTIONS)
@@ -76,18 +78,22 @@ class Delivering:
         self.dispatch = Dispatch(
             outbox=self.outbox,
             post=lambda delivery, _: post(delivery),
-            policy=retry.Policy(),
-            concurrency=concurrency,
-            attempt_s=30.0,
+            settings=Settings(policy=retry.Policy(), types=frozenset({"user_updated"}), concurrency=4, attempt_s=30.0),
             clock=lambda: NOW,
+            monotonic=lambda: haste * time.monotonic(),
             jitter=lambda: 0.5,
+            make_pool=self.make_pool,
             log=Silent(),
         )
         self.woken = threading.Event()
         self.dispatch.wake = self.woken.set
 
+    def make_pool(self, width: int, work: Callable[[UserQueue], None], name: str) -> Pool[UserQueue]:
+        self.pool = Pool(width, work, name)
+        return self.pool
+
     def until(self, is_so: Callable[[], bool]) -> None:
-        """Take turns until something is so."""
+        """Do passes until something is so."""
         ends_at = time.monotonic() + PATIENCE_S
         while not is_so():
             assert time.monotonic() < ends_at, "it never came to be so"
@@ -101,7 +107,7 @@ class Delivering:
 
 @pytest.mark.parametrize("hanging", [1, 3])
 def test_requests_that_hang_hold_up_nobody_else(hanging: int, tmp_path: Path) -> None:
-    """Even where the backend is so fast that there is one sender: the next turn makes more."""
+    """Even where the backend is so fast that there is one sender: the next pass makes more."""
     goes_on, arrived = threading.Event(), threading.Semaphore(0)
     sent: list[int] = []
 
@@ -138,7 +144,7 @@ def test_a_backend_that_answers_at_once_gets_one_request_at_a_time(tmp_path: Pat
         widths: set[int] = set()
 
         def is_done() -> bool:
-            widths.add(delivering.dispatch._pool.width)
+            widths.add(delivering.pool.width)
             return delivering.outbox.count_undelivered() == 0
 
         delivering.until(is_done)
@@ -149,11 +155,9 @@ def test_a_backend_that_answers_at_once_gets_one_request_at_a_time(tmp_path: Pat
 
 
 def test_a_backend_that_takes_its_time_gets_as_many_as_are_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    """Four requests meet: with fewer senders they never would. A clock that runs fast makes them seem slow."""
-    monotonic = time.monotonic
-    monkeypatch.setattr(dispatch, "time", type("Time", (), {"monotonic": lambda: 1000 * monotonic()}))
+    """Four requests meet: with fewer workers they never would. A clock that runs fast makes them seem slow."""
     assert SLOW_S < 1
     meeting = threading.Barrier(4)
 
@@ -161,15 +165,15 @@ def test_a_backend_that_takes_its_time_gets_as_many_as_are_allowed(
         meeting.wait(PATIENCE_S)
         return Outcome(http_code=200)
 
-    delivering = Delivering(tmp_path, 200, post)
+    delivering = Delivering(tmp_path, 200, post, haste=1000)
     try:
         delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
-        assert delivering.dispatch._pool.width == 4
+        assert delivering.pool.width == 4
     finally:
         delivering.close()
 
 
-def test_a_fault_in_a_sender_ends_the_dispatch_visibly(tmp_path: Path) -> None:
+def test_a_fault_in_a_worker_ends_the_dispatch_visibly(tmp_path: Path) -> None:
     def post(_: Delivery) -> Outcome:
         raise ZeroDivisionError
 
@@ -193,7 +197,7 @@ class Recording(io.StringIO):
         return len(text)
 
 
-def test_a_line_is_written_at_once_and_those_of_a_turn_as_one() -> None:
+def test_a_line_is_written_at_once_and_those_of_a_pass_as_one() -> None:
     stream = Recording()
     lines = Lines(stream)
     lines.line("one")
@@ -209,17 +213,17 @@ def test_a_line_is_written_at_once_and_those_of_a_turn_as_one() -> None:
     assert stream.writes[2:] == ["two\nthree\n", "four\n"]
 
 
-def test_lines_of_a_turn_that_fails_are_written_all_the_same() -> None:
+def test_lines_of_a_pass_that_fails_are_written_all_the_same() -> None:
     stream = Recording()
     lines = Lines(stream)
 
-    def turn() -> None:
+    def run_pass() -> None:
         with lines.together():
             lines.line("one")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        turn()
+        run_pass()
     assert stream.writes == ["one\n"]
 
 

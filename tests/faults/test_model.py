@@ -19,12 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay.capture import log as capture
 from relay.capture.build import Rules
-from relay.delivery.dispatch import Dispatch
+from relay.delivery.dispatch import Dispatch, Settings
 from relay.events.kind import Facts, Options
 from relay.model import Delivery, LogRow, Outcome, Status
 from relay.moodle.contract import LogStore, Page, Site
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
+from relay.service.daemon import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,11 +151,16 @@ class Histories(RuleBasedStateMachine):
         self.dispatch = Dispatch(
             outbox=self.outbox,
             post=self.post,
-            policy=retry.Policy(max_attempts=MAX_ATTEMPTS),
-            concurrency=1,
-            attempt_s=30.0,
+            settings=Settings(
+                policy=retry.Policy(max_attempts=MAX_ATTEMPTS),
+                types=frozenset({"user_updated"}),
+                concurrency=1,
+                attempt_s=30.0,
+            ),
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
             jitter=lambda: 0.5,
+            make_pool=Pool,
             log=Silent(),
         )
 

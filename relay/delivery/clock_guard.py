@@ -1,0 +1,39 @@
+"""What happens when the clock is set back: nothing waits for an hour that is repeated. It serves `dispatch`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay.delivery.shared_circuit import SharedCircuit
+    from relay.model import Log
+    from relay.outbox.contract import Outbox
+
+#: A clock that is behind by so much, in seconds, was set back: less is what machines correct all the time.
+TOLERANCE_S = 1.0
+
+
+class ClockGuard:
+    """Compares the time of each pass with that of the one before."""
+
+    def __init__(self, outbox: Outbox, circuits: SharedCircuit, log: Log) -> None:
+        self._outbox = outbox
+        self._circuits = circuits
+        self._log = log
+        # What was recorded later than now was recorded by a clock that has been set back since.
+        self._last_pass = outbox.last_recorded_at()
+
+    def look(self, now: float) -> None:
+        """Bring all due times and probes forward where `now` (unix seconds) is before the last pass.
+
+        Raises OutboxError.
+        """
+        behind_s = self._last_pass - now
+        self._last_pass = now
+        if behind_s <= TOLERANCE_S:
+            return
+        self._log.warning("clock.set_back", seconds=round(behind_s))
+        # Of relays that share an outbox and its clock, one brings the due times forward, and once.
+        if self._outbox.leads():
+            self._outbox.set_back(behind_s)
+        self._circuits.probe_now(now)

@@ -1,0 +1,136 @@
+"""The circuits as delivery uses them: kept in the outbox, and shared by the relays that share that."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from relay.rules import circuit, retry
+from relay.rules.retry import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.model import Delivery, Log, Outcome
+    from relay.outbox.contract import Outbox
+    from relay.rules.circuit import Breaker, Circuit
+
+#: The outbox's state that holds the open circuits.
+STATE = "circuit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsaved:
+    """The circuits at one moment, beside those that were last saved."""
+
+    breaker: Breaker
+    #: What is to be kept under STATE; None where it is there already.
+    text: str | None
+    #: A circuit has closed since.
+    has_closed: bool
+
+
+class SharedCircuit:
+    """The circuits of one relay. Workers report each outcome at once, from their threads; passes save and read them."""
+
+    def __init__(self, *, outbox: Outbox, policy: retry.Policy, clock: Callable[[], float], log: Log) -> None:
+        """Read the circuits that are open. `clock` gives unix seconds, by the clock of all who use the outbox."""
+        self._outbox = outbox
+        self._policy = policy
+        self._clock = clock
+        self._log = log
+        self._lock = threading.Lock()
+        #: The state as this relay has read or written it last.
+        self._text = outbox.state(STATE) or ""
+        self._breaker = self._saved = circuit.decode(json.loads(self._text or "{}"))
+
+    @property
+    def breaker(self) -> Breaker:
+        """The circuits as they are now."""
+        return self._breaker
+
+    def observe(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Count an outcome; say whether its attempt fell under an open circuit.
+
+        Called as soon as the outcome is known, so that an open circuit holds back the very next request.
+        """
+        with self._lock:
+            before = self._breaker
+            self._breaker = after = circuit.observe(before, delivery, outcome, self._policy, self._clock())
+        if after is not before:
+            self._say(before, after, outcome)
+        return before.covers(delivery.event_type) or after.covers(delivery.event_type)
+
+    def probe_now(self, now: float) -> None:
+        """Let the next probes be due at once (`now`, unix seconds): the clock was set back."""
+        with self._lock:
+            self._breaker = circuit.probe_now(self._breaker, now)
+
+    def unsaved(self) -> Unsaved:
+        """Return the circuits as they are now, to be saved in the transaction that settles the deliveries."""
+        breaker, saved = self._breaker, self._saved
+        state = circuit.encode(breaker)
+        backend_closed = saved.backend is not None and breaker.backend is None
+        return Unsaved(
+            breaker=breaker,
+            text=None if state == circuit.encode(saved) else json.dumps(state),
+            has_closed=backend_closed or bool(saved.paths.keys() - breaker.paths.keys()),
+        )
+
+    def has_saved(self, unsaved: Unsaved) -> None:
+        """Note that this is in the outbox now."""
+        self._saved = unsaved.breaker
+        self._text = self._text if unsaved.text is None else unsaved.text
+
+    def adopt(self) -> None:
+        """Take over the circuits as another relay on the same outbox has found them."""
+        if not self._outbox.is_shared:
+            return
+        text = self._outbox.state(STATE) or ""
+        with self._lock:
+            is_unsaved = circuit.encode(self._breaker) != circuit.encode(self._saved)
+            if text == self._text or is_unsaved:
+                return
+            found = circuit.decode(json.loads(text or "{}"))
+            self._breaker = self._saved = replace(self._breaker, backend=found.backend, paths=found.paths)
+            self._text = text
+
+    def is_first_to_probe(self, event_type: str | None, now: float, until: float) -> bool:
+        """Say whether this relay may probe a path (None: the backend); times are unix seconds.
+
+        Of relays that share an outbox one may: the one that puts off the next probe of all of them until a time.
+        """
+        if not self._outbox.is_shared:
+            return True
+        with self._lock:
+            later = circuit.put_off(self._breaker, event_type, until)
+            text = json.dumps(circuit.encode(later))
+            if not self._outbox.swap_state(STATE, self._text, text, now):
+                return False
+            self._breaker = self._saved = later
+            self._text = text
+        return True
+
+    def _say(self, before: Breaker, after: Breaker, outcome: Outcome) -> None:
+        """Log which circuits this outcome has opened or closed."""
+        scopes: list[tuple[str | None, Circuit | None, Circuit | None]] = [(None, before.backend, after.backend)]
+        scopes += [(name, before.paths.get(name), after.paths.get(name)) for name in {*before.paths, *after.paths}]
+        for name, was_open, is_open in scopes:
+            path = {} if name is None else {"event_type": str(name)}
+            if is_open is not None and was_open is None:
+                reason, hint = is_open.reason, _hint(outcome)
+                self._log.error("circuit.opened", reason=reason, http_code=outcome.http_code, hint=hint, **path)
+            elif was_open is not None and is_open is None:
+                seconds = round(self._clock() - was_open.opened_at, 1)
+                self._log.warning("circuit.closed", open_for_s=seconds, **path)
+
+
+def _hint(outcome: Outcome) -> str:
+    verdict = retry.classify(outcome)
+    if verdict is Verdict.UNKNOWN_CALLER:
+        return "The backend does not know this relay: mend backend.token (and signing_keys). Nothing is lost meanwhile."
+    if verdict is Verdict.NO_SUCH_PATH:
+        return "The backend has no such path: mend backend.url, or the backend. Other kinds of event go on."
+    return "The backend fails or is away: events wait, none is used up. relay check says more."

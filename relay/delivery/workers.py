@@ -1,0 +1,171 @@
+"""The workers of a pool that send: each posts the deliveries of one user, one after the other. It serves `dispatch`."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from relay.delivery.width import ahead, count_slow, fastest_at_first, least_ahead, width
+from relay.model import Delivery, Outcome
+from relay.rules.retry import holds_user
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.delivery.pool import Pool
+    from relay.delivery.shared_circuit import SharedCircuit
+    from relay.outbox.contract import Outbox
+
+#: Posts one delivery at a time (unix seconds), and says what came of it.
+Post = Callable[[Delivery, float], Outcome]
+#: The error kind of a request that this relay broke off itself.
+STOPPED = "stopped"
+
+
+class Purpose(StrEnum):
+    """Why deliveries are sent."""
+
+    #: They are due.
+    NORMAL = "normal"
+    #: One goes through an open circuit, to see whether the backend is well again.
+    PROBE = "probe"
+    #: They were recorded long ago, and a person asked for them.
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserQueue:
+    """Deliveries of one user, the earliest first. The user's id is what the field calls the ordering key.
+
+    One worker sends all of them, one after the other, and the outbox leases no other event of the user meanwhile: so
+    none overtakes an earlier one.
+    """
+
+    purpose: Purpose
+    deliveries: Sequence[Delivery]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of one delivery; no outcome where its request was not sent."""
+
+    purpose: Purpose
+    delivery: Delivery
+    outcome: Outcome | None = None
+    #: The attempt fell under an open circuit.
+    is_outage: bool = False
+    #: Unix seconds.
+    started_at: float = 0.0
+    #: How long the attempt took, in seconds.
+    took_s: float = 0.0
+
+
+#: Makes a pool, given how many workers there may be, what each does with an item, and a name for them.
+MakePool = Callable[[int, Callable[[UserQueue], None], str], "Pool[UserQueue]"]
+
+
+class Workers:
+    """Gives users' queues to a pool's workers, and collects what came of them.
+
+    `submit`, `collect` and `close` are for the thread of the passes; the workers do the rest.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        post: Post,
+        circuits: SharedCircuit,
+        concurrency: int,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        make_pool: MakePool,
+        wake: Callable[[], None],
+    ) -> None:
+        """Take two clocks, in seconds (unix time, and monotonic), and `wake`, which asks for a pass at once."""
+        self._outbox = outbox
+        self._post = post
+        self._circuits = circuits
+        self._concurrency = concurrency
+        self._clock = clock
+        self._monotonic = monotonic
+        self._wake = wake
+        self._pool = make_pool(concurrency, self._deliver, "sender")
+        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        #: How long the fastest request of late took, in seconds.
+        self._fastest_s = fastest_at_first(concurrency)
+        #: When each request that is under way began, by the monotonic clock.
+        self._began: dict[int, float] = {}
+        #: How many deliveries may be claimed at once.
+        self.ahead = least_ahead(concurrency)
+        #: Send nothing more than what is being sent at this moment.
+        self.is_stopping = False
+        #: A worker has asked for the next pass already.
+        self._is_woken = False
+
+    def submit(self, user_queue: UserQueue) -> None:
+        """Let the next worker that is free send this."""
+        self._pool.submit(user_queue)
+
+    def collect(self) -> Sequence[Result]:
+        """Return what has come back, and let there be as many workers and as much claimed as that shows to be of use.
+
+        Raises what ended a worker: then nobody knows what came of its delivery.
+        """
+        if self._pool.error is not None:
+            raise self._pool.error
+        # Before the results are taken: one that comes later asks for a pass again.
+        self._is_woken = False
+        results = [self._results.get() for _ in range(self._results.qsize())]
+        began = list(self._began.values())
+        slow = count_slow(began, self._monotonic(), self._pool.width)
+        times = [one.took_s for one in results if one.outcome is not None]
+        if times:
+            self._fastest_s = min(times)
+            self.ahead = ahead(self.ahead, len(times), self._concurrency)
+        if times or slow:
+            self._pool.widen(width(self._fastest_s, len(began), slow, self._concurrency))
+        return results
+
+    def close(self) -> None:
+        """End the workers; call it when nothing is under way any more."""
+        self._pool.close(timeout_s=1.0)
+
+    def _deliver(self, user_queue: UserQueue) -> None:
+        """Send a user's deliveries, up to one that the later ones have to wait for."""
+        purpose = user_queue.purpose
+        must_wait = False
+        for delivery in user_queue.deliveries:
+            if must_wait or self._is_halted(delivery, purpose):
+                self._results.put(Result(purpose=purpose, delivery=delivery))
+                continue
+            result = self._attempt(delivery, purpose)
+            self._results.put(result)
+            must_wait = result.outcome is not None and holds_user(result.outcome) and purpose is not Purpose.REPLAY
+        if not self._is_woken and (self._pool.backlog() == 0 or self._results.qsize() >= self.ahead // 4):
+            self._is_woken = True
+            self._wake()
+
+    def _is_halted(self, delivery: Delivery, purpose: Purpose) -> bool:
+        if self.is_stopping or not self._outbox.may_send(delivery):
+            return True
+        return purpose is Purpose.NORMAL and self._circuits.breaker.covers(delivery.event_type)
+
+    def _attempt(self, delivery: Delivery, purpose: Purpose) -> Result:
+        started_at = self._clock()
+        self._began[delivery.id] = began_at = self._monotonic()
+        try:
+            outcome = self._post(delivery, started_at)
+        finally:
+            del self._began[delivery.id]
+        return Result(
+            purpose=purpose,
+            delivery=delivery,
+            outcome=outcome,
+            is_outage=outcome.error_kind == STOPPED or self._circuits.observe(delivery, outcome),
+            started_at=started_at,
+            took_s=self._monotonic() - began_at,
+        )

@@ -1,0 +1,159 @@
+"""The circuit breaker: when it opens, when a probe goes, when it closes (the contract's section 3)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.model import Delivery, Outcome
+from relay.rules import circuit
+from relay.rules.circuit import Breaker, Circuit
+from relay.rules.retry import Policy
+
+POLICY = Policy()
+codes = st.one_of(st.none(), st.sampled_from([200, 204, 302, 400, 401, 403, 404, 408, 413, 425, 429, 500, 503]))
+
+
+def delivery(number: int = 1, *, event_type: str = "grade_updated") -> Delivery:
+    return Delivery(
+        id=number,
+        event_id=f"event-{number}",
+        event_type=event_type,
+        log_id=number,
+        user_id=number,
+        occurred_at=0,
+        body=b"{}",
+        attempt=1,
+        attempt_id=number,
+        failures=0,
+    )
+
+
+def observe(
+    breaker: Breaker,
+    number: int,
+    code: int | None,
+    policy: Policy = POLICY,
+    *,
+    retry_after_s: float | None = None,
+) -> Breaker:
+    outcome = Outcome(http_code=code, error="refused", retry_after_s=retry_after_s)
+    return circuit.observe(breaker, delivery(number), outcome, policy, 1000.0)
+
+
+def test_many_failures_in_a_row_open_the_circuit_and_one_success_closes_it() -> None:
+    breaker = Breaker()
+    for number in range(circuit.STREAK - 1):
+        breaker = observe(breaker, number, 500)
+    assert breaker.backend is None
+    breaker = observe(breaker, 99, None)
+    assert breaker.backend is not None
+    assert breaker.backend.reason == "refused"
+    assert observe(breaker, 1, 200) == Breaker()
+
+
+def test_one_bad_event_alone_opens_no_circuit() -> None:
+    breaker = Breaker()
+    for _ in range(30):
+        breaker = observe(breaker, 7, 500)
+    assert breaker.backend is None
+
+
+def test_a_success_in_between_starts_the_count_anew() -> None:
+    breaker = Breaker()
+    for number in range(3 * circuit.STREAK):
+        breaker = observe(breaker, number, 200 if number % 5 == 0 else 500)
+    assert breaker.backend is None
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_backend_that_does_not_know_us_opens_the_circuit_at_once(code: int) -> None:
+    assert observe(Breaker(), 1, code).backend is not None
+
+
+@pytest.mark.parametrize("code", [404, 405, 410])
+def test_a_missing_path_opens_the_circuit_of_that_path_only(code: int) -> None:
+    breaker = observe(Breaker(), 1, code)
+    assert breaker.covers("grade_updated")
+    assert not breaker.covers("user_created")
+    assert observe(breaker, 1, 200) == Breaker()
+
+
+def test_a_path_that_fails_in_another_way_stays_shut() -> None:
+    breaker = observe(observe(Breaker(), 1, 404), 1, 500)
+    assert breaker.covers("grade_updated")
+
+
+@given(st.integers(1, 40))
+def test_probes_are_never_more_than_a_quarter_minute_apart(failures: int) -> None:
+    breaker = observe(Breaker(), 1, 401)
+    for _ in range(failures):
+        breaker = observe(breaker, 1, 401)
+    assert breaker.backend is not None
+    assert 0 < breaker.backend.probe_at - 1000.0 <= circuit.PROBE_MAX_S
+
+
+def test_a_probe_waits_as_long_as_the_backend_asks_for() -> None:
+    breaker = observe(Breaker(), 1, 401, retry_after_s=3600.0)
+    assert breaker.backend is not None
+    assert breaker.backend.probe_at == 4600.0
+
+
+def test_without_retry_failures_open_no_circuit() -> None:
+    breaker = Breaker()
+    for number in range(50):
+        breaker = observe(breaker, number, 500, Policy(enabled=False))
+    assert breaker.backend is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), codes), max_size=40))
+def test_open_circuits_survive_a_restart(history: list[tuple[int, int | None]]) -> None:
+    breaker = Breaker()
+    for number, code in history:
+        breaker = observe(breaker, number, code)
+    again = circuit.decode(circuit.encode(breaker))
+    assert (again.backend, again.paths) == (breaker.backend, breaker.paths)
+
+
+@pytest.mark.parametrize("code", [200, 422])
+def test_an_answer_while_nothing_is_open_changes_nothing(code: int) -> None:
+    breaker = Breaker()
+    assert circuit.observe(breaker, delivery(), Outcome(http_code=code), POLICY, 1000.0) is breaker
+
+
+def test_an_answer_ends_a_streak() -> None:
+    failed = circuit.observe(Breaker(), delivery(), Outcome(http_code=500), POLICY, 1000.0)
+    assert failed.streak == 1
+    assert circuit.observe(failed, delivery(), Outcome(http_code=200), POLICY, 1000.0) == Breaker()
+
+
+def another(text: str) -> str:
+    """Return an equal text that is another object, as texts that come from the outbox are."""
+    return "".join(list(text))
+
+
+def test_a_path_opens_and_closes_by_what_its_name_says() -> None:
+    missing = circuit.observe(Breaker(), delivery(event_type=another("a_type")), Outcome(http_code=404), POLICY, 1000.0)
+    put_off = circuit.put_off(missing, another("a_type"), 2000.0)
+    assert put_off.paths["a_type"].probe_at == 2000.0
+    taken = delivery(event_type=another("a_type"))
+    assert circuit.observe(put_off, taken, Outcome(http_code=200), POLICY, 1000.0) == Breaker()
+
+
+def test_what_an_older_relay_stored_is_read_and_what_is_stored_it_reads() -> None:
+    stored = {
+        "whole": {"opened_at": 1.0, "reason": "refused", "probe_at": 2.0, "probes": 3},
+        "paths": {"a_type_of_another_version": {"opened_at": 4.0, "reason": "404", "probe_at": 5.0, "probes": 6}},
+    }
+    breaker = circuit.decode(stored)
+    assert breaker.backend == Circuit(opened_at=1.0, reason="refused", probe_at=2.0, probes=3)
+    assert breaker.covers("a_type_of_another_version")
+    assert circuit.encode(breaker) == stored
+
+
+def test_all_probes_are_due_at_once_when_the_clock_was_set_back() -> None:
+    breaker = observe(observe(Breaker(), 1, 404), 1, 401)
+    again = circuit.probe_now(breaker, 10.0)
+    assert again.backend is not None
+    assert [again.backend.probe_at, again.paths["grade_updated"].probe_at] == [10.0, 10.0]
