@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.operations.status import Reading, Report
-    from relay.rules.retry import Breaker
+    from relay.rules.circuit import Breaker
 
 #: The states of an event that has been captured, in the order of the sum.
 KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP)

@@ -12,7 +12,7 @@ from relay.errors import MoodleUnreachable
 from relay.operations import status
 from relay.operations.status import Reading, Report
 from relay.outbox.contract import Counts, Member
-from relay.rules.retry import Breaker, Circuit
+from relay.rules.circuit import Breaker, Circuit
 
 NOW = 1_770_000_000.0
 OPEN = Circuit(opened_at=NOW, reason="the backend answered 404", probe_at=NOW + 15, probes=2)
