@@ -49,23 +49,31 @@ class MariaDB:
 
     def install(self) -> None:
         """Make the system tables. Raises RelayError."""
-        done = subprocess.run(  # noqa: S603 -- a program that was looked up
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        with subprocess.Popen(  # noqa: S603 -- a program that was looked up
             [
                 find_program("mariadb-install-db"),
                 "--no-defaults",
                 f"--datadir={self.folder / 'data'}",
+                f"--tmpdir={self.folder / 'tmp'}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 *_as_root(),
             ],
-            capture_output=True,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             # Ctrl-C is for us to handle.
             start_new_session=True,
-        )
-        if done.returncode:
-            said = _tail(done.stdout + done.stderr)
-            raise RelayError(f"mariadb-install-db failed (exit code {done.returncode}).", hint=said)
+        ) as making:
+            try:
+                said, _ = making.communicate()
+            except BaseException:
+                # It is a shell script: the server that it has started would go on, and write into the folder.
+                os.killpg(making.pid, signal.SIGKILL)
+                making.communicate()
+                raise
+        if making.returncode:
+            raise RelayError(f"mariadb-install-db failed (exit code {making.returncode}).", hint=_tail(said))
 
     def start(self) -> None:
         """Start the server and wait until it takes connections. Raises RelayError."""
@@ -77,6 +85,8 @@ class MariaDB:
                     "--no-defaults",
                     f"--datadir={self.folder / 'data'}",
                     f"--socket={self.socket}",
+                    # Servers that share one folder for their temporary files take each other's away.
+                    f"--tmpdir={self.folder / 'tmp'}",
                     f"--pid-file={self.folder / 'mariadbd.pid'}",
                     f"--port={self.port}",
                     "--bind-address=127.0.0.1",

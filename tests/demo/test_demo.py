@@ -107,11 +107,6 @@ def test_ctrl_c_in_the_middle_ends_it_and_leaves_nothing(temporary: Path) -> Non
         end_by_ctrl_c(process, temporary)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="mariadb-install-db is a shell script, and only the shell is killed: the server that it has started goes on "
-    "for a second, and may write into the folder that is being deleted.",
-)
 def test_ctrl_c_while_the_database_is_made_ends_it_and_leaves_nothing(temporary: Path) -> None:
     with demo(temporary) as process:
         making: list[int] = []
