@@ -156,5 +156,5 @@ class Log(Protocol):
     def warning(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
     def error(self, event: str, **fields: Any) -> Any: ...  # noqa: D102
 
-    def together(self) -> AbstractContextManager[None]:
-        """Write the lines of this thread within as one."""
+    def buffered(self) -> AbstractContextManager[None]:
+        """Keep the lines that this thread logs within, and write them at the end with one write."""

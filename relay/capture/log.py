@@ -204,7 +204,7 @@ class Capture:
         return after, len(new)
 
     def _say(self, built: Built, new: frozenset[str], late: frozenset[int]) -> None:
-        with self._log.together():
+        with self._log.buffered():
             for event in built.events:
                 if event.event_id in new:
                     fields = {"late": True} if event.log_id in late else {}

@@ -257,7 +257,7 @@ class Dispatch:
         self._probing -= {one.delivery.event_type for one in self._unsettled if one.purpose is Purpose.PROBE}
         self._unsettled.clear()
         if settled:
-            with self._log.together():
+            with self._log.buffered():
                 for one in settled:
                     self._say(one, now)
         return GROUP_S

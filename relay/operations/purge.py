@@ -14,8 +14,8 @@ BATCH = 500
 def purge(outbox: Outbox, before: float) -> int:
     """Delete delivered events that ended before a time (unix seconds), in small batches; return how many.
 
-    Undelivered, given up and skipped ones are never touched: they are what somebody may still ask for. Raises
-    OutboxError; what was deleted until then stays deleted.
+    What is undelivered, skipped, or a dead letter is never touched: somebody may still ask for it. Raises OutboxError;
+    what was deleted until then stays deleted.
     """
     total = 0
     while (count := outbox.purge(before, BATCH)) > 0:

@@ -29,7 +29,7 @@ class Lines:
         self._kept = threading.local()
 
     def line(self, text: str) -> None:
-        """Write a line, or keep it until the end of `together`."""
+        """Write a line, or keep it until the end of `buffered`."""
         kept: list[str] | None = getattr(self._kept, "lines", None)
         if kept is None:
             self._write(text)
@@ -39,7 +39,7 @@ class Lines:
     debug = info = warning = error = critical = line
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def buffered(self) -> Iterator[None]:
         """Keep the lines of this thread, and write them at the end: one write costs as much for hundreds as for one."""
         kept: list[str] = []
         self._kept.lines = kept
@@ -64,9 +64,9 @@ def make_log(config: LogConfig, stream: TextIO, now: Callable[[], float]) -> Log
     class Logger(levels):  # type: ignore[misc] # made anew for each level
         """structlog's, with one more method."""
 
-        def together(self) -> contextlib.AbstractContextManager[None]:
+        def buffered(self) -> contextlib.AbstractContextManager[None]:
             lines: Lines = self._logger
-            return lines.together()
+            return lines.buffered()
 
     def stamped(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Put what each line begins with before its fields."""

@@ -40,7 +40,7 @@ class Recorded:
     warning = error = info
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def buffered(self) -> Iterator[None]:
         yield
 
     def slugs(self) -> list[str]:

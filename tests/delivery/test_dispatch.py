@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -21,10 +20,9 @@ from relay.outbox.contract import Batch
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
 from relay.service.daemon import Pool
-from relay.service.logs import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 OPTIONS = Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
@@ -60,7 +58,7 @@ class Silent:
 
     warning = error = info
 
-    def together(self) -> contextlib.nullcontext[None]:
+    def buffered(self) -> contextlib.nullcontext[None]:
         return contextlib.nullcontext()
 
 
@@ -183,88 +181,3 @@ def test_a_fault_in_a_worker_ends_the_dispatch_visibly(tmp_path: Path) -> None:
             delivering.until(lambda: False)
     finally:
         delivering.close()
-
-
-class Recording(io.StringIO):
-    """A stream that keeps each write by itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[str] = []
-
-    def write(self, text: str) -> int:
-        self.writes.append(text)
-        return len(text)
-
-
-def test_a_line_is_written_at_once_and_those_of_a_pass_as_one() -> None:
-    stream = Recording()
-    lines = Lines(stream)
-    lines.line("one")
-    assert stream.writes == ["one\n"]
-    with lines.together():
-        lines.line("two")
-        lines.line("three")
-        other = threading.Thread(target=lines.line, args=("another thread's",))
-        other.start()
-        other.join()
-        assert stream.writes[1:] == ["another thread's\n"]
-    lines.line("four")
-    assert stream.writes[2:] == ["two\nthree\n", "four\n"]
-
-
-def test_lines_of_a_pass_that_fails_are_written_all_the_same() -> None:
-    stream = Recording()
-    lines = Lines(stream)
-
-    def run_pass() -> None:
-        with lines.together():
-            lines.line("one")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        run_pass()
-    assert stream.writes == ["one\n"]
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Semaphore]:
-    """What lets the pool's work go on, and in the end does."""
-    found = threading.Semaphore(0)
-    yield found
-    found.release(1000)
-
-
-def test_a_pool_is_as_wide_as_it_is_told(gate: threading.Semaphore) -> None:
-    begun: list[str] = []
-    changed = threading.Condition()
-
-    def work(item: int) -> None:
-        with changed:
-            begun.append(f"{threading.current_thread().name}: {item}")
-            changed.notify_all()
-        assert gate.acquire(timeout=PATIENCE_S)
-
-    def wait_for(count: int) -> None:
-        with changed:
-            assert changed.wait_for(lambda: len(begun) == count, PATIENCE_S)
-
-    pool: Pool[int] = Pool(1, work, "worker")
-    for item in range(10):
-        pool.submit(item)
-    wait_for(1)
-    assert pool.backlog() == 9
-    pool.widen(3)
-    wait_for(3)
-    assert pool.backlog() == 7
-    pool.widen(1)
-    # Two are too many: of the three that go on, one takes the next item.
-    gate.release(3)
-    wait_for(4)
-    gate.release(1)
-    wait_for(5)
-    assert len({name.split(":")[0] for name in begun[3:]}) == 1
-    gate.release(100)
-    wait_for(10)
-    pool.close(PATIENCE_S)
-    assert pool.error is None

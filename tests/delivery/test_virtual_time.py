@@ -130,7 +130,7 @@ class World:
 
     warning = error = info
 
-    def together(self) -> nullcontext[None]:
+    def buffered(self) -> nullcontext[None]:
         return nullcontext()
 
     def run(self, seconds: float) -> None:

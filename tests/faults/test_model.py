@@ -116,7 +116,7 @@ class Silent:
     warning = error = info
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def buffered(self) -> Iterator[None]:
         yield
 
 

@@ -1,4 +1,4 @@
-"""Checks of the outbox: that it can be written, or made where there is none yet, and that there is room for it."""
+"""Checks of the outbox: that it can be written, or made where there is none yet, and that there is space for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from relay.outbox.contract import Outbox
 
-#: Less free room than this for the outbox, in bytes, is a warning.
-LITTLE_ROOM = 200 * 1024 * 1024
+#: Less free space than this for the outbox, in bytes, is a warning.
+LITTLE_SPACE = 200 * 1024 * 1024
 
 
 def checks(path: Path | None, open_outbox: Callable[[], Outbox]) -> Iterator[Check]:
@@ -34,7 +34,7 @@ def check_place(path: Path) -> Check:
     if folder != path.parent:
         hint = f"Make it for the user that relay runs as: install -d -m 750 {path.parent}"
         return warn("outbox", f"the folder {path.parent} is not there; the first run will make it", hint)
-    return check_room(path) or ok("outbox", f"{path} will be made at the first run")
+    return check_space(path) or ok("outbox", f"{path} will be made at the first run")
 
 
 def check_writing(path: Path | None, open_outbox: Callable[[], Outbox]) -> Check:
@@ -48,14 +48,14 @@ def check_writing(path: Path | None, open_outbox: Callable[[], Outbox]) -> Check
         return ok("outbox", f"{error} The first run makes it.")
     except RelayError as error:
         return fail("outbox", str(error), error.hint)
-    little = None if path is None else check_room(path)
+    little = None if path is None else check_space(path)
     return little or ok("outbox", f"it can be written; {waiting.count} events wait")
 
 
-def check_room(path: Path) -> Check | None:
-    """Return a warning where there is little room on the disk that holds the outbox."""
-    room = os.statvfs(path.parent)
-    if room.f_bavail * room.f_frsize >= LITTLE_ROOM:
+def check_space(path: Path) -> Check | None:
+    """Return a warning where there is little space on the disk that holds the outbox."""
+    disk = os.statvfs(path.parent)
+    if disk.f_bavail * disk.f_frsize >= LITTLE_SPACE:
         return None
-    left = room.f_bavail * room.f_frsize // 1024 // 1024
+    left = disk.f_bavail * disk.f_frsize // 1024 // 1024
     return warn("outbox", f"the disk that holds {path} is nearly full: {left} MiB are left", "Make room on it.")
