@@ -1,4 +1,4 @@
-"""What relay takes from the machine that it runs on: the time, waiting, and chance. A test hands in a virtual one."""
+"""What relay takes from the machine that it runs on: time, waiting, chance, threads. A test hands in a virtual one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay.delivery.workers import MakePool
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The clocks of a machine, and its randomness; `parts.REAL` is the real one."""
+    """A machine; `parts.REAL` is the real one."""
 
     #: Returns the time in unix seconds. People and NTP set this clock, forwards and back.
     now: Callable[[], float]
@@ -21,3 +23,5 @@ class Machine:
     sleep: Callable[[float], object]
     #: Returns a random number from 0 to 1.
     random: Callable[[], float]
+    #: Makes the threads that send: given how many there may be, what each does with an item, and a name for them.
+    make_pool: MakePool

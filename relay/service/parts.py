@@ -45,7 +45,13 @@ if TYPE_CHECKING:
     from relay.outbox.contract import Outbox
 
 #: The machine that this process runs on.
-REAL = Machine(now=time.time, monotonic=time.monotonic, sleep=time.sleep, random=random.SystemRandom().random)
+REAL = Machine(
+    now=time.time,
+    monotonic=time.monotonic,
+    sleep=time.sleep,
+    random=random.SystemRandom().random,
+    make_pool=Pool,
+)
 
 
 def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
@@ -223,7 +229,7 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
         clock=opened.now,
         monotonic=machine.monotonic,
         jitter=machine.random,
-        make_pool=Pool,
+        make_pool=machine.make_pool,
         log=log,
     )
 
