@@ -24,7 +24,7 @@ FLOORS = (
 #: Who may import what (besides the demo, which builds a whole world).
 OWNERS = {
     "pymysql": {"moodle.database", "outbox.mysql_database"},
-    "sqlite3": {"outbox.sqlite"},
+    "sqlite3": {"outbox.sqlite_database"},
     "requests": {"delivery.transport"},
     "urllib3": {"delivery.transport"},
     "yaml": {"config.reader"},

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import OutboxError, UsageError
-from relay.outbox import rows as shapes
-from relay.outbox.contract import STATE
+from relay.outbox.tables import MOVED, MOVED_TO, MOVING, OWN_STATE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,16 +31,16 @@ class Move:
                 "The outbox is there already: both configs name the same.",
                 hint="Give a copy of the config in which outbox.url is the new one.",
             )
-        is_broken_off = bool(self._target.state(shapes.MOVING))
-        moved_to = self._source.state(shapes.MOVED_TO)
-        if self._source.state(shapes.MOVING) or (moved_to and not is_broken_off):
+        is_broken_off = bool(self._target.state(MOVING))
+        moved_to = self._source.state(MOVED_TO)
+        if self._source.state(MOVING) or (moved_to and not is_broken_off):
             raise UsageError(
                 f"The outbox {self._source_url} is not the current one: it was moved"
                 f"{f' to {moved_to}' if moved_to else ', or half of it is there'}.",
                 hint="Give the config that names the current one with --config.",
             )
         # What was moved away from here earlier is there, and newer, in the outbox that is to come back.
-        is_old = self._target.state(shapes.MOVED_TO) == self._source_url
+        is_old = self._target.state(MOVED_TO) == self._source_url
         is_empty = not self._target.counts().by_type and self._target.position() is None
         if not (is_broken_off or is_old or is_empty):
             raise UsageError(
@@ -53,30 +52,27 @@ class Move:
 
         Killed at any moment, the old outbox is whole, and the same move begins anew.
         """
-        self._target.set_state(shapes.MOVING, self._source_url, now)
+        self._target.set_state(MOVING, self._source_url, now)
         self._target.clear()
         total = 0
-        for table in shapes.MOVED:
+        for table in MOVED:
             total = self._copy(table, total, tell)
         self._compare()
-        self._source.set_state(shapes.MOVED_TO, self._target_url, now)
-        self._target.set_state(shapes.MOVED_TO, "", now)
-        self._target.set_state(shapes.MOVING, "", now)
+        self._source.set_state(MOVED_TO, self._target_url, now)
+        self._target.set_state(MOVED_TO, "", now)
+        self._target.set_state(MOVING, "", now)
         return total
 
     def _copy(self, table: str, total: int, tell: Callable[[int], None]) -> int:
-        after = 0
-        while rows := self._source.dump(table, after, CHUNK):
-            after = int(rows[-1]["id"])
-            own = (shapes.VERSION, shapes.MOVED_TO, shapes.MOVING)
-            kept = [row for row in rows if table != STATE or row["config_key"] not in own]
+        for rows in self._source.dump(table, CHUNK):
+            kept = [row for row in rows if table != STATE or row["config_key"] not in OWN_STATE]
             self._target.load(table, kept)
             total += len(kept)
             tell(total)
         return total
 
     def _compare(self) -> None:
-        for name in ("counts", "position", "waiting"):
+        for name in ("sizes", "counts", "position", "waiting"):
             if getattr(self._source, name)() != getattr(self._target, name)():
                 raise OutboxError(
                     f"The new outbox is not the same as the old one: they differ in their {name}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-import time
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ IDLE_S = 5.0
 LOCK_WAIT_S = 5
 ANSWER_S = 10
 #: After so many seconds without a word the server ends a connection, and takes its transaction back: the locks of a
-#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can bury it.
+#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can expire it.
 SILENCE_S = 8
 SESSION = (
     # The time that all share is asked for as a local one: in UTC no hour comes twice.
@@ -41,6 +41,18 @@ SESSION = (
     # Each statement sees what is committed: what was checked before a lock is checked again behind it.
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What an outbox in a schema needs of the machine on which this relay runs."""
+
+    #: Returns seconds by a clock that nobody sets, and that goes on while the machine sleeps.
+    elapsed: Callable[[], float]
+    #: Waits for so many seconds.
+    sleep: Callable[[float], None]
+    #: Returns a text that no other call, on any machine, ever returns: up to 50 characters, of hexadecimal digits.
+    token: Callable[[], str]
 
 
 class Again(Exception):
@@ -53,8 +65,10 @@ class Database:
     Raises OutboxUnavailable where the same may work later, OutboxError where the server refuses.
     """
 
-    def __init__(self, address: server.Address) -> None:
+    def __init__(self, address: server.Address, machine: Machine) -> None:
         self._address = address
+        self._elapsed = machine.elapsed
+        self._sleep = machine.sleep
         self._idle: list[tuple[float, Connection]] = []
         self._lock = threading.Lock()
 
@@ -75,12 +89,12 @@ class Database:
             _close(connection)
             raise
         with self._lock:
-            self._idle.append((time.monotonic(), connection))
+            self._idle.append((self._elapsed(), connection))
 
     def _kept(self) -> Connection | None:
         with self._lock:
             since, connection = self._idle.pop() if self._idle else (0.0, None)
-        if connection is None or time.monotonic() - since < IDLE_S:
+        if connection is None or self._elapsed() - since < IDLE_S:
             return connection
         try:
             connection.ping(reconnect=False)
@@ -107,6 +121,7 @@ class Database:
     def do(self, work: Callable[[Run], Made]) -> Made:
         """Run `work` in a transaction, again where another one came in its way."""
         retrying = tenacity.Retrying(
+            sleep=self._sleep,
             retry=tenacity.retry_if_exception_type(Again),
             wait=tenacity.wait_random_exponential(multiplier=0.01, max=0.5),
             stop=tenacity.stop_after_attempt(12),

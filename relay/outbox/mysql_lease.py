@@ -1,4 +1,4 @@
-"""Which relays take part in a shared outbox, which of them reads the log, and what becomes of one that is dead.
+"""Which relays take part in a shared outbox, which of them reads the log, and what becomes of one that has died.
 
 A relay has a row with a time until which it counts as alive. What it has under way carries its name; who finds its time
 over deletes the row and frees all that, in one transaction. Each write of a relay changes its own row in the same
@@ -9,19 +9,20 @@ row `capture` names the relay that reads the log, with a number that grows whene
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.outbox import mysql_statements as sql
-from relay.outbox.contract import LEASE_S, Member
+from relay.outbox.contract import LEASE_S
+from relay.outbox.tables import LEASES
+from relay.outbox.values import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from relay.outbox.mysql_database import Machine
     from relay.outbox.sql import Run
 
 CAPTURE = "capture"
@@ -29,11 +30,6 @@ CAPTURE = "capture"
 LONGEST_S = 2 * LEASE_S
 #: What the names of relays begin with.
 RELAY = "relay:"
-
-
-def _elapsed() -> float:
-    """Return seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _is_over(expires_at: float, now: float) -> bool:
@@ -44,19 +40,23 @@ def _is_over(expires_at: float, now: float) -> bool:
 class Lease:
     """What part this relay takes in a shared outbox. Safe to use from several threads."""
 
-    def __init__(self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]]) -> None:
+    def __init__(
+        self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]], machine: Machine
+    ) -> None:
         """Take how to run a transaction and a query."""
         self._do = do
         self._rows = rows
+        self._elapsed = machine.elapsed
+        self._token = machine.token
         self._lock = threading.Lock()
         #: This relay's name; a new one each time it joins.
         self.name = ""
         self._wants_lead = False
         #: The number of this relay's lead; None where another one leads.
         self._fence: int | None = None
-        #: Until when this relay knows itself to be alive, by `_elapsed`.
+        #: Until when this relay knows itself to be alive, by the clock that nobody sets.
         self._alive_until = 0.0
-        #: The server's clock (unix seconds) minus `_elapsed`.
+        #: The server's clock (unix seconds) minus the clock that nobody sets.
         self._offset: float | None = None
 
     # -- the clock that all share
@@ -65,12 +65,12 @@ class Lease:
         """Return the server's time, in unix seconds. Raises OutboxUnavailable where it was never asked before."""
         if self._offset is None:
             self._ask_time()
-        return _elapsed() + (self._offset or 0.0)
+        return self._elapsed() + (self._offset or 0.0)
 
     def _ask_time(self) -> None:
-        before = _elapsed()
+        before = self._elapsed()
         ((at,),) = self._rows("SELECT UNIX_TIMESTAMP(NOW(6))")
-        after = _elapsed()
+        after = self._elapsed()
         # A slow answer says little of the time: what is known already is better.
         if self._offset is None or after - before < 0.5:
             self._offset = float(at) - (before + after) / 2
@@ -79,10 +79,10 @@ class Lease:
 
     def join(self, now: float, *, leads: bool) -> None:
         """Take part from now on; `leads` says whether this relay is ready to read the log."""
-        self._join(now, _elapsed(), leads=leads)
+        self._join(now, self._elapsed(), leads=leads)
 
     def _join(self, now: float, began: float, *, leads: bool) -> None:
-        name = f"{RELAY}{secrets.token_hex(16)}"
+        name = f"{RELAY}{self._token()}"
         holder = f"{socket.gethostname()[:200]} pid {os.getpid()}{'' if leads else ' (passing)'}"
         self._do(lambda run: run(sql.JOIN, (name, holder, now + LEASE_S)))
         with self._lock:
@@ -90,33 +90,33 @@ class Lease:
             self._alive_until = began + LEASE_S
 
     def renew(self, now: float) -> None:
-        """Say that this relay is alive, bury the dead, and take the lead where nobody has it."""
+        """Say that this relay is alive, expire the dead, and take the lead where nobody has it."""
         if not self.name:
             return
         # `now` is of this moment, however long the server is asked for its time.
-        began = _elapsed()
+        began = self._elapsed()
         self._ask_time()
         if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
             # Taken for dead: whatever was under way is another's now, and a new name tells it from what will be.
             self._join(now, began, leads=self._wants_lead)
         self._alive_until = began + LEASE_S
-        self.bury(now)
+        self.expire(now)
         if self._wants_lead:
             self._fence = self._do(lambda run: self._lead(run, now))
 
-    def bury(self, now: float) -> None:
-        """Free what the relays had under way whose time is over."""
-        for name, expires_at in self._rows(f"SELECT name, expires_at FROM {{p}}{sql.LEASES}"):
+    def expire(self, now: float) -> None:
+        """End the leases of the relays whose time is over, and free what these had under way."""
+        for name, expires_at in self._rows(f"SELECT name, expires_at FROM {{p}}{LEASES}"):
             if name.startswith(RELAY) and _is_over(expires_at, now):
-                self._do(partial(self._reap, dead=name, now=now))
+                self._do(partial(self._expire, dead=name, now=now))
 
-    def _reap(self, run: Run, *, dead: str, now: float) -> None:
-        if run(sql.REAP, (dead, now, now + LONGEST_S)).rowcount:
+    def _expire(self, run: Run, *, dead: str, now: float) -> None:
+        if run(sql.EXPIRE, (dead, now, now + LONGEST_S)).rowcount:
             run(sql.FREE, (dead,))
 
     def _lead(self, run: Run, now: float) -> int | None:
         """Return the number of this relay's lead, or None where another one leads."""
-        rows = run(f"SELECT holder, fence, expires_at FROM {{p}}{sql.LEASES} WHERE name = ?", (CAPTURE,)).fetchall()
+        rows = run(f"SELECT holder, fence, expires_at FROM {{p}}{LEASES} WHERE name = ?", (CAPTURE,)).fetchall()
         if not rows:
             run(sql.JOIN, (CAPTURE, self.name, now + LEASE_S))
             return 0
@@ -138,14 +138,14 @@ class Lease:
 
     def _end(self, run: Run, name: str) -> None:
         run(sql.FREE, (name,))
-        run(f"DELETE FROM {{p}}{sql.LEASES} WHERE name = ?", (name,))
-        run(f"UPDATE {{p}}{sql.LEASES} SET expires_at = 0 WHERE name = ? AND holder = ?", (CAPTURE, name))
+        run(f"DELETE FROM {{p}}{LEASES} WHERE name = ?", (name,))
+        run(f"UPDATE {{p}}{LEASES} SET expires_at = 0 WHERE name = ? AND holder = ?", (CAPTURE, name))
 
     # -- what is asked before a write or a request
 
     def is_alive(self) -> bool:
         """Say whether this relay's time is not over. Asks no database."""
-        return _elapsed() < self._alive_until
+        return self._elapsed() < self._alive_until
 
     def leads(self) -> bool:
         """Say whether this relay reads the log. Asks no database."""
@@ -162,7 +162,7 @@ class Lease:
 
     def members(self) -> Sequence[Member]:
         """Return who takes part."""
-        rows = self._rows(f"SELECT name, holder, expires_at FROM {{p}}{sql.LEASES} ORDER BY holder")
+        rows = self._rows(f"SELECT name, holder, expires_at FROM {{p}}{LEASES} ORDER BY holder")
         leader = next((holder for name, holder, _ in rows if name == CAPTURE), "")
         return [
             Member(name=holder, leads=name == leader, expires_at=float(expires_at))

@@ -1,84 +1,9 @@
-"""The MariaDB and MySQL outbox's tables and named statements; {p} is the checked table prefix."""
+"""The named statements of the outbox in MariaDB or MySQL; {p} is the checked table prefix."""
 
 from __future__ import annotations
 
-from relay.outbox.contract import ATTEMPTS, EVENTS, HISTORY, STATE
-
-#: Who takes part, until when, and who reads the log: a row for each relay, and one named `capture`.
-LEASES = "mb_zoho_lease"
-#: A row for each user. Who claims a user's events changes it: so two relays cannot claim of one user at a time, on one
-#: server by its lock, and on two nodes of a cluster because only one of the two transactions can be certified.
-LANES = "mb_zoho_lane"
-
-_TABLE = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
-# `body` is what is sent, byte for byte, and `event_data` is for those who look: a JSON column would reorder its keys.
-# due_at is NULL in an event that has ended. leased_by is the relay that has it under way, NULL where none has.
-SCHEMA = (
-    f"""CREATE TABLE IF NOT EXISTS {{p}}{EVENTS} (
-    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    event_id VARCHAR(64) NOT NULL,
-    event_type VARCHAR(32) NOT NULL,
-    event_data LONGTEXT,
-    status VARCHAR(20) NOT NULL DEFAULT 'pending',
-    retry_count INT NOT NULL DEFAULT 0,
-    last_error MEDIUMTEXT,
-    created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL,
-    processed_at BIGINT,
-    log_id BIGINT,
-    user_id BIGINT NOT NULL,
-    occurred_at BIGINT NOT NULL,
-    body LONGBLOB,
-    attempts INT NOT NULL DEFAULT 0,
-    due_at DOUBLE,
-    not_before DOUBLE NOT NULL DEFAULT 0,
-    leased_by VARCHAR(64),
-    UNIQUE KEY event_id (event_id),
-    KEY due (due_at, id),
-    KEY queue (user_id, due_at),
-    KEY ended (status, event_type),
-    KEY log (log_id),
-    KEY user (user_id, occurred_at, id),
-    KEY leased (leased_by)) {_TABLE}""",
-    f"""CREATE TABLE IF NOT EXISTS {{p}}{ATTEMPTS} (
-    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    event_id VARCHAR(64) NOT NULL,
-    attempt INT NOT NULL,
-    started_at BIGINT NOT NULL,
-    duration_ms BIGINT,
-    http_code INT,
-    outcome VARCHAR(20) NOT NULL DEFAULT 'unknown',
-    error TEXT,
-    KEY event (event_id, attempt)) {_TABLE}""",
-    f"""CREATE TABLE IF NOT EXISTS {{p}}{HISTORY} (
-    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    sync_type VARCHAR(50) NOT NULL DEFAULT '',
-    sync_action VARCHAR(255) NOT NULL DEFAULT '',
-    status VARCHAR(20) NOT NULL DEFAULT '',
-    records_processed BIGINT DEFAULT 0,
-    records_failed BIGINT DEFAULT 0,
-    started_at BIGINT NOT NULL,
-    completed_at BIGINT,
-    error_message TEXT,
-    triggered_by BIGINT) {_TABLE}""",
-    f"""CREATE TABLE IF NOT EXISTS {{p}}{LANES} (
-    user_id BIGINT NOT NULL PRIMARY KEY,
-    turn BIGINT NOT NULL DEFAULT 0) {_TABLE}""",
-    f"""CREATE TABLE IF NOT EXISTS {{p}}{LEASES} (
-    name VARCHAR(64) NOT NULL PRIMARY KEY,
-    holder VARCHAR(255) NOT NULL,
-    fence BIGINT NOT NULL DEFAULT 0,
-    expires_at DOUBLE NOT NULL,
-    beat BIGINT NOT NULL DEFAULT 0) {_TABLE}""",
-    # The last one: an outbox that has it, with its version in it, is whole.
-    f"""CREATE TABLE IF NOT EXISTS {{p}}{STATE} (
-    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    config_key VARCHAR(190) NOT NULL,
-    config_value LONGTEXT,
-    is_encrypted TINYINT DEFAULT 0,
-    updated_at BIGINT NOT NULL,
-    UNIQUE KEY config_key (config_key)) {_TABLE}""",
-)
+from relay.outbox.rows import CLAIMED
+from relay.outbox.tables import ATTEMPTS, EVENTS, LEASES, STATE, USERS
 
 SET_STATE = f"""
 INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
@@ -88,36 +13,46 @@ COUNT_STATE = f"""
 INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
 ON DUPLICATE KEY UPDATE config_value = CAST(config_value AS SIGNED) + :value, updated_at = :now
 """
+# Behind a step of the migrations. Several relays may be here at once, and a newer one among them: it never goes back.
+SET_VERSION = f"""
+INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, 0)
+ON DUPLICATE KEY UPDATE config_value = GREATEST(CAST(config_value AS SIGNED), CAST(:value AS SIGNED))
+"""
+REMEMBER = "ON DUPLICATE KEY UPDATE digest = VALUES(digest), event_id = VALUES(event_id)"
 
 # The events that are due, in the order they became so, save those of users of whom an event is under way.
 CANDIDATES = f"""
 SELECT c.id, c.user_id FROM {{p}}{EVENTS} AS c
-WHERE {{due}} AND c.leased_by IS NULL {{types}} AND NOT EXISTS (
+WHERE {{due}} AND c.leased_by IS NULL AND c.event_type {{types}} AND NOT EXISTS (
     SELECT 1 FROM {{p}}{EVENTS} AS other
     WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND other.leased_by IS NOT NULL
 )
 ORDER BY c.due_at, c.id LIMIT ?
 """
-LOCK_LANES = f"SELECT user_id FROM {{p}}{LANES} WHERE user_id {{users}} ORDER BY user_id FOR UPDATE SKIP LOCKED"
-TURN_LANES = f"UPDATE {{p}}{LANES} SET turn = turn + 1 WHERE user_id {{users}}"
-# Of those whose lane is ours now: the events that no earlier undelivered event of their user precedes, unless it is
-# claimed along. A blocked type is neither claimed nor in anybody's way.
+LOCK_USERS = f"SELECT user_id FROM {{p}}{USERS} WHERE user_id {{users}} ORDER BY user_id FOR UPDATE SKIP LOCKED"
+TURN_USERS = f"UPDATE {{p}}{USERS} SET turn = turn + 1 WHERE user_id {{users}}"
+# Of those whose user's row is locked by us now: the events that no earlier undelivered event of their user precedes,
+# unless it is claimed along. A type that may not be sent is neither claimed nor in anybody's way.
 CLAIMABLE = f"""
 SELECT c.id FROM {{p}}{EVENTS} AS c
 WHERE c.id {{ids}} AND {{due}} AND c.leased_by IS NULL AND NOT EXISTS (
     SELECT 1 FROM {{p}}{EVENTS} AS other
     WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
         other.leased_by IS NOT NULL
-        OR (other.occurred_at, other.id) < (c.occurred_at, c.id) {{others}} {{claimed_along}}
+        OR (other.occurred_at, other.id) < (c.occurred_at, c.id) AND other.event_type {{types}} {{claimed_along}}
     )
 )
 ORDER BY {{order}}
 """
+OF_TYPES = f"SELECT id FROM {{p}}{EVENTS} WHERE id {{ids}} AND event_type {{types}}"
+UNLEASED = f"SELECT id FROM {{p}}{EVENTS} WHERE leased_by IS NULL AND id {{ids}} FOR UPDATE"
 LEASE = f"UPDATE {{p}}{EVENTS} SET attempts = attempts + 1, leased_by = ? WHERE leased_by IS NULL AND id {{ids}}"
 LEASED = f"""
-SELECT id, event_id, event_type, log_id, user_id, occurred_at, body, attempts, retry_count, status
-FROM {{p}}{EVENTS} WHERE leased_by = ? AND id {{ids}} ORDER BY occurred_at, id
+SELECT {CLAIMED}, body FROM {{p}}{EVENTS}
+WHERE leased_by = ? AND id {{ids}} ORDER BY occurred_at, id
 """
+#: How many bytes these events have, together.
+SIZE = f"SELECT SUM(LENGTH(body)) FROM {{p}}{EVENTS} WHERE id {{ids}}"
 ATTEMPT_IDS = f"SELECT event_id, MAX(id) FROM {{p}}{ATTEMPTS} WHERE event_id {{ids}} GROUP BY event_id"
 
 SETTLE_ATTEMPTS = f"""
@@ -146,6 +81,11 @@ SET e.status = new.status, e.retry_count = new.failures, e.last_error = new.last
     e.leased_by = NULL
 WHERE e.leased_by = ?
 """
+RELEASE_ATTEMPTS = f"DELETE FROM {{p}}{ATTEMPTS} WHERE id {{ids}}"
+RELEASE_EVENTS = f"""
+UPDATE {{p}}{EVENTS} SET attempts = attempts - 1, leased_by = NULL WHERE leased_by = ? AND id {{ids}}
+"""
+
 # Later events of the user are due no sooner than the one they wait for: else each claim would look at them in vain.
 HOLD_USER = f"""
 UPDATE {{p}}{EVENTS} SET due_at = :due_at
@@ -163,5 +103,5 @@ RENEW_LEAD = f"UPDATE {{p}}{LEASES} SET expires_at = ?, beat = beat + 1 WHERE na
 TAKE_LEAD = f"""
 UPDATE {{p}}{LEASES} SET holder = ?, fence = fence + 1, expires_at = ? WHERE name = ? AND fence = ? AND {_OVER}
 """
-REAP = f"DELETE FROM {{p}}{LEASES} WHERE name = ? AND {_OVER}"
+EXPIRE = f"DELETE FROM {{p}}{LEASES} WHERE name = ? AND {_OVER}"
 FREE = f"UPDATE {{p}}{EVENTS} SET leased_by = NULL WHERE leased_by = ?"

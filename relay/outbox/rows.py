@@ -1,40 +1,30 @@
-"""Events, attempts and gaps as rows of the outbox's tables, and back."""
+"""Events, attempts and gaps as rows of the outbox's tables, and back: the same in both kinds of database."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.model import Delivery, Gap, Status
-from relay.outbox import contract
-from relay.outbox.contract import ATTEMPTS, EVENTS, HISTORY, STATE
+from relay.outbox import values
+from relay.rules.retry import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.outbox.contract import Batch, Settled
+    from relay.model import Event, Outcome
+    from relay.outbox.values import Batch, Settled
 
-#: What `relay move-outbox` takes along of each table. `body` stands for how a dialect keeps the bytes that are sent.
-MOVED: dict[str, tuple[str, ...]] = {
-    EVENTS: (
-        *("id", "event_id", "event_type", "event_data", "status", "retry_count", "last_error", "created_at"),
-        *("updated_at", "processed_at", "log_id", "user_id", "occurred_at", "body", "attempts", "due_at", "not_before"),
-    ),
-    ATTEMPTS: ("id", "event_id", "attempt", "started_at", "duration_ms", "http_code", "outcome", "error"),
-    HISTORY: (
-        *("id", "sync_type", "sync_action", "status", "records_processed", "records_failed", "started_at"),
-        *("completed_at", "error_message", "triggered_by"),
-    ),
-    STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
-}
-#: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.
-VERSION, MOVED_TO, MOVING = "schema_version", "moved_to", "moving"
+#: The last_error of an event keeps at most this many characters of the backend's answer.
+ANSWER_CHARACTERS = 2000
+#: The columns that `delivery` takes, in its order.
+CLAIMED = "id, event_id, event_type, log_id, user_id, occurred_at, attempts, retry_count, status"
+#: Enums by their values: to look one up here costs a fifth of a call.
+STATES = {str(one): one for one in Status}
 
 
-def dumped(row: dict[str, Any]) -> Mapping[str, Any]:
-    """Return a row as it was read, with the event's bytes as bytes."""
-    body = row.get("body")
-    return {**row, "body": body.encode()} if isinstance(body, str) else row
+# -- gaps
 
 
 def encode_gap(gap: Gap) -> str:
@@ -47,6 +37,20 @@ def decode_gap(key: str, value: str) -> Gap:
     saved = json.loads(value)
     low = int(key.removeprefix("gap."))
     return Gap(low=low, high=saved["high"], opened_at=saved["opened_at"], seen=int(saved["seen"], 16))
+
+
+# -- what is accepted
+
+
+def split(body: bytes, data: str) -> str:
+    """Return the envelope up to its data: with data and a brace behind it, it is the body again, byte for byte.
+
+    Raises ValueError where data is not the last part of the envelope.
+    """
+    head = body.decode()[: -len(data) - 1]
+    if f"{head}{data}}}".encode() != body:
+        raise ValueError("data is not the last part of the envelope")
+    return head
 
 
 def event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
@@ -89,40 +93,60 @@ def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
         }
 
 
-#: Enums by their values: to look one up here costs a fifth of a call.
-STATES = {str(one): one for one in Status}
+def memory_rows(events: Sequence[Event], new: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is remembered of the events whose ids are new, and whose rows are known: the last one of each row.
 
-
-def deliveries(claimed: str, bodies: str) -> list[Delivery]:
-    """Return the row of LEASED as deliveries."""
-    rows = zip(json.loads(claimed), bodies.encode().split(b"\x1e"), strict=True)
+    In the order of their keys: transactions that lock the same rows take them in the same order.
+    """
+    there = set(new)
+    newest = {(event.row_table, event.row_id): event for event in events if event.row_table and event.event_id in there}
     return [
-        Delivery(
-            id=row_id,
-            event_id=event_id,
-            event_type=event_type,
-            log_id=log_id,
-            user_id=user_id,
-            occurred_at=occurred_at,
-            body=body,
-            attempt=attempts,
-            attempt_id=attempt_id,
-            failures=failures,
-            status=STATES[status],
-        )
-        for (
-            row_id,
-            event_id,
-            event_type,
-            log_id,
-            user_id,
-            occurred_at,
-            attempts,
-            attempt_id,
-            failures,
-            status,
-        ), body in rows
+        {"row_table": table, "row_id": row_id, "digest": values.digest(event.data), "event_id": event.event_id}
+        for (table, row_id), event in sorted(newest.items(), key=lambda item: item[0])
     ]
+
+
+# -- what is delivered
+
+
+def delivery(row: Sequence[Any], attempt_id: int, body: bytes) -> Delivery:
+    """Return a claimed event: a row of CLAIMED, the id of its attempt's row, and the bytes to send."""
+    row_id, event_id, event_type, log_id, user_id, occurred_at, attempts, failures, status = row
+    return Delivery(
+        id=row_id,
+        event_id=event_id,
+        event_type=event_type,
+        log_id=log_id,
+        user_id=user_id,
+        occurred_at=occurred_at,
+        body=body,
+        attempt=attempts,
+        attempt_id=attempt_id,
+        failures=failures,
+        status=STATES[status],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Settled deliveries, sorted by what is written of them."""
+
+    #: The row ids of those that the backend has taken.
+    delivered: list[int]
+    #: The others. A delivered event whose replay has failed is among them: it stays delivered, and keeps the error.
+    undelivered: list[Settled]
+    #: Those of them for which the later events of their user wait.
+    holding: list[Settled]
+
+
+def sort(settled: Sequence[Settled]) -> Settlement:
+    """Return settled deliveries by what is written of them."""
+    undelivered = [one for one in settled if one.decision.verdict is not Verdict.TAKEN]
+    return Settlement(
+        delivered=[one.delivery.id for one in settled if one.decision.verdict is Verdict.TAKEN],
+        undelivered=undelivered,
+        holding=[one for one in undelivered if one.decision.due_at is not None and one.holds_user],
+    )
 
 
 def attempt_row(one: Settled) -> tuple[Any, ...]:
@@ -133,8 +157,8 @@ def attempt_row(one: Settled) -> tuple[Any, ...]:
         int(one.started_at),
         outcome.duration_ms,
         outcome.http_code,
-        contract.outcome_name(one),
-        contract.error_text(outcome),
+        outcome_name(one),
+        error_text(outcome),
     )
 
 
@@ -145,7 +169,43 @@ def undelivered_row(one: Settled) -> tuple[Any, ...]:
         one.delivery.id,
         decision.status,
         decision.failures,
-        contract.error_json(one.outcome),
+        error_json(one.outcome),
         decision.due_at,
         decision.not_before,
     )
+
+
+def outcome_name(settled: Settled) -> str:
+    """Return what the attempt's row says: success, duplicate, refused or failed."""
+    code = settled.outcome.http_code
+    if code is not None and 200 <= code < 300:
+        return "duplicate" if settled.outcome.duplicate else "success"
+    return "refused" if settled.decision.verdict is Verdict.REFUSED else "failed"
+
+
+def error_json(outcome: Outcome) -> str | None:
+    """Return an event's last_error as JSON; None after a success."""
+    if outcome.http_code is not None and 200 <= outcome.http_code < 300:
+        return None
+    error: dict[str, Any] = {"http_code": outcome.http_code, "error": error_text(outcome)}
+    if outcome.error_kind:
+        error["kind"] = outcome.error_kind
+    if outcome.answer:
+        error["answer"] = outcome.answer[:ANSWER_CHARACTERS]
+    return json.dumps(error, ensure_ascii=False)
+
+
+def error_text(outcome: Outcome) -> str | None:
+    """Return the attempt's error as a sentence; None after a success."""
+    if outcome.http_code is None:
+        return outcome.error
+    return None if 200 <= outcome.http_code < 300 else f"the backend answered {outcome.http_code}"
+
+
+# -- what is moved
+
+
+def dumped(row: dict[str, Any]) -> Mapping[str, Any]:
+    """Return a row as it was read, with the event's bytes as bytes."""
+    body = row.get("body")
+    return {**row, "body": body.encode()} if isinstance(body, str) else row

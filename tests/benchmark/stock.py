@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from relay.events import envelope
 from relay.events.kind import Options
 from relay.model import Outcome
-from relay.outbox.contract import Batch, Settled
 from relay.outbox.sqlite import SqliteOutbox
+from relay.outbox.values import Batch, Settled
 from relay.rules.retry import Policy, decide
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ OPTIONS = Options(site="a-site-made-up", moodle_url="https://moodle.college.exam
 FEEDBACK = "A clear structure and sound sources; the second part would gain from an example of your own. " * 3
 #: When the first event happened (unix seconds); each is a second after the one before.
 EPOCH = 1_770_000_000
+#: Their type.
+TYPES = frozenset({"grade_updated"})
 #: How many events are accepted or settled in one transaction.
 GROUP = 2000
 #: What a retry would wait; nothing that is made here fails.
@@ -67,7 +69,7 @@ def deliver_all(path: Path) -> None:
     """Let all that waits in an outbox have been delivered."""
     outbox = SqliteOutbox(path)
     outcome = Outcome(http_code=200, answer="{}", duration_ms=4)
-    while found := outbox.claim(now := time.time(), GROUP, lease_s=60.0):
+    while found := outbox.claim(now := time.time(), GROUP, lease_s=60.0, types=TYPES):
         settled = [
             Settled(
                 delivery=one,

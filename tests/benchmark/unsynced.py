@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay import cli
-from relay.outbox import sqlite
+from relay.outbox import sqlite_database
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    connect = sqlite._connect
+    connect = sqlite_database._connect
 
     def connected(path: Path) -> sqlite3.Connection:
         connection = connect(path)
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
-    sqlite._connect = connected
+    sqlite_database._connect = connected
     sys.exit(cli.main(sys.argv[1:]))
 
 

@@ -16,8 +16,8 @@ from relay.delivery.workers import UserQueue
 from relay.events import envelope
 from relay.events.kind import Options
 from relay.model import Delivery, Outcome, Position
-from relay.outbox.contract import Batch
 from relay.outbox.sqlite import SqliteOutbox
+from relay.outbox.values import Batch
 from relay.rules import retry
 from relay.service.daemon import Pool
 
@@ -75,6 +75,7 @@ class Delivering:
         self.outbox.accept(Batch(events=made, after=Position(high=events)), NOW)
         self.dispatch = Dispatch(
             outbox=self.outbox,
+            types=frozenset({"user_updated"}),
             post=lambda delivery, _: post(delivery),
             settings=Settings(policy=retry.Policy(), types=frozenset({"user_updated"}), concurrency=4, attempt_s=30.0),
             clock=lambda: NOW,

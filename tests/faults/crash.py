@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from relay import cli
-from relay.outbox import sqlite
+from relay.outbox import sqlite_database
 from relay.service import parts
 
 
@@ -57,7 +57,7 @@ def wrap(step: str, fuse: Fuse) -> None:
 
 def trace(start: str, fuse: Fuse) -> None:
     """Light the fuse before each statement of the outbox that begins so."""
-    connect = sqlite._connect
+    connect = sqlite_database._connect
 
     def connected(path: Path) -> Any:
         connection = connect(path)
@@ -70,7 +70,7 @@ def trace(start: str, fuse: Fuse) -> None:
         connection.set_trace_callback(look)
         return connection
 
-    sqlite._connect = connected
+    sqlite_database._connect = connected
 
 
 def bend_the_clock(path: Path) -> None:

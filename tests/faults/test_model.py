@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from relay.model import Gap
 
 MAX_ATTEMPTS = 4
+TYPES = frozenset({"user_updated"})
 
 
 class Log:
@@ -150,6 +151,7 @@ class Histories(RuleBasedStateMachine):
         )
         self.dispatch = Dispatch(
             outbox=self.outbox,
+            types=TYPES,
             post=self.post,
             settings=Settings(
                 policy=retry.Policy(max_attempts=MAX_ATTEMPTS),
@@ -240,7 +242,7 @@ class Histories(RuleBasedStateMachine):
     def crash_with_a_request_under_way(self) -> None:
         """Claim, send, and die before anything is recorded."""
         self.dispatch.close()
-        for delivery in self.outbox.claim(self.now, 1, lease_s=100):
+        for delivery in self.outbox.claim(self.now, 1, lease_s=100, types=TYPES):
             self.sent.append((delivery, 200))
         self.outbox.close()
         self.start()

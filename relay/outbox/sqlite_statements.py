@@ -1,89 +1,23 @@
-"""The SQLite outbox's tables and named statements; {p} is the checked table prefix."""
+"""The SQLite outbox's named statements; {p} is the checked table prefix.
+
+They give and take many rows as one JSON value. sqlite3 lets go of the interpreter (the GIL) at each step of a
+statement, and gets it back only when a sender lets go of it: with a step for each row, a hundred rows are a hundred
+waits.
+"""
 
 from __future__ import annotations
 
-from relay.outbox.contract import ATTEMPTS, EVENTS, HISTORY, STATE
-
-# due_at is NULL in an event that has ended: so both indexes hold only what waits, and a claim costs the same with a
-# million delivered events behind it. `envelope` || event_data || '}' are the bytes that are sent.
-SCHEMA = f"""
-CREATE TABLE {{p}}{EVENTS} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    event_type TEXT NOT NULL,
-    event_data TEXT,
-    status TEXT NOT NULL DEFAULT 'pending',
-    retry_count INTEGER NOT NULL DEFAULT 0,
-    last_error TEXT,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    processed_at INTEGER,
-    log_id INTEGER,
-    user_id INTEGER NOT NULL,
-    occurred_at INTEGER NOT NULL,
-    envelope TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due_at REAL,
-    not_before REAL NOT NULL DEFAULT 0,
-    leased_by TEXT,
-    leased_until REAL
-);
-CREATE INDEX {{p}}{EVENTS}_due ON {{p}}{EVENTS} (due_at, id) WHERE due_at IS NOT NULL;
-CREATE INDEX {{p}}{EVENTS}_queue ON {{p}}{EVENTS} (user_id, occurred_at, id) WHERE due_at IS NOT NULL;
-CREATE INDEX {{p}}{EVENTS}_ended ON {{p}}{EVENTS} (status, event_type);
-CREATE INDEX {{p}}{EVENTS}_log ON {{p}}{EVENTS} (log_id);
-CREATE INDEX {{p}}{EVENTS}_user ON {{p}}{EVENTS} (user_id, occurred_at, id);
-CREATE TABLE {{p}}{ATTEMPTS} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    started_at INTEGER NOT NULL,
-    duration_ms INTEGER,
-    http_code INTEGER,
-    outcome TEXT NOT NULL DEFAULT 'unknown',
-    error TEXT
-);
-CREATE INDEX {{p}}{ATTEMPTS}_event ON {{p}}{ATTEMPTS} (event_id, attempt);
-CREATE TABLE {{p}}{HISTORY} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    sync_type TEXT NOT NULL DEFAULT '',
-    sync_action TEXT NOT NULL DEFAULT '',
-    status TEXT NOT NULL DEFAULT '',
-    records_processed INTEGER DEFAULT 0,
-    records_failed INTEGER DEFAULT 0,
-    started_at INTEGER NOT NULL,
-    completed_at INTEGER,
-    error_message TEXT,
-    triggered_by INTEGER
-);
-CREATE TABLE {{p}}{STATE} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    config_key TEXT NOT NULL UNIQUE,
-    config_value TEXT,
-    is_encrypted INTEGER DEFAULT 0,
-    updated_at INTEGER NOT NULL
-);
-"""
-
-INSERT_EVENT = f"""
-INSERT INTO {{p}}{EVENTS} (event_id, event_type, event_data, status, last_error, created_at, updated_at, processed_at,
-                           log_id, user_id, occurred_at, envelope, due_at)
-VALUES (:event_id, :event_type, :event_data, :status, :last_error, :created_at, :updated_at, :processed_at,
-        :log_id, :user_id, :occurred_at, :envelope, :due_at)
-ON CONFLICT (event_id) DO NOTHING
-"""
+from relay.outbox.rows import CLAIMED
+from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 
 # The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
-# their user precedes, unless it is claimed along. A blocked type is neither claimed nor in anybody's way. And never
-# two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
-#
-# This and the next ones give and take all rows as one JSON value: sqlite3 lets go of the interpreter at each step of a
-# statement, and gets it back only when a sender lets go of it, so a step a row makes a hundred rows a hundred waits.
+# their user precedes, unless it is claimed along. A type that may not be sent is neither claimed nor in anybody's way.
+# And never two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
     WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
-      AND event_type NOT IN (SELECT value FROM json_each(:blocked)) AND (:only IS NULL OR event_type = :only)
+      AND event_type IN (SELECT value FROM json_each(:chosen))
     ORDER BY due_at, id LIMIT :limit
 )
 SELECT json_group_array(id) FROM (
@@ -93,16 +27,22 @@ WHERE NOT EXISTS (
     WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
         other.leased_until > :now
         OR (other.occurred_at, other.id) < (c.occurred_at, c.id)
-        AND other.event_type NOT IN (SELECT value FROM json_each(:blocked)) {{claimed_along}}
+        AND other.event_type IN (SELECT value FROM json_each(:types)) {{claimed_along}}
     )
 )
 ORDER BY {{order}} LIMIT :take)
 """
 
-#: Of these rows, those that nobody has leased.
+# A claim that found none asks whether more events are due than it has looked at.
+MORE_DUE = f"""
+SELECT 1 FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND {{due}} ORDER BY due_at, id LIMIT 1 OFFSET :looked_at
+"""
+
+#: Of these rows, those of the types that may be sent and that nobody has leased.
 FREE = f"""
 SELECT json_group_array(id) FROM {{p}}{EVENTS}
 WHERE id IN (SELECT value FROM json_each(:ids)) AND (leased_until IS NULL OR leased_until <= :now)
+  AND event_type IN (SELECT value FROM json_each(:types))
 """
 
 #: How many characters the data of these rows has, together.
@@ -123,11 +63,7 @@ SELECT event_id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FRO
 # The bodies by themselves, with a character between them that JSON never holds as it is: quoted once more and read
 # again as JSON they would cost the interpreter more than all else here.
 LEASED = f"""
-SELECT json_group_array(
-           json_array(
-               id, event_id, event_type, log_id, user_id, occurred_at, attempts, attempt_id, retry_count, status
-           )
-       ),
+SELECT json_group_array(json_array({CLAIMED}, attempt_id)),
        group_concat(envelope || event_data || '}}', char(30))
 FROM (
     SELECT e.*, a.id AS attempt_id FROM {{p}}{EVENTS} AS e
@@ -184,6 +120,11 @@ WHERE user_id = :user_id AND due_at IS NOT NULL AND due_at < :due_at AND id <> :
   AND (occurred_at, id) > (SELECT occurred_at, id FROM {{p}}{EVENTS} WHERE id = :id)
 """
 
+# Only what waits can be under way: a million delivered events are not looked at.
+FREE_ALL = f"""
+UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL WHERE due_at IS NOT NULL AND leased_by = :owner
+"""
+
 COUNT_STATE = f"""
 INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
 ON CONFLICT (config_key) DO UPDATE
@@ -195,5 +136,4 @@ INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :v
 ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, updated_at = excluded.updated_at
 """
 
-#: Readers and the one writer do not wait for each other; kept in the file.
-WAL = "PRAGMA journal_mode = WAL"
+REMEMBER = "ON CONFLICT (row_table, row_id) DO UPDATE SET digest = excluded.digest, event_id = excluded.event_id"

@@ -1,0 +1,192 @@
+"""The outbox's tables, as numbered steps from nothing to the version of this relay, for both kinds of database.
+
+A new outbox takes all steps and an older one those that it lacks, whenever it is opened: both end with the same tables.
+A step is never changed once a relay with it is out; a change is a new step, and keeps to three rules:
+
+- It only adds (a table, an index, a column with a default): a relay of the version before may be running beside it.
+- In a schema each statement can be repeated (IF NOT EXISTS): MariaDB and MySQL commit a change of a table by itself, a
+  relay may be killed between two of them, and several may begin at once. The version is written behind each step.
+- In a file all steps and the version are one transaction, and a copy of the file is made before.
+
+Why a delivery's state stays in the event's row (version 2): SPLIT
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY, LEASES, MEMORY, STATE, USERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What brings the tables from the version before to this one; {p} is the checked table prefix."""
+
+    version: int
+    sqlite: Sequence[str]
+    mysql: Sequence[str]
+
+
+_IN_SCHEMA = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
+
+_FIRST = Step(
+    version=1,
+    # due_at is NULL in an event that has ended: so both indexes hold only what waits, and a claim costs the same with a
+    # million delivered events behind it. `envelope` || event_data || '}' are the bytes that are sent.
+    sqlite=(
+        f"""CREATE TABLE {{p}}{EVENTS} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    event_type TEXT NOT NULL,
+    event_data TEXT,
+    status TEXT NOT NULL DEFAULT 'pending',
+    retry_count INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    processed_at INTEGER,
+    log_id INTEGER,
+    user_id INTEGER NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    envelope TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at REAL,
+    not_before REAL NOT NULL DEFAULT 0,
+    leased_by TEXT,
+    leased_until REAL)""",
+        f"CREATE INDEX {{p}}{EVENTS}_due ON {{p}}{EVENTS} (due_at, id) WHERE due_at IS NOT NULL",
+        f"CREATE INDEX {{p}}{EVENTS}_queue ON {{p}}{EVENTS} (user_id, occurred_at, id) WHERE due_at IS NOT NULL",
+        f"CREATE INDEX {{p}}{EVENTS}_ended ON {{p}}{EVENTS} (status, event_type)",
+        f"CREATE INDEX {{p}}{EVENTS}_log ON {{p}}{EVENTS} (log_id)",
+        f"CREATE INDEX {{p}}{EVENTS}_user ON {{p}}{EVENTS} (user_id, occurred_at, id)",
+        f"""CREATE TABLE {{p}}{ATTEMPTS} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    duration_ms INTEGER,
+    http_code INTEGER,
+    outcome TEXT NOT NULL DEFAULT 'unknown',
+    error TEXT)""",
+        f"CREATE INDEX {{p}}{ATTEMPTS}_event ON {{p}}{ATTEMPTS} (event_id, attempt)",
+        f"""CREATE TABLE {{p}}{HISTORY} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sync_type TEXT NOT NULL DEFAULT '',
+    sync_action TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL DEFAULT '',
+    records_processed INTEGER DEFAULT 0,
+    records_failed INTEGER DEFAULT 0,
+    started_at INTEGER NOT NULL,
+    completed_at INTEGER,
+    error_message TEXT,
+    triggered_by INTEGER)""",
+        f"""CREATE TABLE {{p}}{STATE} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    config_key TEXT NOT NULL UNIQUE,
+    config_value TEXT,
+    is_encrypted INTEGER DEFAULT 0,
+    updated_at INTEGER NOT NULL)""",
+    ),
+    # `body` is what is sent, byte for byte, and `event_data` is for those who look: a JSON column would reorder its
+    # keys. due_at is NULL where an event has ended; leased_by is the relay that has it under way, or NULL.
+    mysql=(
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{EVENTS} (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    event_id VARCHAR(64) NOT NULL,
+    event_type VARCHAR(32) NOT NULL,
+    event_data LONGTEXT,
+    status VARCHAR(20) NOT NULL DEFAULT 'pending',
+    retry_count INT NOT NULL DEFAULT 0,
+    last_error MEDIUMTEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    processed_at BIGINT,
+    log_id BIGINT,
+    user_id BIGINT NOT NULL,
+    occurred_at BIGINT NOT NULL,
+    body LONGBLOB,
+    attempts INT NOT NULL DEFAULT 0,
+    due_at DOUBLE,
+    not_before DOUBLE NOT NULL DEFAULT 0,
+    leased_by VARCHAR(64),
+    UNIQUE KEY event_id (event_id),
+    KEY due (due_at, id),
+    KEY queue (user_id, due_at),
+    KEY ended (status, event_type),
+    KEY log (log_id),
+    KEY user (user_id, occurred_at, id),
+    KEY leased (leased_by)) {_IN_SCHEMA}""",
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{ATTEMPTS} (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    event_id VARCHAR(64) NOT NULL,
+    attempt INT NOT NULL,
+    started_at BIGINT NOT NULL,
+    duration_ms BIGINT,
+    http_code INT,
+    outcome VARCHAR(20) NOT NULL DEFAULT 'unknown',
+    error TEXT,
+    KEY event (event_id, attempt)) {_IN_SCHEMA}""",
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{HISTORY} (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    sync_type VARCHAR(50) NOT NULL DEFAULT '',
+    sync_action VARCHAR(255) NOT NULL DEFAULT '',
+    status VARCHAR(20) NOT NULL DEFAULT '',
+    records_processed BIGINT DEFAULT 0,
+    records_failed BIGINT DEFAULT 0,
+    started_at BIGINT NOT NULL,
+    completed_at BIGINT,
+    error_message TEXT,
+    triggered_by BIGINT) {_IN_SCHEMA}""",
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{USERS} (
+    user_id BIGINT NOT NULL PRIMARY KEY,
+    turn BIGINT NOT NULL DEFAULT 0) {_IN_SCHEMA}""",
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{LEASES} (
+    name VARCHAR(64) NOT NULL PRIMARY KEY,
+    holder VARCHAR(255) NOT NULL,
+    fence BIGINT NOT NULL DEFAULT 0,
+    expires_at DOUBLE NOT NULL,
+    beat BIGINT NOT NULL DEFAULT 0) {_IN_SCHEMA}""",
+        # The last one: an outbox that has it, with its version in it, is whole.
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{STATE} (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    config_key VARCHAR(190) NOT NULL,
+    config_value LONGTEXT,
+    is_encrypted TINYINT DEFAULT 0,
+    updated_at BIGINT NOT NULL,
+    UNIQUE KEY config_key (config_key)) {_IN_SCHEMA}""",
+    ),
+)
+
+_MEMORY = Step(
+    version=2,
+    # Without a rowid: the key is in the table once, and not again in an index.
+    sqlite=(
+        f"""CREATE TABLE {{p}}{MEMORY} (
+    row_table TEXT NOT NULL,
+    row_id INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (row_table, row_id)) WITHOUT ROWID""",
+    ),
+    mysql=(
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{MEMORY} (
+    row_table VARCHAR(32) NOT NULL,
+    row_id BIGINT NOT NULL,
+    digest VARBINARY(12) NOT NULL,
+    event_id VARCHAR(64) NOT NULL,
+    PRIMARY KEY (row_table, row_id)) {_IN_SCHEMA}""",
+    ),
+)
+
+STEPS = (_FIRST, _MEMORY)
+#: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
+NEWEST = STEPS[-1].version
+
+
+def steps_after(version: int) -> Sequence[Step]:
+    """Return the steps that an outbox of this version lacks; 0: all of them."""
+    return [step for step in STEPS if step.version > version]

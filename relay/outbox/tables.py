@@ -1,0 +1,36 @@
+"""The outbox's tables: their names, for both kinds of database, and what a move takes along of each."""
+
+from __future__ import annotations
+
+#: The tables of the contract (section 4); the prefix comes before each.
+EVENTS, ATTEMPTS, HISTORY, STATE = (
+    "mb_zoho_event_log",
+    "mb_zoho_event_attempt",
+    "mb_zoho_sync_history",
+    "mb_zoho_config",
+)
+#: The newest event of each of Moodle's rows, and a digest of what it said; a purge leaves it as it is.
+MEMORY = "mb_zoho_row"
+#: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
+LEASES = "mb_zoho_lease"
+#: In a schema only: a row for each user, as a lock and an order. Who claims a user's events changes it: so two relays
+#: cannot claim of one user at a time, on one server by its lock, and on two nodes of a cluster because only one of the
+#: two transactions can be certified.
+USERS = "mb_zoho_lane"
+
+#: What `relay move-outbox` takes along of each table. `body` stands for how a dialect keeps the bytes that are sent.
+MOVED: dict[str, tuple[str, ...]] = {
+    EVENTS: (
+        *("id", "event_id", "event_type", "event_data", "status", "retry_count", "last_error", "created_at"),
+        *("updated_at", "processed_at", "log_id", "user_id", "occurred_at", "body", "attempts", "due_at", "not_before"),
+    ),
+    ATTEMPTS: ("id", "event_id", "attempt", "started_at", "duration_ms", "http_code", "outcome", "error"),
+    HISTORY: (
+        *("id", "sync_type", "sync_action", "status", "records_processed", "records_failed", "started_at"),
+        *("completed_at", "error_message", "triggered_by"),
+    ),
+    MEMORY: ("row_table", "row_id", "digest", "event_id"),
+    STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
+}
+#: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.
+VERSION, MOVED_TO, MOVING = OWN_STATE = "schema_version", "moved_to", "moving"

@@ -1,0 +1,186 @@
+"""What goes into an outbox and comes out of it, by who uses it: capture, delivery, reports, the process."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from relay.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relay.model import Delivery, Event, Outcome, Position, Skip
+    from relay.rules.retry import Decision
+
+#: How many bytes of a digest are kept: enough that two texts of one row never have the same one.
+DIGEST_BYTES = 12
+
+
+# -- capture and sync
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one pass of capture or sync has read: accepted as a whole, or not at all."""
+
+    events: Sequence[Event] = ()
+    skips: Sequence[Skip] = ()
+    #: How many log rows were passed over, by reason (restored, actor, disabled).
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    #: The position before this batch, and after it; both None for rows that come from `relay sync`.
+    before: Position | None = None
+    after: Position | None = None
+    #: Further state to keep, by key, in the same transaction.
+    state: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """A line of the sync history."""
+
+    id: int
+    processed: int = 0
+    failed: int = 0
+    status: str = "running"
+    error: str | None = None
+
+
+def digest(data: str) -> bytes:
+    """Return what is remembered of an event's `data` (JSON text): the first DIGEST_BYTES of its SHA-256."""
+    return hashlib.sha256(data.encode()).digest()[:DIGEST_BYTES]
+
+
+# -- delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A delivery with what came of it."""
+
+    delivery: Delivery
+    outcome: Outcome
+    decision: Decision
+    #: When the attempt began, in unix seconds.
+    started_at: float
+    #: Events of the same user wait until this one is due again.
+    holds_user: bool = True
+
+
+# -- status, explain, replay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Which recorded events are meant; all that is given must hold."""
+
+    event_id: str | None = None
+    status: Status | None = None
+    event_type: str | None = None
+    user_id: int | None = None
+    #: The event's own time, in unix seconds, both ends included.
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt, as it is recorded."""
+
+    number: int
+    #: Unix seconds.
+    started_at: int
+    duration_ms: int | None
+    http_code: int | None
+    #: unknown, success, duplicate, refused or failed.
+    outcome: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the outbox knows of an event: everything but its data."""
+
+    id: int
+    event_id: str
+    #: As it was recorded: a relay of another version, or another config, may have known types that this one does not.
+    event_type: str
+    log_id: int | None
+    user_id: int
+    occurred_at: int
+    created_at: int
+    status: Status
+    failures: int
+    #: The last error, as JSON types.
+    last_error: Mapping[str, Any]
+    #: When it is due, in unix seconds; None where it has ended.
+    due_at: float | None
+    is_under_way: bool
+    attempts: Sequence[Attempt]
+    #: The earliest undelivered event of the same user, where there is one before this.
+    waits_for: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """The terms of the conservation sums (contract, section 4), read at one moment."""
+
+    #: Log rows that have been seen, of the kinds that relay sends.
+    seen: int
+    captured: int
+    ignored: Mapping[str, int]
+    #: Events that `relay sync` made.
+    synced: int
+    purged: int
+    #: How many events stand in each state, by type; types that this relay does not know are among them.
+    by_type: Mapping[str, Mapping[str, int]]
+
+    def of(self, status: Status) -> int:
+        """Return how many events stand in this state."""
+        return sum(states.get(status, 0) for states in self.by_type.values())
+
+    @property
+    def seen_holds(self) -> bool:
+        """Log rows seen = captured + skipped + ignored."""
+        return self.seen == self.captured + self.of(Status.SKIPPED) + sum(self.ignored.values())
+
+    @property
+    def captured_holds(self) -> bool:
+        """Captured + synced = success + pending + failed + failed_all_retries + purged."""
+        kept = sum(self.of(status) for status in Status if status is not Status.SKIPPED)
+        return self.captured + self.synced == kept + self.purged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What is still to be delivered."""
+
+    count: int
+    #: When the oldest undelivered event was recorded, in unix seconds.
+    oldest_created_at: int | None = None
+
+
+# -- the relays that share an outbox, and what an opening has done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A relay that takes part in a shared outbox."""
+
+    #: The machine and the process.
+    name: str
+    #: It reads the log; the others stand by.
+    leads: bool
+    #: When its lease ends, in unix seconds of the outbox's clock.
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    """The tables were brought to this relay's version when the outbox was opened."""
+
+    before: int
+    after: int
+    #: The copy of the file as it was before; '' where the outbox is in a schema, of which relay makes no copy.
+    copy: str = ""
