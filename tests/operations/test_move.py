@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ TABLES = {
     "mdl_mb_zoho_event_log": "id, event_id, event_type, event_data, status, retry_count, last_error, created_at, "
     "updated_at, processed_at, log_id, user_id, occurred_at, attempts, due_at, not_before",
     "mdl_mb_zoho_event_attempt": "id, event_id, attempt, started_at, duration_ms, http_code, outcome, error",
+    "mdl_mb_zoho_row": "row_id, row_table, digest, event_id",
     "mdl_mb_zoho_sync_history": "sync_type, sync_action, status, records_processed, started_at, triggered_by",
 }
 
@@ -34,7 +37,7 @@ def target(other: Relay) -> Relay:
 def contents(relay: Relay) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for table, columns in TABLES.items():
-        found[table] = [tuple(row) for row in relay.rows(f"SELECT {columns} FROM {table} ORDER BY 1")]
+        found[table] = [tuple(row) for row in relay.rows(f"SELECT {columns} FROM {table} ORDER BY 1, 2")]
     own = ("schema_version", "moved_to", "moving")
     rows = relay.rows("SELECT config_key, config_value FROM mdl_mb_zoho_config")
     return {**found, "state": {key: value for key, value in rows if key not in own}}
@@ -55,6 +58,15 @@ def lived(relay: Relay, college: College, backend: Receiver) -> None:
     relay.set("retry", {"first_delay": "1h", "max_delay": "1h"})
     relay.once("--timeout", "1s", expect=1)
     relay.run("sync", "users", "--as", "7", expect=None)
+    remember(relay)
+
+
+def remember(relay: Relay) -> None:
+    """Let there be a memory of rows of several tables, larger than what is moved at once."""
+    rows = [(table, number, bytes([number % 256]) * 12, f"id-{number}") for table in "abc" for number in range(1, 450)]
+    with contextlib.closing(sqlite3.connect(relay.outbox)) as connection, connection:
+        statement = "REPLACE INTO mdl_mb_zoho_row (row_table, row_id, digest, event_id) VALUES (?, ?, ?, ?)"
+        connection.executemany(statement, rows)
 
 
 def test_there_and_back_nothing_changes_and_what_waits_is_delivered(

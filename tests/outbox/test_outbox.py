@@ -25,7 +25,7 @@ from relay.outbox import migrations
 from relay.outbox.contract import LEASE_S, Outbox
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
-from relay.outbox.values import Batch, Selector, Settled
+from relay.outbox.values import DIGEST_BYTES, Batch, Selector, Settled, digest
 from relay.rules import retry
 from relay.rules.retry import Decision, Verdict
 from relay.rules.server import Address
@@ -309,6 +309,87 @@ def test_a_blocked_type_neither_goes_nor_holds_up_its_user(outbox: Outbox) -> No
     types = TYPES - {"grade_updated"}
     assert [d.log_id for d in claim(outbox, types=types)] == [2]
     assert outbox.next_due(types) is None
+
+
+def test_an_event_of_an_unknown_type_is_kept_and_holds_nothing_up(outbox: Outbox) -> None:
+    accept(outbox, event(1, kind="comet_seen"), event(2), event(3, kind="comet_seen", user=2))
+    (one,) = claim(outbox)
+    assert one.log_id == 2
+    settle(outbox, one, 200)
+    assert claim(outbox, NOW + 9) == claim(outbox, NOW + 9, probe=True) == []
+    assert outbox.next_due(TYPES) is None
+    ids = outbox.select(Selector(event_type="comet_seen"))
+    assert len(ids) == 2
+    assert outbox.claim_again(ids, NOW, lease_s=60, types=TYPES) == ()
+    assert outbox.counts().by_type["comet_seen"] == {"pending": 2}
+    assert (outbox.waiting().count, outbox.count_undelivered()) == (2, 2)
+    # A relay that knows it sends it.
+    assert [d.log_id for d in claim(outbox, types=TYPES | {"comet_seen"})] == [1, 3]
+
+
+def test_one_type_is_claimed_alone_and_still_in_order(outbox: Outbox) -> None:
+    """So the path of one type is probed: an earlier event of the user, of a type that may be sent, comes first."""
+    accept(outbox, event(1), event(2, kind="user_updated"), event(3, kind="user_updated", user=2))
+    assert [d.log_id for d in claim(outbox, only="user_updated", probe=True)] == [3]
+    assert claim(outbox, only="user_updated") == claim(outbox, only="user_created") == []
+    assert [d.log_id for d in claim(outbox, only="user_updated", types=frozenset({"user_updated"}))] == [2]
+
+
+def test_an_event_waits_for_an_earlier_one_of_a_type_that_may_be_sent(outbox: Outbox) -> None:
+    accept(outbox, event(1, kind="comet_seen"), event(2))
+    assert [one.waits_for for one in outbox.recorded(NOW, log_id=2, types=TYPES)] == [None]
+    assert [one.waits_for for one in outbox.recorded(NOW, log_id=2)] == [event(1).event_id]
+
+
+# -- the memory of Moodle's rows
+
+
+def of_row(number: int, row_id: int, table: str = "user") -> Event:
+    return replace(event(number), row_table=table, row_id=row_id)
+
+
+def test_the_newest_event_of_each_row_is_remembered_whole(outbox: Outbox) -> None:
+    old, new, other, elsewhere = of_row(1, 7), of_row(2, 7), of_row(3, 8), of_row(4, 7, "assign_grades")
+    accept(outbox, old, other, elsewhere, event(5))
+    accept(outbox, new)
+    remembered = outbox.remembered("user", [7, 8, 9])
+    assert remembered == {7: (digest(new.data), new.event_id), 8: (digest(other.data), other.event_id)}
+    assert outbox.remembered("assign_grades", [7]) == {7: (digest(elsewhere.data), elsewhere.event_id)}
+    assert outbox.remembered("user", []) == outbox.remembered("course", [7]) == {}
+    assert len(digest(new.data)) == DIGEST_BYTES
+    assert outbox.sizes()["mb_zoho_row"] == 3
+
+
+def test_of_a_batch_the_last_event_of_a_row_is_remembered(outbox: Outbox) -> None:
+    accept(outbox, *(of_row(number, number % 150) for number in range(1, 501)))
+    found = outbox.remembered("user", range(150))
+    assert {row_id: event_id for row_id, (_, event_id) in found.items()} == {
+        number % 150: event(number).event_id for number in range(351, 501)
+    }
+
+
+def test_an_event_that_is_accepted_again_is_not_taken_for_the_newest(outbox: Outbox) -> None:
+    accept(outbox, of_row(1, 7))
+    accept(outbox, of_row(2, 7))
+    accept(outbox, of_row(1, 7))
+    assert outbox.remembered("user", [7])[7][1] == event(2).event_id
+
+
+def test_what_is_remembered_outlives_a_purge_and_a_new_start(outbox: Outbox, place: Place) -> None:
+    accept(outbox, of_row(1, 7))
+    (one,) = claim(outbox)
+    settle(outbox, one, 200)
+    assert outbox.purge(NOW + 1, 10) == 1
+    outbox.shrink()
+    assert outbox.recorded(NOW, event_id=one.event_id) == []
+    assert place.open().remembered("user", [7]) == {7: (digest(of_row(1, 7).data), one.event_id)}
+
+
+def test_a_batch_that_fails_is_not_remembered(outbox: Outbox) -> None:
+    broken = replace(event(2), user_id=None)  # type: ignore[arg-type] # the column takes no NULL
+    with pytest.raises(OutboxError):
+        accept(outbox, of_row(1, 7), broken)
+    assert outbox.remembered("user", [7]) == {}
 
 
 def test_a_probe_takes_one_event_though_it_is_not_due(outbox: Outbox) -> None:
