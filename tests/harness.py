@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pymysql
 
 from relay.demo.moodle import College
+from relay.outbox.mysql import MysqlOutbox
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
@@ -37,6 +41,12 @@ def empty_outbox(port: int) -> Address:
         cursor.execute("DROP DATABASE IF EXISTS outbox")
         cursor.execute("CREATE DATABASE outbox")
     return Address(host="127.0.0.1", port=port, name="outbox", user="root", password="", prefix="mdl_")
+
+
+def shared_outbox(address: Address) -> MysqlOutbox:
+    """Open an outbox in a schema, as the relay of a process does."""
+    elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=partial(secrets.token_hex, 16))
 
 
 @contextlib.contextmanager

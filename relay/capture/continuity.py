@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from relay.model import Position
-from relay.outbox.contract import Batch
+from relay.outbox.values import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from relay.model import Log, LogRow
     from relay.moodle.contract import Moodle
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Ledger
 
 #: How often the log store's settings are looked at, in seconds.
 STORE_CHECK_S = 60.0
@@ -28,7 +28,7 @@ STATE_KEY = "anchors"
 class Continuity:
     """Checks that the log is still the one that was read before, and says what is not as it was."""
 
-    def __init__(self, *, moodle: Moodle, outbox: Outbox, log: Log) -> None:
+    def __init__(self, *, moodle: Moodle, outbox: Ledger, log: Log) -> None:
         self._moodle = moodle
         self._outbox = outbox
         self._log = log

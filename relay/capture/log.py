@@ -9,7 +9,7 @@ from relay.capture.build import Built, Rules, build
 from relay.capture.continuity import Continuity
 from relay.capture.start import Switches, find_start
 from relay.model import Event, Gap, LogRow, Position, Skip
-from relay.outbox.contract import Batch
+from relay.outbox.values import Batch
 from relay.rules import cursor
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relay.events.kind import Options
     from relay.model import Log
     from relay.moodle.contract import Moodle, Page
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Ledger
 
 #: A server that crashed may have lost the newest commits that were seen, and give their ids to other rows: so many ids
 #: below the position are read once more whenever the connection is new.
@@ -49,7 +49,7 @@ class Progress:
 class Capture:
     """Reads Moodle's log into the outbox. For one thread."""
 
-    def __init__(self, *, moodle: Moodle, outbox: Outbox, rules: Rules, log: Log) -> None:
+    def __init__(self, *, moodle: Moodle, outbox: Ledger, rules: Rules, log: Log) -> None:
         self._moodle = moodle
         self._outbox = outbox
         self._rules = rules

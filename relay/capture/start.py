@@ -10,7 +10,7 @@ from relay import times
 from relay.errors import UsageError
 from relay.events import catalogue
 from relay.model import Position
-from relay.outbox.contract import Batch
+from relay.outbox.values import Batch
 from relay.rules import cursor
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relay.capture.build import Rules
     from relay.model import Log
     from relay.moodle.contract import LogReads
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Ledger
 
 #: How far below the newest id a first start looks for rows that are about to appear, in ids.
 LOOK_BACK = 200_000
@@ -72,7 +72,7 @@ def _position(moodle: LogReads, start_from: str | float, top: int, watch_from: i
 class Switches:
     """Remembers with which rules the log was read: what other rules passed over is not sent now."""
 
-    def __init__(self, outbox: Outbox, rules: Rules, log: Log) -> None:
+    def __init__(self, outbox: Ledger, rules: Rules, log: Log) -> None:
         self._outbox = outbox
         self._rules = rules
         self._log = log

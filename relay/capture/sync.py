@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relay.events import envelope
 from relay.events.catalogue import SYNCED
 from relay.moodle.contract import Filters
-from relay.outbox.contract import Batch, Sync
+from relay.outbox.values import Batch, Sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.events.kind import Options
     from relay.model import Event
     from relay.moodle.contract import Moodle
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Ledger
 
 #: Rows in one transaction.
 ROWS_IN_STEP = 500
@@ -62,7 +62,7 @@ class Progress:
 class Syncing:
     """One sync, in steps. For one thread; a daemon may run beside it."""
 
-    def __init__(self, *, moodle: Moodle, outbox: Outbox, wanted: Wanted, options: Callable[[str], Options]) -> None:
+    def __init__(self, *, moodle: Moodle, outbox: Ledger, wanted: Wanted, options: Callable[[str], Options]) -> None:
         self._moodle = moodle
         self._outbox = outbox
         self._wanted = wanted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from relay.delivery.shared_circuit import SharedCircuit
     from relay.model import Log
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Queue
 
 #: A clock that is behind by so much, in seconds, was set back: less is what machines correct all the time.
 TOLERANCE_S = 1.0
@@ -16,7 +16,7 @@ TOLERANCE_S = 1.0
 class ClockGuard:
     """Compares the time of each pass with that of the one before."""
 
-    def __init__(self, outbox: Outbox, circuits: SharedCircuit, log: Log) -> None:
+    def __init__(self, outbox: Queue, circuits: SharedCircuit, log: Log) -> None:
         self._outbox = outbox
         self._circuits = circuits
         self._log = log

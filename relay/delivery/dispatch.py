@@ -14,7 +14,7 @@ from relay.delivery.clock_guard import ClockGuard
 from relay.delivery.shared_circuit import STATE, SharedCircuit
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
 from relay.model import UNDELIVERED, Delivery, Outcome, Status
-from relay.outbox.contract import Settled
+from relay.outbox.values import Settled
 from relay.rules import retry
 from relay.rules.retry import Decision, Verdict
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from relay.delivery.workers import MakePool, Post
     from relay.model import Log
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Queue
     from relay.rules.circuit import Breaker
 
 #: How long the next pass may be waited for while requests are under way, in seconds: results are recorded in groups.
@@ -55,7 +55,7 @@ class Dispatch:
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        outbox: Queue,
         post: Post,
         settings: Settings,
         clock: Callable[[], float],
@@ -135,7 +135,7 @@ class Dispatch:
 
         Those that are under way already are left out. Raises OutboxError.
         """
-        deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s())
+        deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s(), types=self.types)
         self._submit(deliveries, Purpose.REPLAY)
         return len(deliveries)
 
@@ -164,7 +164,7 @@ class Dispatch:
         room = self._workers.ahead - self._under_way
         if room < self._workers.ahead // 2:
             return claimed
-        due_at = self._next_due(flowing)
+        due_at = self._outbox.next_due(flowing)
         if due_at is None or due_at > now:
             return claimed
         deliveries = self._claim(now, room, flowing)
@@ -199,16 +199,8 @@ class Dispatch:
     def _claim(
         self, now: float, limit: int, types: frozenset[str], *, only: str | None = None, is_probe: bool = False
     ) -> Sequence[Delivery]:
-        """Claim events of these types. Events of other types don't hold up later ones of their user."""
-        blocked = self._blocked(types)
-        return self._outbox.claim(now, limit, lease_s=self._lease_s(), blocked=blocked, only=only, probe=is_probe)
-
-    def _next_due(self, types: frozenset[str]) -> float | None:
-        return self._outbox.next_due(self._blocked(types))
-
-    def _blocked(self, types: frozenset[str]) -> frozenset[str]:
-        """Return what the outbox is asked to leave out, where these types may be claimed."""
-        return self.types.union(self.breaker.paths) - types
+        """Claim events of these types, or `only` of one of them. Other types don't hold up later events of a user."""
+        return self._outbox.claim(now, limit, lease_s=self._lease_s(), types=types, only=only, probe=is_probe)
 
     def _submit(self, deliveries: Iterable[Delivery], purpose: Purpose) -> None:
         users: defaultdict[int, list[Delivery]] = defaultdict(list)
@@ -224,7 +216,7 @@ class Dispatch:
         circuits = (breaker.backend, *breaker.paths.values())
         times = [circuit.probe_at for circuit in circuits if circuit is not None]
         if breaker.backend is None and not claimed:
-            due_at = self._next_due(self._flowing())
+            due_at = self._outbox.next_due(self._flowing())
             times += [due_at] if due_at is not None else []
         # What is due and was not claimed waits for another process, or there is nothing to probe with.
         return min([IDLE_S, *(at - now for at in times if at > now)])

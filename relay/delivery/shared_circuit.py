@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay.model import Delivery, Log, Outcome
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Queue
     from relay.rules.circuit import Breaker, Circuit
 
 #: The outbox's state that holds the open circuits.
@@ -35,7 +35,7 @@ class Unsaved:
 class SharedCircuit:
     """The circuits of one relay. Workers report each outcome at once, from their threads; passes save and read them."""
 
-    def __init__(self, *, outbox: Outbox, policy: retry.Policy, clock: Callable[[], float], log: Log) -> None:
+    def __init__(self, *, outbox: Queue, policy: retry.Policy, clock: Callable[[], float], log: Log) -> None:
         """Read the circuits that are open. `clock` gives unix seconds, by the clock of all who use the outbox."""
         self._outbox = outbox
         self._policy = policy

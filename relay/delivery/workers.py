@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from relay.delivery.pool import Pool
     from relay.delivery.shared_circuit import SharedCircuit
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Queue
 
 #: Posts one delivery at a time (unix seconds), and says what came of it.
 Post = Callable[[Delivery, float], Outcome]
@@ -76,7 +76,7 @@ class Workers:
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        outbox: Queue,
         post: Post,
         circuits: SharedCircuit,
         concurrency: int,

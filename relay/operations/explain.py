@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import times
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from relay.events.rows import Row
     from relay.model import LogRow
     from relay.moodle.contract import Moodle
-    from relay.outbox.contract import Attempt, Outbox, Recorded
+    from relay.outbox.contract import Reports
+    from relay.outbox.values import Attempt, Recorded
     from relay.rules.circuit import Breaker
 
 SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
@@ -69,12 +71,14 @@ class Rules:
 class Explainer:
     """Tells stories from the outbox and Moodle's database. Raises RelayError where one of them cannot be read."""
 
-    def __init__(self, *, outbox: Outbox, moodle: Moodle, breaker: Breaker, rules: Rules, now: float) -> None:
+    def __init__(self, *, outbox: Reports, moodle: Moodle, breaker: Breaker, rules: Rules, now: float) -> None:
         self._outbox = outbox
         self._moodle = moodle
         self._breaker = breaker
         self._rules = rules
         self._now = now
+        # Which types of event hold up later ones of their user: those that are known, and whose path is open.
+        self._recorded = partial(outbox.recorded, now, types=frozenset(catalogue.KINDS) - breaker.paths.keys())
         #: The kinds that are read, by what their rows are called.
         self._subjects = catalogue.by_subject(moodle.kinds)
 
@@ -91,7 +95,7 @@ class Explainer:
     # -- what is asked for
 
     def _event(self, event_id: str) -> Story:
-        found = self._outbox.recorded(self._now, event_id=event_id)
+        found = self._recorded(event_id=event_id)
         if not found:
             story = Story(is_unknown=True)
             return story.conclude(
@@ -105,7 +109,7 @@ class Explainer:
     def _log_row(self, log_id: int) -> Story:
         story = Story()
         found = self._moodle.any_log_row(log_id)
-        recorded = self._outbox.recorded(self._now, log_id=log_id)
+        recorded = self._recorded(log_id=log_id)
         if found is not None and found[1] is None:
             return self._not_read(story, log_id, found[0])
         if found is not None and found[1] is not None:
@@ -150,11 +154,9 @@ class Explainer:
         rows = self._rows_about(kinds, number, row)
         # Of a person, all events are told.
         user = number if key == "userid" else None
-        recorded = self._outbox.recorded(self._now, user_id=user, data=None if user else (key, number))
+        recorded = self._recorded(user_id=user, data=None if user else (key, number))
         known = {one.log_id for one in recorded}
-        skipped = [
-            one for log in rows if log.id not in known for one in self._outbox.recorded(self._now, log_id=log.id)
-        ]
+        skipped = [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
         recorded = sorted([*recorded, *skipped], key=lambda one: (one.occurred_at, one.id))
         self._tell_subject(story, table, number, row)
         for log in rows:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Admin
 
 #: Events that are deleted in one transaction: the daemon's other loops write between two of them.
 BATCH = 500
 
 
-def purge(outbox: Outbox, before: float) -> int:
+def purge(outbox: Admin, before: float) -> int:
     """Delete delivered events that ended before a time (unix seconds), in small batches; return how many.
 
     What is undelivered, skipped, or a dead letter is never touched: somebody may still ask for it. Raises OutboxError;

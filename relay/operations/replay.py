@@ -9,12 +9,12 @@ from relay import times
 from relay.errors import UsageError
 from relay.events.catalogue import KINDS
 from relay.model import Status
-from relay.outbox.contract import Selector
+from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.outbox.contract import Outbox
+    from relay.outbox.contract import Reports
 
 #: How many events are put under way at once.
 BATCH = 200
@@ -93,7 +93,7 @@ def _time(name: str, text: str | None) -> float | None:
 
 
 def replay(
-    outbox: Outbox,
+    outbox: Reports,
     delivering: Delivering,
     selector: Selector,
     now: Callable[[], float],

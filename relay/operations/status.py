@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relay.moodle.contract import LogReads
-    from relay.outbox.contract import Counts, Member, Outbox
+    from relay.outbox.contract import Reports
+    from relay.outbox.values import Counts, Member
     from relay.rules.circuit import Breaker
 
 
@@ -68,7 +69,7 @@ class Report:
         return self.counts.seen_holds and self.counts.captured_holds
 
 
-def gather(outbox: Outbox, moodle: LogReads, now: float) -> Report:
+def gather(outbox: Reports, moodle: LogReads, now: float) -> Report:
     """Return the state of a relay at `now` (unix seconds). Raises OutboxError."""
     waiting = outbox.waiting()
     oldest = waiting.oldest_created_at
@@ -82,7 +83,7 @@ def gather(outbox: Outbox, moodle: LogReads, now: float) -> Report:
     )
 
 
-def _reading(outbox: Outbox, moodle: LogReads) -> Reading:
+def _reading(outbox: Reports, moodle: LogReads) -> Reading:
     position = outbox.position()
     if position is None:
         return Reading(cursor=None, open_gaps=0, open_gap_ids=0)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from relay.model import Position
-    from relay.outbox.mysql_database import Machine
     from relay.outbox.sql import Made, Run, Values
     from relay.outbox.values import Member
     from relay.rules.server import Address
@@ -38,16 +37,26 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAdmin, Outbox):
     # Who has it under way renews a lease as a whole: an event's own has no end.
     _LEASED_UNTIL = "CASE WHEN leased_by IS NULL THEN NULL ELSE 1e300 END"
 
-    def __init__(self, address: Address, machine: Machine, *, create: bool = True, for_move: bool = False) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        elapsed: Callable[[], float],
+        sleep: Callable[[float], None],
+        token: Callable[[], str],
+        create: bool = True,
+        for_move: bool = False,
+    ) -> None:
         """Open the outbox, and bring its tables to this relay's version.
 
-        Makes them where they are missing and `create` says so. `for_move`: one that was moved, or half moved, is opened
-        too. Raises OutboxMissing where they are missing, OutboxCorrupt where they are something else, OutboxError where
-        they are of a newer relay or the server refuses, OutboxUnavailable where the same may work later.
+        `elapsed` and `token`: as a Lease takes them; `sleep` waits so many seconds. Makes the tables where they are
+        missing and `create` says so. `for_move`: one that was moved, or half moved, is opened too. Raises OutboxMissing
+        where they are missing, OutboxCorrupt where they are something else, OutboxError where they are of a newer relay
+        or the server refuses, OutboxUnavailable where the same may work later.
         """
         self._address = address
-        self._database = Database(address, machine)
-        MysqlQueue.__init__(self, Lease(self._do, self._rows, machine))
+        self._database = Database(address, elapsed=elapsed, sleep=sleep)
+        MysqlQueue.__init__(self, Lease(self._do, self._rows, elapsed=elapsed, token=token))
         self._is_for_move = for_move
         self.migrated: Migrated | None = None
         where = f"the schema {address.name} at {address.where()}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,18 +42,6 @@ SESSION = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What an outbox in a schema needs of the machine on which this relay runs."""
-
-    #: Returns seconds by a clock that nobody sets, and that goes on while the machine sleeps.
-    elapsed: Callable[[], float]
-    #: Waits for so many seconds.
-    sleep: Callable[[float], None]
-    #: Returns a text that no other call, on any machine, ever returns: up to 50 characters, of hexadecimal digits.
-    token: Callable[[], str]
-
-
 class Again(Exception):
     """The transaction was rolled back, and may be tried at once."""
 
@@ -65,10 +52,13 @@ class Database:
     Raises OutboxUnavailable where the same may work later, OutboxError where the server refuses.
     """
 
-    def __init__(self, address: server.Address, machine: Machine) -> None:
+    def __init__(
+        self, address: server.Address, *, elapsed: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        """Take a clock that nobody sets, and what waits, both in seconds."""
         self._address = address
-        self._elapsed = machine.elapsed
-        self._sleep = machine.sleep
+        self._elapsed = elapsed
+        self._sleep = sleep
         self._idle: list[tuple[float, Connection]] = []
         self._lock = threading.Lock()
 

@@ -22,7 +22,6 @@ from relay.outbox.values import Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.outbox.mysql_database import Machine
     from relay.outbox.sql import Run
 
 CAPTURE = "capture"
@@ -41,13 +40,22 @@ class Lease:
     """What part this relay takes in a shared outbox. Safe to use from several threads."""
 
     def __init__(
-        self, do: Callable[[Callable[[Run], Any]], Any], rows: Callable[..., list[Any]], machine: Machine
+        self,
+        do: Callable[[Callable[[Run], Any]], Any],
+        rows: Callable[..., list[Any]],
+        *,
+        elapsed: Callable[[], float],
+        token: Callable[[], str],
     ) -> None:
-        """Take how to run a transaction and a query."""
+        """Take how to run a transaction and a query.
+
+        `elapsed` gives seconds by a clock that nobody sets and that goes on while the machine sleeps; `token` a text
+        that no other call, on any machine, ever gives, of up to 50 characters.
+        """
         self._do = do
         self._rows = rows
-        self._elapsed = machine.elapsed
-        self._token = machine.token
+        self._elapsed = elapsed
+        self._token = token
         self._lock = threading.Lock()
         #: This relay's name; a new one each time it joins.
         self.name = ""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from relay.config.schema import LogConfig
     from relay.model import Log
+    from relay.outbox.values import Migrated
 
 #: What JSON does not know is shown as Python does.
 _encode = json.JSONEncoder(default=repr).encode
@@ -79,3 +80,10 @@ def make_log(config: LogConfig, stream: TextIO, now: Callable[[], float]) -> Log
     show: Any = json_line if as_json else structlog.dev.ConsoleRenderer()
     log: Log = structlog.wrap_logger(Lines(stream), processors=[stamped, show], wrapper_class=Logger).bind()
     return log
+
+
+def say_migrated(log: Log, migrated: Migrated | None) -> None:
+    """Say that an outbox of an older relay has this one's tables now, and where the copy of its file is."""
+    if migrated is not None:
+        copy = {"copy": migrated.copy} if migrated.copy else {}
+        log.info("outbox.migrated", before=migrated.before, after=migrated.after, **copy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from relay.errors import OutboxInUse, RelayError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
-from relay.service.logs import make_log
+from relay.service.logs import make_log, say_migrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relay.capture.sync import Progress, Syncing, Wanted
     from relay.config import Config
     from relay.model import Event, Skip
-    from relay.outbox.contract import Selector
+    from relay.outbox.values import Selector
     from relay.service.daemon import Signals
     from relay.service.lease import Opened
     from relay.service.relay import Relay
@@ -36,6 +36,7 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
     log = make_log(config.log, stream, machine.now)
     with parts.opened(config, machine, create=True) as opened:
         outbox = opened.outbox
+        say_migrated(log, outbox.migrated)
         outbox.hold(opened.now())
         with lease.kept(opened):
             relay = parts.make_relay(config, opened, log)

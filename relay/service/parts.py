@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import secrets
 import ssl
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +77,10 @@ def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outb
         title="The outbox's database",
         keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix"},
     )
-    return MysqlOutbox(address, create=create, for_move=for_move)
+    # Leases go on while the machine sleeps, and so does this clock.
+    elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    token = partial(secrets.token_hex, 16)
+    return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=token, create=create, for_move=for_move)
 
 
 @contextlib.contextmanager

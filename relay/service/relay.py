@@ -90,7 +90,7 @@ class Relay:
     def next_try(self) -> float:
         """Return when something can be sent next, in unix seconds; infinity where nothing waits."""
         breaker = self.dispatch.breaker
-        due_at = self.outbox.next_due(frozenset())
+        due_at = self.outbox.next_due(self.dispatch.types)
         if due_at is None:
             return float("inf")
         if breaker.backend is not None:

@@ -10,7 +10,7 @@ from relay import __version__
 from relay.errors import ConfigError, MoodleError, OutboxUnavailable, RelayError
 from relay.service import parts
 from relay.service.daemon import Loop, Watch, supervise
-from relay.service.logs import make_log
+from relay.service.logs import make_log, say_migrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, *, strea
     config = load()
     log = make_log(config.log, stream, machine.now)
     with parts.opened(config, machine, create=True) as opened:
+        say_migrated(log, opened.outbox.migrated)
         opened.outbox.hold(opened.now())
         daemon = Daemon(parts.make_relay(config, opened, log), opened)
         daemon.start()
@@ -140,7 +141,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, *, strea
 
 def _say_started(relay: Relay, systemd: Systemd) -> None:
     config = relay.config
-    if getattr(relay.outbox, "created", False):
+    if relay.outbox.created:
         relay.log.info("outbox.created", url=config.outbox.url)
     relay.log.info(
         "relay.started",

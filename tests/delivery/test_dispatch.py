@@ -75,7 +75,6 @@ class Delivering:
         self.outbox.accept(Batch(events=made, after=Position(high=events)), NOW)
         self.dispatch = Dispatch(
             outbox=self.outbox,
-            types=frozenset({"user_updated"}),
             post=lambda delivery, _: post(delivery),
             settings=Settings(policy=retry.Policy(), types=frozenset({"user_updated"}), concurrency=4, attempt_s=30.0),
             clock=lambda: NOW,

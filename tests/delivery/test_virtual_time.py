@@ -20,8 +20,8 @@ from relay.delivery.dispatch import Dispatch, Settings
 from relay.events import envelope
 from relay.events.kind import Options
 from relay.model import Delivery, Outcome, Position
-from relay.outbox.contract import Batch
 from relay.outbox.sqlite import SqliteOutbox
+from relay.outbox.values import Batch
 from relay.rules import circuit, retry
 
 if TYPE_CHECKING:

@@ -49,6 +49,7 @@ STEPS = [
     ("relay.outbox.sqlite:SqliteOutbox.accept:before", 2),
     ("outbox:INSERT INTO mdl_mb_zoho_event_log", 1),
     ("outbox:INSERT INTO mdl_mb_zoho_event_log", 2),
+    ("outbox:INSERT INTO mdl_mb_zoho_row", 1),
     ("outbox:INSERT INTO mdl_mb_zoho_config", 8),
     ("outbox:COMMIT", 3),
     ("relay.outbox.sqlite:SqliteOutbox.accept:after", 2),

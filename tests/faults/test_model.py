@@ -151,11 +151,10 @@ class Histories(RuleBasedStateMachine):
         )
         self.dispatch = Dispatch(
             outbox=self.outbox,
-            types=TYPES,
             post=self.post,
             settings=Settings(
                 policy=retry.Policy(max_attempts=MAX_ATTEMPTS),
-                types=frozenset({"user_updated"}),
+                types=TYPES,
                 concurrency=1,
                 attempt_s=30.0,
             ),

@@ -11,7 +11,7 @@ from relay.cli import views
 from relay.errors import MoodleUnreachable
 from relay.operations import status
 from relay.operations.status import Reading, Report
-from relay.outbox.contract import Counts, Member
+from relay.outbox.values import Counts, Member
 from relay.rules.circuit import Breaker, Circuit
 
 NOW = 1_770_000_000.0

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import pytest
 import version1
-from harness import Relay
+from harness import Relay, shared_outbox
 
 from relay.errors import OutboxError
 from relay.outbox import migrations
 from relay.outbox.contract import Outbox
-from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.outbox.values import Migrated
-from relay.service import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +78,7 @@ class InSchema:
         version1.fill(lambda statement, values: self.run(statement, *values), is_file=False)
 
     def open(self) -> Outbox:
-        return MysqlOutbox(self._address, parts.machine())
+        return shared_outbox(self._address)
 
     def run(self, statement: str, *values: Any) -> list[Any]:
         connect = pymysql.connect(**self._address.options(), autocommit=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from harness import shared_outbox
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxUnavailable
 from relay.events import envelope
@@ -29,7 +30,6 @@ from relay.outbox.values import DIGEST_BYTES, Batch, Selector, Settled, digest
 from relay.rules import retry
 from relay.rules.retry import Decision, Verdict
 from relay.rules.server import Address
-from relay.service import parts
 
 OPTIONS = Options(site="site", moodle_url="https://moodle.example", tenant_id="default")
 NOW = 1_800_000_000.0
@@ -79,7 +79,7 @@ class Place:
         self._opened: list[Outbox] = []
 
     def open(self) -> Outbox:
-        opened = SqliteOutbox(self.path) if self._address is None else MysqlOutbox(self._address, parts.machine())
+        opened = SqliteOutbox(self.path) if self._address is None else shared_outbox(self._address)
         self._opened.append(opened)
         return opened
 
