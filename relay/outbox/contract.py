@@ -243,7 +243,7 @@ class Admin(State, Protocol):
 
     @abstractmethod
     def shrink(self) -> None:
-        """Give back the room that purged events took."""
+        """Give back the disk space that purged events took."""
 
     @abstractmethod
     def sizes(self) -> Mapping[str, int]:

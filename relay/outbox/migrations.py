@@ -8,7 +8,11 @@ A step is never changed once a relay with it is out; a change is a new step, and
   relay may be killed between two of them, and several may begin at once. The version is written behind each step.
 - In a file all steps and the version are one transaction, and a copy of the file is made before.
 
-Why a delivery's state stays in the event's row (version 2): SPLIT
+Weighed for version 2, and left: a delivery's state (status, attempts, due, lease) in a table of its own. Measured on
+SQLite with 20,000 waiting and 200,000 delivered events, by CPU: a claim of 100 took 3.6 ms instead of 4.6 (medians),
+settling them 1.6 instead of 1.9, and the file grew by 4.5 % (47 bytes an event). That is about 13 microseconds of the
+400 that a delivery costs. But it would not only add: a relay of version 1 beside it would find nothing due. A second
+destination can have such a table of its own, as a step that only adds, on the day that there is one.
 """
 
 from __future__ import annotations
@@ -163,7 +167,9 @@ _FIRST = Step(
 
 _MEMORY = Step(
     version=2,
-    # Without a rowid: the key is in the table once, and not again in an index.
+    # A row takes 83 bytes in a file, 103 in a schema. With a number for the table and 16 bytes for the event id it
+    # would take 46 in a file, but nobody could read it, or join it with the events. Without a rowid, the key is not in
+    # an index once more.
     sqlite=(
         f"""CREATE TABLE {{p}}{MEMORY} (
     row_table TEXT NOT NULL,

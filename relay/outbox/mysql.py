@@ -168,7 +168,7 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAdmin, Outbox):
         self._do(work)
 
     def shrink(self) -> None:
-        """Do nothing: InnoDB uses the room of purged rows again."""
+        """Do nothing: InnoDB uses the space of purged rows again."""
 
 
 def _set_version(run: Run, *, version: int) -> None:

@@ -1,9 +1,10 @@
 """Which relays take part in a shared outbox, which of them reads the log, and what becomes of one that has died.
 
-A relay has a row with a time until which it counts as alive. What it has under way carries its name; who finds its time
-over deletes the row and frees all that, in one transaction. Each write of a relay changes its own row in the same
-transaction: one that was taken for dead finds no row, and on a cluster the two changes cannot both be certified. The
-row `capture` names the relay that reads the log, with a number that grows whenever another one takes over.
+A relay has a row with a time until which it counts as alive. What it has under way carries its name. A relay that finds
+another one's time over deletes that row and frees what the other had under way, in one transaction. Each write of a
+relay changes its own row in the same transaction: one that was taken for dead finds no row, and on a cluster the two
+changes cannot both be certified. The row `capture` names the relay that reads the log, with a number (a fencing token)
+that grows whenever another one takes over.
 """
 
 from __future__ import annotations

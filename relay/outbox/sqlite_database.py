@@ -86,7 +86,7 @@ class Database:
             self._connection.execute(WAL)
 
     def shrink(self) -> None:
-        """Give back the room of deleted rows."""
+        """Give back the disk space of deleted rows."""
         with self._lock, translated(self._path):
             # In steps, so that nobody waits long for the lock.
             while self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
@@ -122,7 +122,7 @@ def create(path: Path, prefix: str, make: Callable[[Run], None]) -> None:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
         new = _empty_beside(path, "new")
         with contextlib.closing(_connect(new)) as connection:
-            # Before the first table: room that is given back makes the file smaller.
+            # Before the first table: space that is given back makes the file smaller.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute(WAL)
             connection.execute("BEGIN")

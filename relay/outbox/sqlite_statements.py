@@ -13,6 +13,8 @@ from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 # The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
 # their user precedes, unless it is claimed along. A type that may not be sent is neither claimed nor in anybody's way.
 # And never two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
+# The index is named because SQLite would take the one that has all events of a user, the delivered ones too: with 20 of
+# those for each user, a claim took twice as long.
 CLAIM = f"""
 WITH candidate AS MATERIALIZED (
     SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
@@ -23,7 +25,7 @@ WITH candidate AS MATERIALIZED (
 SELECT json_group_array(id) FROM (
 SELECT c.id FROM candidate AS c
 WHERE NOT EXISTS (
-    SELECT 1 FROM {{p}}{EVENTS} AS other
+    SELECT 1 FROM {{p}}{EVENTS} AS other INDEXED BY {{p}}{EVENTS}_queue
     WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
         other.leased_until > :now
         OR (other.occurred_at, other.id) < (c.occurred_at, c.id)
