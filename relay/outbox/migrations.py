@@ -180,7 +180,7 @@ _MEMORY = Step(
     ),
     mysql=(
         f"""CREATE TABLE IF NOT EXISTS {{p}}{MEMORY} (
-    row_table VARCHAR(32) NOT NULL,
+    row_table VARCHAR(64) NOT NULL,
     row_id BIGINT NOT NULL,
     digest VARBINARY(12) NOT NULL,
     event_id VARCHAR(64) NOT NULL,
