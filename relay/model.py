@@ -30,7 +30,7 @@ class LogRow:
 
     #: The row's own id.
     id: int
-    #: Which of the four kinds it is.
+    #: The name of its kind of event: a key of `events.catalogue.KINDS`.
     event_type: str
     #: What the event is about: the id of a row in the event type's own table. NULL and negative values occur.
     object_id: int | None
@@ -114,7 +114,7 @@ class Outcome:
     http_code: int | None = None
     #: What went wrong, as a short sentence without secrets or personal data; '' where an answer came.
     error: str = ""
-    #: A slug for what went wrong where there was no answer: timeout, refused, reset, tls, dns, protocol, stopped.
+    #: Why there was no answer: a key of `delivery.answer.SENTENCES`, such as timeout or dns; '' where one came.
     error_kind: str = ""
     #: The beginning of the answer's body, as text.
     answer: str = ""

@@ -1,4 +1,4 @@
-"""Log rows -> events, skips, rows that are ignored, and rows that are read again a little later."""
+"""Turns log rows into events. Other rows are skipped, ignored, or read again later. It serves `capture.log`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Built:
     skips: list[Skip] = field(default_factory=list)
     #: How many rows were passed over, by reason.
     ignored: Counter[str] = field(default_factory=Counter)
-    #: The ids of rows that are read again later: to the position they are still missing.
+    #: The ids of rows that are read again later; until then the position counts them as missing.
     deferred: set[int] = field(default_factory=set)
 
 

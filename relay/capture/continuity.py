@@ -1,4 +1,4 @@
-"""What can happen to a log between two looks: switched off, emptied, deleted from below, truncated, restored."""
+"""Detects that Moodle's log was switched off, purged, emptied, truncated or restored. It serves `capture.log`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class Continuity:
         self._is_store_off = is_off
 
     def check_end(self, position: Position, top: int, now: float) -> Position:
-        """Notice that the log ends, at id `top`, before the position. Returns where to read on."""
+        """Go back where the log's highest id, `top`, is below the position; warn once where the log is empty.
+
+        Returns the position to read on from. Raises MoodleError and OutboxError.
+        """
         if top >= position.high:
             self._is_empty = False
             return position

@@ -87,7 +87,10 @@ class Capture:
         return Progress(accepted=accepted, is_more=reading.page is not None and reading.page.is_more)
 
     def preview(self, now: float) -> Iterator[Event | Skip]:
-        """Yield what the next passes would accept, up to the end of the log, and record nothing."""
+        """Yield what the next passes would accept, up to the end of the log, and record nothing.
+
+        Raises UsageError, MoodleError and OutboxError.
+        """
         position = self._outbox.position() or find_start(self._moodle, self._rules.start_from, now).position
         top = self._moodle.max_id()
         while (page := self._moodle.page(position.high, top)) is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: How far below the newest id a first start looks for rows that are about to appear, in ids.
 LOOK_BACK = 200_000
-#: Rows may have been triggered this much earlier than their neighbours were, in ids.
+#: Ids are not in the order of time: so many ids below the first row of the last day are watched as well.
 SLACK = 10_000
 
 
@@ -70,7 +70,7 @@ def _position(moodle: LogReads, start_from: str | float, top: int, watch_from: i
 
 
 class Switches:
-    """Remembers with which rules the log was read: what other rules passed over is not sent now."""
+    """Remembers which kinds and actors the config left out while the log was read: their rows are not sent later."""
 
     def __init__(self, outbox: Ledger, rules: Rules, log: Log) -> None:
         self._outbox = outbox
@@ -115,7 +115,7 @@ class Switches:
         )
 
     def same_since(self, position: Position, now: float) -> int:
-        """Return the id behind which rows were read with today's rules."""
+        """Return the id above which all rows were read with today's rules; store these where they have changed."""
         known: list[list[str] | list[int]] = [
             sorted(name for name in self._rules.disabled if catalogue.KINDS[name].is_default),
             sorted(self._rules.ignore_actors),

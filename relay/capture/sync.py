@@ -53,9 +53,11 @@ class Progress:
     action: str
     #: The id up to which rows have been sent.
     after: int = 0
-    #: Rows from which an event was made, of which so many are new, and rows from which none could be.
+    #: Rows of which an event was made.
     processed: int = 0
+    #: How many of these events are new. It is not kept: a sync that goes on after a kill counts from 0.
     recorded: int = 0
+    #: Rows of which no event could be made.
     failed: int = 0
 
 

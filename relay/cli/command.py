@@ -42,12 +42,12 @@ class Command:
 
 
 def config_path(arguments: argparse.Namespace) -> Path:
-    """Return where the config file is. Raises ConfigError where there is none."""
+    """Return where the config file is. Raises UsageError where there is none."""
     return config.find(getattr(arguments, "config", None), os.environ.get("RELAY_CONFIG"))
 
 
 def load_config(arguments: argparse.Namespace) -> config.Config:
-    """Return the config. Raises ConfigError."""
+    """Return the config. Raises UsageError where there is none, ConfigError where it is wrong."""
     return config.load(config_path(arguments))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def bar(title: str) -> Iterator[Callable[[int], None]]:
-    """Show within how many rows are done, which is told to the function that is given; else that does nothing."""
+    """Yield a function that shows how many rows are done; without a terminal, or without tqdm, it does nothing."""
     if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
         yield lambda _done: None
         return

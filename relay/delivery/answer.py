@@ -40,7 +40,7 @@ class Answer:
 
 
 def failed(kind: str, detail: str = "") -> Answer:
-    """Return what stands for an answer that did not come, for a reason of SENTENCES, with a detail perhaps."""
+    """Return an Answer without a code: the sentence of SENTENCES for this kind of error, with a detail where given."""
     sentence = SENTENCES[kind]
     return Answer(error=f"{sentence}: {detail}" if detail else sentence, error_kind=kind)
 
@@ -48,7 +48,7 @@ def failed(kind: str, detail: str = "") -> Answer:
 def explained(
     error: BaseException, code: int | None, kinds: Sequence[tuple[str, tuple[type[BaseException], ...]]]
 ) -> Answer:
-    """Return what stands for an answer that did not come, given the error and, where the answer had begun, its code.
+    """Return an Answer without a code for an error; `code` is the status code where the answer had begun, else None.
 
     `kinds` says which types of error are which kind of SENTENCES; the first that fits counts. The words are our own:
     the library's could quote the URL or what came back.

@@ -1,4 +1,4 @@
-"""What happens when the clock is set back: nothing waits for an hour that is repeated. It serves `dispatch`."""
+"""Brings due times forward when the clock was set back: no event waits too long. It serves `dispatch`."""
 
 from __future__ import annotations
 

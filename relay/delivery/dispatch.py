@@ -211,7 +211,7 @@ class Dispatch:
             self._workers.submit(UserQueue(purpose=purpose, deliveries=of_user))
 
     def _idle_s(self, now: float, claimed: int) -> float:
-        """Return how long nothing will be to do, in seconds, unless another process makes something due."""
+        """Return in how many seconds a probe or an event is due next, IDLE_S at most."""
         breaker = self.breaker
         circuits = (breaker.backend, *breaker.paths.values())
         times = [circuit.probe_at for circuit in circuits if circuit is not None]
@@ -224,7 +224,7 @@ class Dispatch:
     # -- settling
 
     def settle(self, now: float) -> float:
-        """Record at `now` (unix seconds) what has come back; return after how many seconds there may be more.
+        """Record at `now` (unix seconds) what has come back; return how many seconds to wait before the next call.
 
         Raises OutboxError; nothing is forgotten then, and the next call tries again. Raises whatever ended a worker.
         """

@@ -85,7 +85,7 @@ class SharedCircuit:
         self._text = self._text if unsaved.text is None else unsaved.text
 
     def adopt(self) -> None:
-        """Take over the circuits as another relay on the same outbox has found them."""
+        """Load the circuits that another relay has stored, unless this relay has changes that are not stored yet."""
         if not self._outbox.is_shared:
             return
         text = self._outbox.state(STATE) or ""
@@ -100,7 +100,7 @@ class SharedCircuit:
     def is_first_to_probe(self, event_type: str | None, now: float, until: float) -> bool:
         """Say whether this relay may probe a path (None: the backend); times are unix seconds.
 
-        Of relays that share an outbox one may: the one that puts off the next probe of all of them until a time.
+        Of the relays that share an outbox, only the first one to store `until` as the time of the next probe may.
         """
         if not self._outbox.is_shared:
             return True

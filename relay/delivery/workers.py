@@ -111,7 +111,7 @@ class Workers:
         self._pool.submit(user_queue)
 
     def collect(self) -> Sequence[Result]:
-        """Return what has come back, and let there be as many workers and as much claimed as that shows to be of use.
+        """Return what has come back; adapt how many workers there are, and how much is claimed, to how fast it came.
 
         Raises what ended a worker: then nobody knows what came of its delivery.
         """

@@ -26,7 +26,7 @@ GRADES = FactsTable(
             keys=("id",),
         ),
         Join(table="course", alias="c", on="c.id = a.course", columns={"fullname": "fullname"}, keys=("id",)),
-        # The lowest number that a column holds has no negative: a decimal does, and no row makes the query fail.
+        # As BIGINT, the lowest number cannot be negated, and the query would fail: a DECIMAL can.
         Join(
             table="scale",
             alias="s",

@@ -33,7 +33,7 @@ class Field:
     name: str
     #: What it may hold: `int`, `str`, `bool`, `float`, with ` or null` behind it.
     type: str
-    #: What it means, as the README says it.
+    #: What it means, in a few words.
     meaning: str
 
 
@@ -62,7 +62,7 @@ class FactsTable:
     joins: tuple[Join, ...] = ()
     #: ORDER BY, where one id may give several rows: the last one read counts.
     order: str = ""
-    #: Columns that only the filters of sync and reconcile use.
+    #: Columns that only the filters of `relay sync` use.
     filters: tuple[str, ...] = ()
 
     def statement(self) -> str:
@@ -170,7 +170,7 @@ class EventKind:
     lookups: tuple[Lookup, ...] = ()
     #: How rows are sent without a log row; None where they are not.
     current: CurrentRows | None = None
-    #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
+    #: The word for its rows in `relay explain WORD:ID`; '' where explain takes no ids of them.
     explain: str = ""
     #: The field of `data` that holds the row's id.
     id_field: str

@@ -77,7 +77,7 @@ class Explainer:
         self._breaker = breaker
         self._rules = rules
         self._now = now
-        # Which types of event hold up later ones of their user: those that are known, and whose path is open.
+        # Events of these types make later ones of their user wait: known types whose path has no open circuit.
         self._recorded = partial(outbox.recorded, now, types=frozenset(catalogue.KINDS) - breaker.paths.keys())
         #: The kinds that are read, by what their rows are called.
         self._subjects = catalogue.by_subject(moodle.kinds)

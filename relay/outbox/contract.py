@@ -66,13 +66,13 @@ class Sharing(Protocol):
 
 
 class Ledger(State, Protocol):
-    """For capture, sync and reconcile: what was read from Moodle is written down here."""
+    """For capture and sync: records what was read from Moodle."""
 
     @abstractmethod
     def accept(self, batch: Batch, now: float) -> Sequence[str]:
         """Record events, skips, counts and the new position in one transaction; return the ids that are new.
 
-        An event whose id is there already changes nothing and counts nothing. Each new event that names its row is
+        Idempotent: an event whose id is there already changes and counts nothing. Each new event that names its row is
         remembered as the newest of that row. Raises OutboxFenced for what was read from the log where this relay does
         not lead any more.
         """
@@ -97,9 +97,9 @@ class Ledger(State, Protocol):
 class Queue(State, Sharing, Protocol):
     """For delivery: events are claimed, sent, and settled.
 
-    `types` are the types of event that may be sent now. Stored types are text, and a row may have one that is not among
-    them: its path is closed, or this relay does not know it. Such an event is never claimed and never holds up other
-    events of its user; it is kept.
+    `types` are the types of event that may be sent now. A stored event may be of another type: one whose path has an
+    open circuit, or one that this relay does not know. Such an event is kept, never claimed, and makes no other event
+    of its user wait.
     """
 
     @abstractmethod
@@ -115,10 +115,10 @@ class Queue(State, Sharing, Protocol):
     ) -> Sequence[Delivery]:
         """Lease due events of these types, and write the row of an attempt, of outcome `unknown`, for each.
 
-        In order within each user: an event is claimed only with all undelivered earlier ones of its user that are of
-        these types, and never while another one of its user is under way. `only`: of these types, claim events of
-        this one. `probe`: claim one event that no other precedes, due or not, save where the backend asked for a later
-        time.
+        Keeps each user's order: an event is claimed only together with all earlier undelivered events of its user that
+        are of these types, and never while another event of its user is under way. `only`: claim events of this one
+        type; earlier ones of the other types still come first. `probe`: claim one event that is the first of its user,
+        due or not, but not before a time that the backend asked for.
         """
 
     @abstractmethod
@@ -214,10 +214,10 @@ class Reports(State, Sharing, Protocol):
         data: tuple[str, int] | None = None,
         types: frozenset[str] | None = None,
     ) -> Sequence[Recorded]:
-        """Return the events that all given terms hold of, in the order they happened, the newest 500 of them.
+        """Return the newest 500 events that match all given terms, the earliest first; at least one term is needed.
 
-        `data`: a key of the event's data, and its value. `types`: the types of which an event holds up later ones of
-        its user; None: all of them do.
+        `data`: a key of the event's data, and its value. `types`: events of these types make later events of their
+        user wait (`Recorded.waits_for`); None: those of every type do.
         """
 
 

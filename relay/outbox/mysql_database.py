@@ -29,8 +29,8 @@ IDLE_S = 5.0
 #: How long a statement waits for a row's lock, and for an answer, in seconds: less than a lease.
 LOCK_WAIT_S = 5
 ANSWER_S = 10
-#: After so many seconds without a word the server ends a connection, and takes its transaction back: the locks of a
-#: relay that is stopped, or cut off, in the midst of one end before its lease does, and another one can expire it.
+#: After so many silent seconds the server closes a connection and rolls its transaction back. So the locks of a relay
+#: that was stopped or cut off end before its lease does, and another relay can expire that lease.
 SILENCE_S = 8
 SESSION = (
     # The time that all share is asked for as a local one: in UTC no hour comes twice.

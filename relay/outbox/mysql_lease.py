@@ -106,7 +106,7 @@ class Lease:
         began = self._elapsed()
         self._ask_time()
         if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
-            # Taken for dead: whatever was under way is another's now, and a new name tells it from what will be.
+            # Another relay took this one for dead and freed its events: under a new name the old claims don't count.
             self._join(now, began, leads=self._wants_lead)
         self._alive_until = began + LEASE_S
         self.expire(now)

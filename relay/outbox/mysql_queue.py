@@ -39,7 +39,7 @@ class MysqlQueue(SqlQueue):
         return self._is_ours(delivery) and self._lease.is_alive()
 
     def _is_ours(self, delivery: Delivery) -> bool:
-        """Say whether a claim stands: one of before this relay was taken for dead is no other's, nor this relay's."""
+        """Say whether a claim is still this relay's: claims end when another relay takes this one for dead."""
         return self._held.get(delivery.id) == (self._lease.name, delivery.attempt_id)
 
     # -- claiming

@@ -92,8 +92,8 @@ UPDATE {{p}}{EVENTS} SET due_at = :due_at
 WHERE user_id = :user_id AND due_at < :due_at AND id <> :id AND (occurred_at, id) > (:occurred_at, :id)
 """
 
-# Leases: every one of them says whose it must be, and how it was. One is over before a time, or where it ends after a
-# second one: no lease lasts so long, so the clock was set back since, and who is alive renews it.
+# Leases: each statement names the state that it expects, so that a relay with an old view changes no row. A lease is
+# over where it ended before now; also where it ends later than any lease can: then the clock was set back since.
 _OVER = "(expires_at < ? OR expires_at > ?)"
 JOIN = f"INSERT INTO {{p}}{LEASES} (name, holder, expires_at) VALUES (?, ?, ?)"
 RENEW = f"UPDATE {{p}}{LEASES} SET expires_at = ?, beat = beat + 1 WHERE name = ?"

@@ -43,7 +43,7 @@ def decode_gap(key: str, value: str) -> Gap:
 
 
 def split(body: bytes, data: str) -> str:
-    """Return the envelope up to its data: with data and a brace behind it, it is the body again, byte for byte.
+    """Return the part of the body before its data: this part + data + `}` is the body again, byte for byte.
 
     Raises ValueError where data is not the last part of the envelope.
     """

@@ -1,8 +1,7 @@
 """The SQLite outbox's named statements; {p} is the checked table prefix.
 
-They give and take many rows as one JSON value. sqlite3 lets go of the interpreter (the GIL) at each step of a
-statement, and gets it back only when a sender lets go of it: with a step for each row, a hundred rows are a hundred
-waits.
+Many rows go in, and come out, as one JSON value. sqlite3 releases the GIL at each step of a statement, and then waits
+until a sender thread releases it. With one step for each row, a hundred rows would wait a hundred times.
 """
 
 from __future__ import annotations
@@ -62,8 +61,8 @@ INSERT INTO {{p}}{ATTEMPTS} (event_id, attempt, started_at)
 SELECT event_id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
-# The bodies by themselves, with a character between them that JSON never holds as it is: quoted once more and read
-# again as JSON they would cost the interpreter more than all else here.
+# The bodies come as plain text, with a separator (0x1e) between them that JSON always escapes. As JSON strings they
+# would be quoted here and parsed again in Python, which costs more than all the rest.
 LEASED = f"""
 SELECT json_group_array(json_array({CLAIMED}, attempt_id)),
        group_concat(envelope || event_data || '}}', char(30))

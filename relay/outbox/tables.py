@@ -13,9 +13,9 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
 MEMORY = "mb_zoho_row"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"
-#: In a schema only: a row for each user, as a lock and an order. Who claims a user's events changes it: so two relays
-#: cannot claim of one user at a time, on one server by its lock, and on two nodes of a cluster because only one of the
-#: two transactions can be certified.
+#: In a schema only: a row for each user. A claim of a user's events locks the row and changes its column `turn`, so two
+#: relays never claim events of one user at once: on one server the lock prevents it; on two nodes of a cluster only one
+#: of the two transactions is certified. Table and column keep the names that version 1 gave them.
 USERS = "mb_zoho_lane"
 
 #: What `relay move-outbox` takes along of each table. `body` stands for how a dialect keeps the bytes that are sent.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from relay.model import Delivery, Outcome
     from relay.rules.retry import Policy
 
-#: How many failures in a row, of at least how many different events, open the circuit to the backend. Fewer events
-#: could as well be faulty themselves: those are to use up their attempts, and end.
+#: How many failures in a row, of at least how many different events, open the circuit to the backend. With fewer,
+#: the events may be at fault and not the backend: they use up their attempts, and become dead letters.
 STREAK = 10
 STREAK_EVENTS = 3
 #: The longest wait between two probes of an open circuit, in seconds (unless the backend asks for more).
@@ -50,7 +50,7 @@ class Breaker:
     #: Open for the events of one type, by type. A type that this relay does not know may be among them: another
     #: version may have stored it.
     paths: Mapping[str, Circuit] = field(default_factory=dict)
-    #: Failures in a row since the last answer that was not one.
+    #: Failures in a row, since an answer last showed that the backend works.
     streak: int = 0
     #: The events of the streak, up to STREAK_EVENTS of them.
     streak_events: frozenset[str] = frozenset()

@@ -88,7 +88,7 @@ def _is_due(gap: Gap, previous: float, now: float) -> bool:
 
 
 def count_seen(gap: Gap) -> int:
-    """Return how many ids of the gap's range have been seen: as long as COUNT says so too, nothing has turned up."""
+    """Return how many ids of the gap have been seen; COUNT over its range gives more once a missing id appears."""
     return gap.seen.bit_count()
 
 
@@ -133,7 +133,7 @@ def is_open(position: Position, log_id: int) -> bool:
 def expire(position: Position, now: float) -> tuple[Position, tuple[Gap, ...], tuple[Gap, ...]]:
     """Return the position without the gaps that are too old, those gaps, and those given up because there are too many.
 
-    The first kind is ordinary (ids that never appeared); the second is not, and must be said loudly.
+    Too old is ordinary: those ids never appeared. Too many is a fault, which the caller must log as an error.
     """
     old = tuple(gap for gap in position.gaps if now - gap.opened_at > LIFETIME_S)
     kept = [gap for gap in position.gaps if now - gap.opened_at <= LIFETIME_S]

@@ -23,10 +23,15 @@ JITTER = 0.1
 class Verdict(StrEnum):
     """What an outcome means, by the contract's table of answers."""
 
+    #: Delivered.
     TAKEN = "taken"
+    #: The event is at fault: a dead letter at once.
     REFUSED = "refused"
+    #: The backend does not know this relay: the backend's circuit opens, the event is tried again.
     UNKNOWN_CALLER = "unknown_caller"
+    #: The backend lacks the path of this event type: the path's circuit opens, the event is tried again.
     NO_SUCH_PATH = "no_such_path"
+    #: The backend fails, or gave no answer: the event is tried again, up to `max_attempts`.
     NOT_NOW = "not_now"
 
 
@@ -40,7 +45,7 @@ VERDICTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The schedule of retries, from the config's `retry`."""
+    """The schedule of retries, from the config's `retry`: exponential backoff."""
 
     #: False: one attempt an event.
     enabled: bool = True
@@ -98,8 +103,9 @@ def decide(
 ) -> Decision:
     """Return what becomes of an event, given the outcome of its attempt.
 
-    `now` is in unix seconds; `jitter` is a random number from 0 to 1. `is_outage` says that the event falls under an
-    open circuit: the attempt was a probe then, and does not count against `max_attempts`.
+    `now` is in unix seconds; `jitter` is a random number from 0 to 1. `is_outage` says that the attempt fell under an
+    open circuit. With retries enabled, such an attempt does not count against `max_attempts`. Nor does an answer that
+    means UNKNOWN_CALLER or NO_SUCH_PATH, ever: these events are tried again until the answer changes.
     """
     verdict = classify(outcome)
     failures = delivery.failures

@@ -96,7 +96,7 @@ class Loop:
                 self.error = error
 
     def _sleep(self, seconds: float) -> None:
-        # A pass that failed in a known way is completed too: a database that is away is no reason to be killed.
+        # A pass that failed with an error that heals counts as completed: the watchdog must not kill for an outage.
         self.beat = self._monotonic()
         self._stop.wait(seconds)
 

@@ -75,7 +75,7 @@ def hold_alone(opened: Opened) -> None:
 
 
 def wait_for_lead(outbox: Outbox, signals: Signals) -> bool:
-    """Wait until this relay leads, which is to read the log, or one that does has shown that it is alive; say which."""
+    """Wait until this relay leads, another leader renews its lease, or a signal; say whether this one leads."""
     first = _lead_until(outbox)
     while not outbox.leads() and not signals.stop.wait(LOOK_S):
         until = _lead_until(outbox)

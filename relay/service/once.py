@@ -60,7 +60,7 @@ def deliver(relay: Relay, opened: Opened, signals: Signals, timeout_s: float) ->
         woken.clear()
         delay = relay.dispatch_pass(opened.now())
         if not dispatch.under_way:
-            # What is due may wait for an earlier event of its user that is not: the time alone ends this then.
+            # A due event may wait behind one of its user that is not due: then only the timeout ends this loop.
             if signals.stop.is_set() or max(relay.next_try(), opened.now()) >= ends_at:
                 break
         elif signals.stop.is_set() or opened.now() > ends_at:

@@ -29,8 +29,8 @@ class Relay:
     """A relay made of its parts, for one config.
 
     Each pass takes the time (unix seconds, by the outbox's clock) and returns after how many seconds the next one is
-    wanted. A pass raises RelayError, and the same pass may be tried again after that; which error goes away by itself
-    is said by its class.
+    wanted. A pass raises RelayError, and the same pass may be tried again after that: MoodleError and OutboxUnavailable
+    can go away by themselves.
     """
 
     config: Config

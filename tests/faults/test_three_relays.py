@@ -175,7 +175,7 @@ def test_another_relay_goes_on_within_30_s_after_the_one_that_leads_was_killed(
 def test_a_relay_that_stops_in_the_midst_of_a_transaction_holds_nobody_up(
     pair: tuple[Relay, Relay, Proxy], college: College, backend: Receiver
 ) -> None:
-    """Its locks end before its lease does: another one can bury it, and takes the lead."""
+    """Its locks end before its lease does: another relay can expire that lease, and takes the lead."""
     leader, other, proxy = pair
     with leader.start() as first:
         first.wait_for("lead.taken")
