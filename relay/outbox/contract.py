@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from relay.model import Delivery, Position
-    from relay.outbox.values import Batch, Counts, Member, Migrated, Recorded, Selector, Settled, Sync, Waiting
+    from relay.outbox.values import (
+        Batch,
+        Counts,
+        Member,
+        Migrated,
+        Recorded,
+        Remembered,
+        Selector,
+        Settled,
+        Sync,
+        Waiting,
+    )
 
 #: How long a relay's lease on a shared outbox lasts, and how often it is renewed, in seconds: what a dead one had under
 #: way goes to others after LEASE_S + RENEW_S at the most.
@@ -78,11 +89,10 @@ class Ledger(State, Protocol):
         """
 
     @abstractmethod
-    def remembered(self, table: str, ids: Sequence[int]) -> Mapping[int, tuple[bytes, str]]:
+    def remembered(self, table: str, ids: Sequence[int]) -> Mapping[int, Remembered]:
         """Return the newest event of each of these rows of a table of Moodle, by the row's id.
 
-        That is the digest of its data (`values.digest`) and its event id. A row of which no event was ever recorded is
-        left out. It outlives a purge.
+        A row of which no event was ever recorded is left out. It outlives a purge.
         """
 
     @abstractmethod

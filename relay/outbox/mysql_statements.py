@@ -18,7 +18,7 @@ SET_VERSION = f"""
 INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, 0)
 ON DUPLICATE KEY UPDATE config_value = GREATEST(CAST(config_value AS SIGNED), CAST(:value AS SIGNED))
 """
-REMEMBER = "ON DUPLICATE KEY UPDATE digest = VALUES(digest), event_id = VALUES(event_id)"
+REMEMBER = "ON DUPLICATE KEY UPDATE digest = VALUES(digest), event_id = VALUES(event_id), log_id = VALUES(log_id)"
 
 # The events that are due, in the order they became so, save those of users of whom an event is under way.
 CANDIDATES = f"""

@@ -101,7 +101,13 @@ def memory_rows(events: Sequence[Event], new: Sequence[str]) -> list[dict[str, A
     there = set(new)
     newest = {(event.row_table, event.row_id): event for event in events if event.row_table and event.event_id in there}
     return [
-        {"row_table": table, "row_id": row_id, "digest": values.digest(event.data), "event_id": event.event_id}
+        {
+            "row_table": table,
+            "row_id": row_id,
+            "digest": values.digest(event.data),
+            "event_id": event.event_id,
+            "log_id": event.log_id,
+        }
         for (table, row_id), event in sorted(newest.items(), key=lambda item: item[0])
     ]
 

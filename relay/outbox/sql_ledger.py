@@ -8,6 +8,7 @@ from relay.outbox import rows
 from relay.outbox.contract import Ledger
 from relay.outbox.sql import Sql, insert
 from relay.outbox.tables import EVENTS, HISTORY, MEMORY, STATE
+from relay.outbox.values import Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,11 +71,12 @@ class SqlLedger(Sql, Ledger):
         if before is None or before.high != after.high:
             run(self.SET_STATE, {"key": "cursor", "value": str(after.high), "now": int(now)})
 
-    def remembered(self, table: str, ids: Sequence[int]) -> Mapping[int, tuple[bytes, str]]:
+    def remembered(self, table: str, ids: Sequence[int]) -> Mapping[int, Remembered]:
         term, values = self._among(ids)
-        statement = f"SELECT row_id, digest, event_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id {term}"
+        statement = f"SELECT row_id, digest, event_id, log_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id {term}"
         return {
-            row_id: (bytes(digest), event_id) for row_id, digest, event_id in self._rows(statement, [table, *values])
+            row_id: Remembered(digest=bytes(digest), event_id=event_id, log_id=log_id)
+            for row_id, digest, event_id, log_id in self._rows(statement, [table, *values])
         }
 
     def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:

@@ -137,4 +137,5 @@ INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :v
 ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, updated_at = excluded.updated_at
 """
 
-REMEMBER = "ON CONFLICT (row_table, row_id) DO UPDATE SET digest = excluded.digest, event_id = excluded.event_id"
+REMEMBER = """ON CONFLICT (row_table, row_id) DO UPDATE
+SET digest = excluded.digest, event_id = excluded.event_id, log_id = excluded.log_id"""

@@ -29,7 +29,7 @@ MOVED: dict[str, tuple[str, ...]] = {
         *("id", "sync_type", "sync_action", "status", "records_processed", "records_failed", "started_at"),
         *("completed_at", "error_message", "triggered_by"),
     ),
-    MEMORY: ("row_table", "row_id", "digest", "event_id"),
+    MEMORY: ("row_table", "row_id", "digest", "event_id", "log_id"),
     STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
 }
 #: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.

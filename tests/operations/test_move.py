@@ -23,7 +23,7 @@ TABLES = {
     "mdl_mb_zoho_event_log": "id, event_id, event_type, event_data, status, retry_count, last_error, created_at, "
     "updated_at, processed_at, log_id, user_id, occurred_at, attempts, due_at, not_before",
     "mdl_mb_zoho_event_attempt": "id, event_id, attempt, started_at, duration_ms, http_code, outcome, error",
-    "mdl_mb_zoho_row": "row_id, row_table, digest, event_id",
+    "mdl_mb_zoho_row": "row_id, row_table, digest, event_id, log_id",
     "mdl_mb_zoho_sync_history": "sync_type, sync_action, status, records_processed, started_at, triggered_by",
 }
 
@@ -63,9 +63,13 @@ def lived(relay: Relay, college: College, backend: Receiver) -> None:
 
 def remember(relay: Relay) -> None:
     """Let there be a memory of rows of several tables, larger than what is moved at once."""
-    rows = [(table, number, bytes([number % 256]) * 12, f"id-{number}") for table in "abc" for number in range(1, 450)]
+    rows = [
+        (table, number, bytes([number % 256]) * 12, f"id-{number}", number if number % 3 else None)
+        for table in "abc"
+        for number in range(1, 450)
+    ]
     with contextlib.closing(sqlite3.connect(relay.outbox)) as connection, connection:
-        statement = "REPLACE INTO mdl_mb_zoho_row (row_table, row_id, digest, event_id) VALUES (?, ?, ?, ?)"
+        statement = "REPLACE INTO mdl_mb_zoho_row (row_table, row_id, digest, event_id, log_id) VALUES (?, ?, ?, ?, ?)"
         connection.executemany(statement, rows)
 
 

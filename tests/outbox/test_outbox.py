@@ -26,7 +26,7 @@ from relay.outbox import migrations
 from relay.outbox.contract import LEASE_S, Outbox
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
-from relay.outbox.values import DIGEST_BYTES, Batch, Selector, Settled, digest
+from relay.outbox.values import DIGEST_BYTES, Batch, Remembered, Selector, Settled, digest
 from relay.rules import retry
 from relay.rules.retry import Decision, Verdict
 from relay.rules.server import Address
@@ -348,13 +348,16 @@ def of_row(number: int, row_id: int, table: str = "user") -> Event:
     return replace(event(number), row_table=table, row_id=row_id)
 
 
+def remembered(event: Event) -> Remembered:
+    return Remembered(digest=digest(event.data), event_id=event.event_id, log_id=event.log_id)
+
+
 def test_the_newest_event_of_each_row_is_remembered_whole(outbox: Outbox) -> None:
     old, new, other, elsewhere = of_row(1, 7), of_row(2, 7), of_row(3, 8), of_row(4, 7, "assign_grades")
     accept(outbox, old, other, elsewhere, event(5))
     accept(outbox, new)
-    remembered = outbox.remembered("user", [7, 8, 9])
-    assert remembered == {7: (digest(new.data), new.event_id), 8: (digest(other.data), other.event_id)}
-    assert outbox.remembered("assign_grades", [7]) == {7: (digest(elsewhere.data), elsewhere.event_id)}
+    assert outbox.remembered("user", [7, 8, 9]) == {7: remembered(new), 8: remembered(other)}
+    assert outbox.remembered("assign_grades", [7]) == {7: remembered(elsewhere)}
     assert outbox.remembered("user", []) == outbox.remembered("course", [7]) == {}
     assert len(digest(new.data)) == DIGEST_BYTES
     assert outbox.sizes()["mb_zoho_row"] == 3
@@ -363,7 +366,7 @@ def test_the_newest_event_of_each_row_is_remembered_whole(outbox: Outbox) -> Non
 def test_of_a_batch_the_last_event_of_a_row_is_remembered(outbox: Outbox) -> None:
     accept(outbox, *(of_row(number, number % 150) for number in range(1, 501)))
     found = outbox.remembered("user", range(150))
-    assert {row_id: event_id for row_id, (_, event_id) in found.items()} == {
+    assert {row_id: one.event_id for row_id, one in found.items()} == {
         number % 150: event(number).event_id for number in range(351, 501)
     }
 
@@ -372,7 +375,15 @@ def test_an_event_that_is_accepted_again_is_not_taken_for_the_newest(outbox: Out
     accept(outbox, of_row(1, 7))
     accept(outbox, of_row(2, 7))
     accept(outbox, of_row(1, 7))
-    assert outbox.remembered("user", [7])[7][1] == event(2).event_id
+    assert outbox.remembered("user", [7]) == {7: remembered(of_row(2, 7))}
+
+
+def test_of_a_row_it_is_known_whether_its_newest_event_came_from_the_log(outbox: Outbox) -> None:
+    accept(outbox, of_row(1, 7))
+    outbox.accept(Batch(events=[replace(of_row(2, 7), log_id=None)]), NOW)
+    assert outbox.remembered("user", [7])[7].log_id is None
+    accept(outbox, of_row(3, 7))
+    assert outbox.remembered("user", [7])[7].log_id == 3
 
 
 def test_what_is_remembered_outlives_a_purge_and_a_new_start(outbox: Outbox, place: Place) -> None:
@@ -382,7 +393,7 @@ def test_what_is_remembered_outlives_a_purge_and_a_new_start(outbox: Outbox, pla
     assert outbox.purge(NOW + 1, 10) == 1
     outbox.shrink()
     assert outbox.recorded(NOW, event_id=one.event_id) == []
-    assert place.open().remembered("user", [7]) == {7: (digest(of_row(1, 7).data), one.event_id)}
+    assert place.open().remembered("user", [7]) == {7: remembered(of_row(1, 7))}
 
 
 def test_a_batch_that_fails_is_not_remembered(outbox: Outbox) -> None:
