@@ -86,8 +86,8 @@ class LogReads(Protocol):
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         """Return the ids that are there from `low` to `high`, the first `limit` of them."""
 
-    def count_each(self, gaps: Sequence[Gap]) -> list[int]:
-        """Return how many rows are there in each gap."""
+    def fingerprints(self, gaps: Sequence[Gap]) -> list[tuple[int, int]]:
+        """Return how many rows are there in each gap, and the sum of the CRC-32 of their ids, as decimal text."""
 
     def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
         """Return those of the rows with these ids that are of the kinds that are read."""
@@ -107,6 +107,9 @@ class TableReads(Protocol):
     def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
         """Return what the tables say about these log rows: one query a table, many rows each."""
 
+    def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> Mapping[int, Sequence[int]]:
+        """Return the ids of the kind's rows that each of these log rows, its triggers, may have changed, by log id."""
+
     def current_ids(self, kind: EventKind, after: int, limit: int, filters: Filters) -> list[int]:
         """Return the ids of a kind's current rows behind an id, in ascending order."""
 
@@ -122,6 +125,12 @@ class SiteReads(Protocol):
 
     def log_store(self) -> LogStore:
         """Return how Moodle keeps its log."""
+
+    def find_known_row(self) -> int | None:
+        """Find the newest log row again by its name, as relay finds rows; return its id, None where there is none.
+
+        Raises MoodleRefused where it is not found: relay would read nothing, and take that for nothing new.
+        """
 
     def plugin_settings(self, plugin: str) -> Mapping[str, str]:
         """Return the settings of a Moodle plugin, some of which are secrets."""

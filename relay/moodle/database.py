@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
     from relay.events.kind import EventKind
     from relay.events.rows import Row
     from relay.rules.server import Address
+
+
+#: What every statement of ours depends on, whatever the server's defaults are: how text is escaped, compared and sent,
+#: in which zone times are, that all rows come back, and that nothing is written.
+SESSION = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00'",
+    "SET SESSION sql_select_limit = 18446744073709551615, SESSION sql_big_selects = 1",
+    "SET NAMES utf8mb4",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+)
+#: Comes back as it is where text is escaped and encoded as the server reads it: an eventname is full of backslashes.
+ECHO = "\\core\\event\\it's \N{ARABIC LETTER MEEM}\N{GRINNING FACE}"
+#: The server, or something between, has closed a connection that was idle (MariaDB and MySQL error numbers).
+CLOSED = frozenset({1927, 2006, 2013, 2055, 4031})
 
 
 def _decimal(raw: bytes | str) -> Decimal:
@@ -40,11 +55,13 @@ class Database:
     Every method raises MoodleUnreachable where the same call may work later, MoodleRefused where it won't.
     """
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind]) -> None:
-        """Take where the database is, and the kinds of event whose log rows are read."""
+    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
+        """Take where the database is, the kinds whose log rows are read, and those whose triggers are."""
         self._address = address
         self._kinds = tuple(kinds)
+        self._triggered = tuple(triggered)
         self._connection: pymysql.connections.Connection[Any] | None = None
+        self._is_in_snapshot = False
 
     @property
     def kinds(self) -> tuple[EventKind, ...]:
@@ -61,9 +78,12 @@ class Database:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let all reads within see the database at one moment."""
-        with self._translated():
-            self._query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-        yield
+        self.select("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        self._is_in_snapshot = True
+        try:
+            yield
+        finally:
+            self._is_in_snapshot = False
         with self._translated():
             self._query("COMMIT")
 
@@ -73,13 +93,37 @@ class Database:
         return int(next(iter(row.values())) or 0)
 
     def select(self, statement: str, *values: Any) -> Sequence[Row]:
-        """Return the rows that a statement gives; `{p}` in it is the prefix."""
+        """Return the rows that a statement gives; `{p}` in it is the prefix.
+
+        A connection that was closed while it was idle is made anew: only a server that does not answer then is away.
+        """
+        made = statement.replace("{p}", self._address.prefix)
+        may_be_stale = self._connection is not None and not self._is_in_snapshot
         with self._translated():
-            return self._query(statement.replace("{p}", self._address.prefix), values)
+            try:
+                return self._query(made, values)
+            except (pymysql.Error, OSError) as error:
+                if not may_be_stale or server.code_of(error) not in CLOSED:
+                    raise
+            self.close()
+            return self._query(made, values)
+
+    def refusal(self, statement: str) -> MoodleRefused | None:
+        """Return why the server refuses a statement that reads no row, None where it takes it. The snapshot lasts."""
+        with self._translated():
+            try:
+                self._query(statement.replace("{p}", self._address.prefix))
+            except pymysql.Error as error:
+                found = server.explained(error, self._address)
+                if not found.is_refusal:
+                    raise
+                return MoodleRefused(found.sentence, hint=found.hint)
+        return None
 
     def _query(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Row]:
         if self._connection is None:
             self._connection = self._connect()
+            self._opened()
         with self._connection.cursor() as cursor:
             cursor.execute(statement, tuple(values) or None)
             rows: Sequence[Row] = cursor.fetchall()
@@ -92,9 +136,22 @@ class Database:
             use_unicode=False,
             conv=CONVERSIONS,
             autocommit=True,
-            init_command="SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             cursorclass=pymysql.cursors.DictCursor,
         )
+
+    def _opened(self) -> None:
+        """Set what each session depends on, and see that text arrives as it was sent. For a new connection.
+
+        Raises MoodleRefused where it does not: an eventname would never be found, and the log would look empty.
+        """
+        for statement in SESSION:
+            self._query(statement)
+        (row,) = self._query("SELECT %s AS echo", (ECHO,))
+        if text(row["echo"]) != ECHO:
+            raise MoodleRefused(
+                f"{self._address.title} at {self._address.where()} reads text in another way than it is sent.",
+                hint="Something between relay and the server changes statements or sql_mode: connect without it.",
+            )
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -114,6 +171,12 @@ class Database:
 def text(value: bytes | str | None) -> str:
     """Return a column as text; what is no UTF-8 is replaced."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
+def leading_number(value: bytes | str | None) -> int:
+    """Return the whole number that a text such as 2024042200.01 begins with; 0 where it begins with none."""
+    found = re.match(r"\d*", text(value))
+    return int((found and found[0]) or 0)
 
 
 def number_or_none(value: Any) -> int | None:

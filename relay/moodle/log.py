@@ -38,6 +38,10 @@ SELECT {columns} FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s AND ev
 ROWS_BY_ID = "SELECT {columns} FROM {p}logstore_standard_log WHERE id IN %s AND eventname IN %s ORDER BY id"
 ANY_ROW = "SELECT {columns} FROM {p}logstore_standard_log WHERE id = %s"
 COUNT_IN_RANGE = "SELECT COUNT(*) FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s"
+# What is there of a gap: tells a row that came from one that was deleted, and reads the primary key alone.
+FINGERPRINT = """
+SELECT %s AS number, COUNT(*) AS there, SUM(CRC32(id)) AS crc FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s
+"""
 IDS_IN_RANGE = "SELECT id FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 # `timecreated` has an index; ids are not in its order, so this is the lowest id of all rows since then.
 FIRST_SINCE = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE timecreated >= %s"
@@ -61,9 +65,11 @@ def log_columns(kinds: Sequence[EventKind]) -> tuple[str, ...]:
 class LogReader(Database):
     """Reads the log (contract.LogReads)."""
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind]) -> None:
-        super().__init__(address, kinds)
-        self._names: Mapping[str, EventKind] = {kind.moodle_event: kind for kind in self.kinds}
+    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
+        super().__init__(address, kinds, triggered)
+        names = {name: kind for kind in triggered if kind.trigger for name in kind.trigger.moodle_events}
+        #: Whose log rows are read: what is an event of its own comes before what is a trigger of another.
+        self._names: Mapping[str, EventKind] = names | {kind.moodle_event: kind for kind in self.kinds}
         self._eventnames = tuple(self._names)
         self._columns = ", ".join(log_columns(self.kinds))
 
@@ -100,17 +106,15 @@ class LogReader(Database):
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         return tuple(int(row["id"]) for row in self.select(IDS_IN_RANGE, low, high, limit))
 
-    def count_each(self, gaps: Sequence[Gap]) -> list[int]:
-        counts: list[int] = []
+    def fingerprints(self, gaps: Sequence[Gap]) -> list[tuple[int, int]]:
+        prints: list[tuple[int, int]] = []
         for start in range(0, len(gaps), GAPS_IN_QUERY):
             some = gaps[start : start + GAPS_IN_QUERY]
-            statement = " UNION ALL ".join(
-                f"SELECT {number} AS number, ({COUNT_IN_RANGE}) AS rows_there" for number in range(len(some))
-            )
-            bounds = [bound for gap in some for bound in (gap.low, gap.high)]
-            found = {int(row["number"]): int(row["rows_there"]) for row in self.select(statement, *bounds)}
-            counts.extend(found[number] for number in range(len(some)))
-        return counts
+            statement = " UNION ALL ".join([FINGERPRINT] * len(some))
+            values = [value for number, gap in enumerate(some) for value in (number, gap.low, gap.high)]
+            found = {int(row["number"]): row for row in self.select(statement, *values)}
+            prints += [(int(row["there"]), int(row["crc"] or 0)) for _, row in sorted(found.items())]
+        return prints
 
     def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
         found: list[LogRow] = []
@@ -122,7 +126,7 @@ class LogReader(Database):
     def any_log_row(self, log_id: int) -> tuple[str, LogRow | None] | None:
         for row in self._log(ANY_ROW, log_id):
             name = text(row["eventname"])
-            return name, _log_row(row, self._names[name].name) if name in self._names else None
+            return name, _log_row(row, self._names[name]) if name in self._names else None
         return None
 
     def log_of(
@@ -143,7 +147,7 @@ class LogReader(Database):
     def _relevant(self, rows: Sequence[Row]) -> tuple[LogRow, ...]:
         """Return the rows of the kinds: the column's collation lets other spellings of their names through."""
         return tuple(
-            _log_row(row, self._names[name].name) for row in rows if (name := text(row["eventname"])) in self._names
+            _log_row(row, self._names[name]) for row in rows if (name := text(row["eventname"])) in self._names
         )
 
     def _cut(self, rows: tuple[LogRow, ...]) -> tuple[LogRow, ...]:
@@ -157,11 +161,11 @@ class LogReader(Database):
         return rows
 
 
-def _log_row(row: Row, event_type: str) -> LogRow:
+def _log_row(row: Row, kind: EventKind) -> LogRow:
     other = row.get("other")
     return LogRow(
         id=int(row["id"]),
-        event_type=event_type,
+        event_type=kind.name,
         object_id=number_or_none(row["objectid"]),
         actor_id=int(row["userid"] or 0),
         related_user_id=number_or_none(row["relateduserid"]),
@@ -169,4 +173,5 @@ def _log_row(row: Row, event_type: str) -> LogRow:
         created_at=int(row["timecreated"] or 0),
         origin=None if row["origin"] is None else text(row["origin"]),
         other=other if isinstance(other, bytes) else None,
+        is_trigger=text(row["eventname"]) != kind.moodle_event,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from relay.errors import MoodleRefused
 from relay.events import catalogue
 from relay.moodle.contract import LogStore, Site
-from relay.moodle.database import Database, text
+from relay.moodle.database import Database, leading_number, text
 from relay.moodle.log import log_columns
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ LOG_STORE = """
 SELECT plugin, name, value FROM {p}config_plugins
 WHERE (plugin = 'tool_log' AND name = 'enabled_stores') OR (plugin = 'logstore_standard' AND name = 'loglifetime')
 """
+NEWEST_ROW = "SELECT id, eventname FROM {p}logstore_standard_log ORDER BY id DESC LIMIT 1"
+FOUND_BY_NAME = "SELECT COUNT(*) FROM {p}logstore_standard_log WHERE id = %s AND eventname IN %s"
 PLUGIN_SETTINGS = "SELECT name, value FROM {p}config_plugins WHERE plugin = %s"
 PASSWORDS = "SELECT password FROM {p}user WHERE id = 0"
 GRANTS = "SHOW GRANTS FOR CURRENT_USER()"
@@ -52,12 +54,24 @@ class SiteReader(Database):
                 "this is no Moodle that has been set up.",
                 hint="Mend moodle.database.name or moodle.database.prefix.",
             )
-        version = re.match(r"\d*", values.get("version", ""))
         return Site(
             identifier=values["siteidentifier"],
-            version=int((version and version[0]) or 0),
+            version=leading_number(values.get("version")),
             release=values.get("release", ""),
         )
+
+    def find_known_row(self) -> int | None:
+        newest = self.select(NEWEST_ROW)
+        if not newest:
+            return None
+        log_id, name = int(newest[0]["id"]), text(newest[0]["eventname"])
+        if not self.number(FOUND_BY_NAME, log_id, (name,)):
+            raise MoodleRefused(
+                f"Log row {log_id} is there, and is not found by its eventname: relay would see nothing of the log.",
+                hint="Something between relay and the server changes statements, or a table is damaged: run CHECK "
+                f"TABLE {self._address.prefix}logstore_standard_log on the server.",
+            )
+        return log_id
 
     def log_store(self) -> LogStore:
         values = {(text(row["plugin"]), text(row["name"])): text(row["value"]) for row in self.select(LOG_STORE)}

@@ -3,13 +3,15 @@
 InnoDB hands out an id when a row is written, and shows the row when its transaction commits: a row with a lower id can
 become visible after one with a higher id. So an id that is missing below the position stays open as part of a `Gap`,
 until it turns up or the gap is older than `LIFETIME_S`. Ids that never appear (a rolled back transaction, a cluster
-with auto_increment_increment > 1) cost one COUNT over the gap's range, ever more rarely, and no memory an id:
+with auto_increment_increment > 1) cost one sum over the gap's range, ever more rarely, and no memory an id:
 neighbouring missing ids share one gap, which holds a bit for each id of its range.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from relay.model import Gap, Position
@@ -88,8 +90,19 @@ def _is_due(gap: Gap, previous: float, now: float) -> bool:
 
 
 def count_seen(gap: Gap) -> int:
-    """Return how many ids of the gap have been seen; COUNT over its range gives more once a missing id appears."""
+    """Return how many ids of the gap's range have been seen."""
     return gap.seen.bit_count()
+
+
+@lru_cache(MOST)
+def fingerprint(gap: Gap) -> tuple[int, int]:
+    """Return how many ids of the gap's range have been seen, and the sum of the CRC-32 of each, as decimal text.
+
+    As long as the log says the same of what is there, nothing has turned up. A count alone would not tell an id that
+    turned up while another one of the range was deleted.
+    """
+    seen = [gap.low + offset for offset in range(gap.seen.bit_length()) if gap.seen >> offset & 1]
+    return len(seen), sum(zlib.crc32(str(one).encode()) for one in seen)
 
 
 def turned_up(gap: Gap, present: Iterable[int]) -> tuple[int, ...]:

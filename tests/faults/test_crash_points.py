@@ -38,7 +38,7 @@ STEPS = [
     ("relay.moodle.reader:MoodleReader.max_id:after", 2),
     ("relay.moodle.reader:MoodleReader.page:before", 1),
     ("relay.moodle.reader:MoodleReader.page:after", 1),
-    ("relay.moodle.reader:MoodleReader.count_each:after", 1),
+    ("relay.moodle.reader:MoodleReader.fingerprints:after", 1),
     ("relay.moodle.reader:MoodleReader.ids:after", 1),
     ("relay.moodle.reader:MoodleReader.rows:after", 1),
     ("relay.moodle.reader:MoodleReader.facts:before", 1),

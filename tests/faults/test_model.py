@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import zlib
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,8 +85,9 @@ class Log:
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         return tuple(sorted(i for i in self.shown if low <= i <= high)[:limit])
 
-    def count_each(self, gaps: Sequence[Gap]) -> list[int]:
-        return [len(self.ids(gap.low, gap.high, 10**9)) for gap in gaps]
+    def fingerprints(self, gaps: Sequence[Gap]) -> list[tuple[int, int]]:
+        found = [self.ids(gap.low, gap.high, 10**9) for gap in gaps]
+        return [(len(ids), sum(zlib.crc32(str(one).encode()) for one in ids)) for ids in found]
 
     def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
         return tuple(self.shown[i] for i in ids if i in self.shown)

@@ -28,6 +28,7 @@ def checks(moodle: SiteReads) -> Iterator[Check]:
     yield ok("database", "it answers, and Moodle's config can be read")
     yield check_version(site)
     yield from _explained("grants", lambda: check_grants(moodle))
+    yield from _explained("log", lambda: check_log(moodle))
     yield from _explained("log store", lambda: check_log_store(moodle.log_store()))
 
 
@@ -46,6 +47,13 @@ def check_grants(moodle: SiteReads) -> Iterator[Check]:
         yield warn("grants", f"the database user has too many: {found}", "`relay grants` prints what is enough.")
     if not too_much:
         yield ok("grants", "what relay reads can be read, and nothing can be written")
+
+
+def check_log(moodle: SiteReads) -> Iterator[Check]:
+    """Yield whether a row that is there is found as relay finds rows. Raises MoodleError."""
+    found = moodle.find_known_row()
+    text = "it is empty" if found is None else f"its newest row, {found}, is found by its name"
+    yield ok("log", text)
 
 
 def check_log_store(store: LogStore) -> Iterator[Check]:
