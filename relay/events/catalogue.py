@@ -11,7 +11,7 @@ from relay.events.users import USER_CREATED, USER_DELETED, USER_UPDATED
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from relay.events.kind import EventKind
+    from relay.events.kind import EventKind, Options
 
 KINDS: Mapping[str, EventKind] = {
     kind.name: kind
@@ -35,6 +35,11 @@ def watched(disabled: Collection[str]) -> tuple[EventKind, ...]:
     return tuple(kind for kind in KINDS.values() if kind.is_default or kind.name not in disabled)
 
 
+def triggered(kinds: Iterable[EventKind], options: Options) -> tuple[EventKind, ...]:
+    """Return those of the kinds that log rows of other events are read for, as the config has it."""
+    return tuple(kind for kind in kinds if kind.trigger is not None and kind.is_chosen(options, kind.trigger.option))
+
+
 def by_subject(kinds: Iterable[EventKind]) -> dict[str, tuple[EventKind, ...]]:
     """Return the kinds by what `relay explain` calls the rows that they are about."""
     found: dict[str, tuple[EventKind, ...]] = {}
@@ -48,6 +53,11 @@ def sync_name(name: str) -> str:
     """Return what `relay sync` calls the rows that events of a type are about; '' where it sends none of them."""
     table = KINDS[name].facts.table if name in KINDS else ""
     return next((rows for rows, kind in SYNCED.items() if kind.facts.table == table), "")
+
+
+def newer_columns(kinds: Iterable[EventKind]) -> dict[str, tuple[str, ...]]:
+    """Return the columns, by table, that are read where the site's Moodle is new enough to have them."""
+    return {kind.facts.table: tuple(kind.facts.newer) for kind in kinds if kind.facts.newer}
 
 
 def columns(kinds: Iterable[EventKind]) -> dict[str, tuple[str, ...]]:

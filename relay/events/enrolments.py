@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.events import text
-from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option
-from relay.events.rows import NoEvent, find, integer, integers, match, related_user
+from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option, Trigger
+from relay.events.rows import NotThere, find, integer, integers, match, related_user
 
 if TYPE_CHECKING:
     from relay.events.kind import Facts, Options
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 STUDENT_ROLE = 5
 #: Moodle's context level of a course.
 CONTEXT_COURSE = 50
-#: Moodle assigns the role just after the enrolment: an enrolment without one is waited for so many seconds.
-ROLE_WAIT_S = 5
 
 ENROLMENTS = FactsTable(
     table="user_enrolments",
@@ -60,13 +58,28 @@ WHERE x.contextlevel = {CONTEXT_COURSE} AND ra.userid IN %s AND x.instanceid IN 
 )
 
 
+# Moodle fires role_assigned just after the enrolment, or whenever somebody is given another role.
+ROLE_CHANGES = Trigger(
+    moodle_events=(r"\core\event\role_assigned", r"\core\event\role_unassigned"),
+    option=("role", "actual"),
+    pair=lambda row: (row.related_user_id, row.course_id) if row.related_user_id and row.course_id else None,
+    statement="""
+SELECT ue.userid AS first, e.courseid AS second, ue.id AS id
+FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid
+WHERE ue.userid IN %s AND e.courseid IN %s ORDER BY ue.id
+""",
+    # Without a role left, the user is being unenrolled.
+    is_whole=lambda enrolment, facts: facts.value_of(ROLES, enrolment) is not None,
+)
+
+
 def enrolment_data(enrolment: Row, facts: Facts, _options: Options) -> dict[str, Any]:
-    """Return the `data` of enrollment_created. Raises NoEvent where the course is gone.
+    """Return the `data` of enrollment_created. Raises NotThere where the course is gone.
 
     The role is the stock student's unless roles were read.
     """
     if enrolment["fullname"] is None:
-        raise NoEvent("the row is gone: its course is no longer there")
+        raise NotThere("the row is gone: its course is no longer there")
     return {
         "enrollmentid": integer(enrolment["id"]),
         **integers(enrolment, "userid", "courseid"),
@@ -81,7 +94,7 @@ def _enrolment(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
     enrolment = find(facts.of(ENROLMENTS), row, "user_enrolments")
     match("user", row.related_user_id, enrolment["userid"])
     if enrolment["courseid"] is None:
-        raise NoEvent("the row is gone: its enrolment method (table enrol) is no longer there")
+        raise NotThere("the row is gone: its enrolment method (table enrol) is no longer there")
     match("course", row.course_id, enrolment["courseid"])
     return enrolment_data(enrolment, facts, options)
 
@@ -123,14 +136,13 @@ ENROLLMENT_CREATED = EventKind(
     lookups=(ROLES,),
     current=CurrentRows(
         name="enrolments",
-        only="",
         user="userid",
         time="timecreated",
         in_course="t.enrolid IN (SELECT e.id FROM {p}enrol e WHERE e.courseid = %s)",
         build=enrolment_data,
     ),
+    trigger=ROLE_CHANGES,
     explain="enrolment",
     id_field="enrollmentid",
     is_early=_has_no_role_yet,
-    wait_s=ROLE_WAIT_S,
 )

@@ -8,7 +8,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from relay.events.rows import NoEvent, integer
+from relay.events.rows import NoEvent, NotThere, integer
 from relay.model import Event, Skip
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError)
 
 def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event | Skip:
     """Return the event of a log row, or a Skip with the reason; never raises on what a table may hold."""
+    may_come = False
     event_id = derive_id(options.site, "log", row.id, kind.moodle_event, row.object_id, row.created_at)
     user_id = kind.subject(row)
     try:
@@ -41,7 +42,7 @@ def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event
             row_of=(kind.facts.table, row.object_id),
         )
     except NoEvent as reason:
-        why = str(reason)
+        why, may_come = str(reason), isinstance(reason, NotThere)
     except UNUSABLE as error:
         # Only the error's kind: its text could hold what stands in the row.
         why = f"the row cannot be turned into a payload ({type(error).__name__})"
@@ -52,6 +53,7 @@ def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event
         user_id=user_id,
         occurred_at=row.created_at,
         reason=why,
+        may_come=may_come,
     )
 
 
@@ -61,17 +63,41 @@ def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> 
     The id is derived from the data: as long as the row is unchanged, it is the same. Raises LookupError for a kind
     whose rows are not sent without a log row.
     """
-    if kind.current is None:
-        raise LookupError(f"{kind.name} has no current rows")
+    return _of_row(kind, row, facts, options, None)
+
+
+def build_changed(kind: EventKind, trigger: LogRow, row: Row, facts: Facts, options: Options) -> Event | None:
+    """Return the event of a current row that a trigger's log row has changed, or None; raises as `build_current`.
+
+    The id is derived from the log row.
+    """
+    return _of_row(kind, row, facts, options, trigger)
+
+
+def _of_row(kind: EventKind, row: Row, facts: Facts, options: Options, trigger: LogRow | None) -> Event | None:
     current = kind.current
+    if current is None:
+        raise LookupError(f"{kind.name} has no current rows")
     try:
         data = current.build(row, facts, options)
-        row_id = integer(row["id"])
-        event_id = derive_id(options.site, "sync", kind.name, row_id, json.dumps(data))
-        user_id, at = integer(row[current.user]), integer(row[current.time])
-        return make_event(event_id, kind.name, None, user_id, at, data, options, row_of=(kind.facts.table, row_id))
+        row_id, user_id = integer(row["id"]), integer(row[current.user])
+        if trigger is None:
+            log_id, at = None, integer(row[current.time])
+            event_id = derive_id(options.site, "sync", kind.name, row_id, json.dumps(data))
+        else:
+            log_id, at = trigger.id, trigger.created_at
+            event_id = derive_id(options.site, "trigger", log_id, kind.name, row_id, at)
+        row_of = (kind.facts.table, row_id)
+        return make_event(event_id, kind.name, log_id, user_id, at, data, options, row_of=row_of)
     except (NoEvent, *UNUSABLE):
         return None
+
+
+def renamed(event: Event, after: str, options: Options) -> Event:
+    """Return the event of a current row with an id that is derived from its data and from the event that it follows."""
+    event_id = derive_id(options.site, "sync", event.event_type, event.row_id, event.data, after)
+    row_of, data = (event.row_table, event.row_id), json.loads(event.data)
+    return make_event(event_id, event.event_type, None, event.user_id, event.occurred_at, data, options, row_of=row_of)
 
 
 def derive_id(site: str, *parts: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relay.events import text
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Option
 from relay.events.marks import mark
-from relay.events.rows import NoEvent, find, integer, integers, match, related_user
+from relay.events.rows import NotThere, find, integer, integers, match, related_user
 
 if TYPE_CHECKING:
     from relay.events.kind import Facts, Options
@@ -44,15 +44,18 @@ GRADES = FactsTable(
     ),
     # Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
     order="f.id DESC",
+    filters=("attemptnumber",),
+    # What is taken off for lateness, in percent of the grade: Moodle 5.1.
+    newer={"penalty": 2025100600},
 )
 
 
 def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
-    """Return the `data` of grade_updated. Raises NoEvent where the course is gone."""
+    """Return the `data` of grade_updated. Raises NotThere where the course is gone."""
     if grade["fullname"] is None:
-        raise NoEvent("the row is gone: its course is no longer there")
+        raise NotThere("the row is gone: its course is no longer there")
     scale = None if grade["scale"] is None else text.username(grade["scale"])
-    score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec)
+    score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec, penalty=grade.get("penalty"))
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
     return {
         "gradeid": integer(grade["id"]),
@@ -72,7 +75,7 @@ def _grade(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
     grade = find(facts.of(GRADES), row, "assign_grades")
     match("user", row.related_user_id, grade["userid"])
     if grade["courseid"] is None:
-        raise NoEvent("the row is gone: its assignment (table assign) is no longer there")
+        raise NotThere("the row is gone: its assignment (table assign) is no longer there")
     match("course", row.course_id, grade["courseid"])
     return grade_data(grade, facts, options)
 
@@ -107,7 +110,9 @@ GRADE_UPDATED = EventKind(
     ),
     current=CurrentRows(
         name="grades",
-        only="",
+        # An older attempt is not the student's grade any more.
+        only="NOT EXISTS (SELECT 1 FROM {p}assign_grades n WHERE n.assignment = t.assignment AND n.userid = t.userid "
+        "AND n.attemptnumber > t.attemptnumber)",
         user="userid",
         time="timemodified",
         in_course="t.assignment IN (SELECT a.id FROM {p}assign a WHERE a.course = %s)",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.events.marks import BTEC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from relay.events.marks import Bands
     from relay.events.rows import Row
@@ -64,10 +64,16 @@ class FactsTable:
     order: str = ""
     #: Columns that only the filters of `relay sync` use.
     filters: tuple[str, ...] = ()
+    #: Columns that only newer versions of Moodle have, with the version number that surely has each; a row lacks what
+    #: the site lacks.
+    newer: Mapping[str, int] = field(default_factory=dict)
 
-    def statement(self) -> str:
-        """Return the SELECT for rows by id, with `{p}` for the prefix and one mark for the list of ids."""
-        names = [f"t.{name}" for name in self.columns]
+    def statement(self, newer: Collection[str] = ()) -> str:
+        """Return the SELECT for rows by id, with `{p}` for the prefix and one mark for the list of ids.
+
+        `newer`: which of the columns that only newer versions have are there.
+        """
+        names = [f"t.{name}" for name in (*self.columns, *newer)]
         names += [f"{join.alias}.{column} AS {name}" for join in self.joins for name, column in join.columns.items()]
         joins = "".join(f" LEFT JOIN {{p}}{join.table} {join.alias} ON {join.on}" for join in self.joins)
         order = f" ORDER BY {self.order}" if self.order else ""
@@ -98,13 +104,30 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """Log rows of other events, after which a kind may say something else of rows that it is about."""
+
+    #: Their `eventname`, to the letter.
+    moodle_events: tuple[str, ...]
+    #: The option and its value under which they are read.
+    option: tuple[str, str]
+    #: Which pair of ids such a log row names; None where it names none.
+    pair: Callable[[LogRow], tuple[int, int] | None]
+    #: SELECT of `first`, `second` and the row's `id` for two lists of ids, with `{p}` for the prefix.
+    statement: str
+    #: Says that a row is as it is meant to stay: what is only on its way out is not sent.
+    is_whole: Callable[[Row, Facts], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentRows:
     """How the rows that are there now are listed and sent, without a log row (`relay sync`)."""
 
     #: What `relay sync` calls them.
     name: str
-    #: A condition that each row must fulfil unless its user is asked for by name; '' for none.
-    only: str
+    #: A condition that each row must fulfil, and one that it need not where its user is asked for by id; '' for none.
+    only: str = ""
+    only_unnamed: str = ""
     #: The columns that say whose row it is, and when it was so.
     user: str
     time: str
@@ -168,9 +191,11 @@ class EventKind:
     is_default: bool = True
     options: tuple[Option, ...] = ()
     lookups: tuple[Lookup, ...] = ()
-    #: How rows are sent without a log row; None where they are not.
+    #: How rows are sent without a log row of the kind; None where they are not.
     current: CurrentRows | None = None
-    #: The word for its rows in `relay explain WORD:ID`; '' where explain takes no ids of them.
+    #: Whose log rows tell of a change that the kind's own do not; only with `current`.
+    trigger: Trigger | None = None
+    #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
     explain: str = ""
     #: The field of `data` that holds the row's id.
     id_field: str
@@ -178,16 +203,18 @@ class EventKind:
     reads_other: bool = False
     #: So many of them in a page of the log at most, as each may be large; None for any number.
     most_in_page: int | None = None
-    #: Says that something which belongs to the row is not there yet; it is waited for until the row is `wait_s` old.
+    #: Says that something which belongs to the row is not there yet; a young row is read again for it.
     is_early: Callable[[LogRow, Facts], bool] | None = None
-    #: Seconds.
-    wait_s: int = 0
 
     def chosen(self, options: Options, name: str) -> str:
         """Return what the config has chosen for one of the kind's options, or its default."""
         (option,) = [one for one in self.options if one.name == name]
         return options.chosen.get((self.name, name), option.choices[0])
 
+    def is_chosen(self, options: Options, option: tuple[str, str]) -> bool:
+        """Say whether the config has chosen this value for this option."""
+        return self.chosen(options, option[0]) == option[1]
+
     def asked(self, options: Options) -> tuple[Lookup, ...]:
         """Return the lookups that the config asks for."""
-        return tuple(one for one in self.lookups if self.chosen(options, one.option[0]) == one.option[1])
+        return tuple(one for one in self.lookups if self.is_chosen(options, one.option))

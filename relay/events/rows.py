@@ -16,6 +16,10 @@ class NoEvent(Exception):
     """No event can be made of a row; the text says why, without personal data."""
 
 
+class NotThere(NoEvent):
+    """What a log row points to is gone, or not there yet: a replica, a proxy or an open transaction may be behind."""
+
+
 def integer(value: Any) -> int:
     """Return a column as PHP's (int) would; NULL is 0."""
     return int(value or 0)
@@ -27,10 +31,10 @@ def integers(row: Row, *names: str) -> dict[str, int]:
 
 
 def find(rows: Mapping[int, Row], row: LogRow, table: str) -> Row:
-    """Return the row that a log row points to. Raises NoEvent where it is gone."""
+    """Return the row that a log row points to. Raises NotThere where there is none."""
     found = rows.get(row.object_id or 0)
     if found is None:
-        raise NoEvent(f"the row is gone: there is no {table}.id {row.object_id}")
+        raise NotThere(f"the row is gone: there is no {table}.id {row.object_id}")
     return found
 
 

@@ -93,8 +93,9 @@ USER_UPDATED = EventKind(
     fields=FIELDS,
     current=CurrentRows(
         name="users",
-        # A deleted one is sent where it is asked for by name only.
-        only="t.deleted = 0",
+        # The guest account is no person; a deleted one is sent where it is asked for by id only.
+        only="NOT EXISTS (SELECT 1 FROM {p}config g WHERE g.name = 'siteguest' AND g.value = t.id)",
+        only_unnamed="t.deleted = 0",
         user="id",
         time="timemodified",
         in_course="t.id IN (SELECT ue.userid FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid "

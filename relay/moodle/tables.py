@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from relay.events.kind import Facts
-from relay.moodle.database import Database
+from relay.moodle.database import Database, leading_number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from relay.events.rows import Row
     from relay.model import LogRow
     from relay.moodle.contract import Filters
+    from relay.rules.server import Address
 
 #: Ids in one IN list.
 IDS_IN_QUERY = 500
@@ -22,6 +23,15 @@ IDS_IN_QUERY = 500
 
 class TableReader(Database):
     """Reads the tables (contract.TableReads)."""
+
+    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
+        super().__init__(address, kinds, triggered)
+        #: The columns of newer Moodles that are there, by table; of those that were looked for.
+        self._newer: dict[str, list[str]] = {}
+
+    def close(self) -> None:
+        self._newer = {}
+        super().close()
 
     def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
         ids: defaultdict[str, set[int]] = defaultdict(set)
@@ -49,10 +59,9 @@ class TableReader(Database):
         terms = {"t.id > %s": after, whose: filters.user, current.in_course: filters.course}
         terms["t.timemodified >= %s"] = filters.since
         given = {term: value for term, value in terms.items() if value is not None}
-        only = f" AND {current.only}" if current.only and filters.user is None else ""
-        statement = (
-            f"SELECT t.id FROM {{p}}{kind.facts.table} t WHERE {' AND '.join(given)}{only} ORDER BY t.id LIMIT %s"
-        )
+        conditions = [*given, current.only, current.only_unnamed if filters.user is None else ""]
+        where = " AND ".join(filter(None, conditions))
+        statement = f"SELECT t.id FROM {{p}}{kind.facts.table} t WHERE {where} ORDER BY t.id LIMIT %s"
         return [int(row["id"]) for row in self.select(statement, *given.values(), limit)]
 
     def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
@@ -60,6 +69,17 @@ class TableReader(Database):
         lookups = () if options is None else kind.asked(options)
         pairs = {lookup.name: self._pairs(lookup, rows.values()) for lookup in lookups}
         return Facts(rows={kind.facts.table: rows}, pairs=pairs)
+
+    def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> dict[int, list[int]]:
+        trigger = kind.trigger
+        pairs = {} if trigger is None else {row.id: pair for row in rows if (pair := trigger.pair(row)) is not None}
+        if trigger is None or not pairs:
+            return {}
+        firsts, seconds = {first for first, _ in pairs.values()}, {second for _, second in pairs.values()}
+        ids: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for row in self.select(trigger.statement, tuple(firsts), tuple(seconds)):
+            ids[int(row["first"]), int(row["second"])].append(int(row["id"]))
+        return {log_id: ids[pair] for log_id, pair in pairs.items() if pair in ids}
 
     def _pairs(self, lookup: Lookup, rows: Iterable[Row]) -> dict[tuple[int, int], int]:
         pairs = {pair for row in rows if (pair := lookup.pair(row)) is not None}
@@ -69,8 +89,29 @@ class TableReader(Database):
         found = self.select(lookup.statement, tuple(firsts), tuple(seconds))
         return {(int(row["first"]), int(row["second"])): int(row["value"]) for row in found}
 
+    def _newer_columns(self, table: FactsTable) -> list[str]:
+        """Return which of the columns that only newer Moodles have are there.
+
+        A user with rights on columns is told the same of a column that is missing as of one that may not be read: the
+        site's version decides. Raises MoodleRefused where one is there and may not be read.
+        """
+        if table.table not in self._newer:
+            self._newer[table.table] = [
+                column for column, version in table.newer.items() if self._has(table.table, column, version)
+            ]
+        return self._newer[table.table]
+
+    def _has(self, table: str, column: str, version: int) -> bool:
+        refusal = self.refusal(f"SELECT {column} FROM {{p}}{table} WHERE 1 = 0")
+        if refusal is None:
+            return True
+        found = self.select("SELECT value FROM {p}config WHERE name = 'version'")
+        if found and leading_number(found[0]["value"]) >= version:
+            raise refusal
+        return False
+
     def _by_id(self, table: FactsTable, ids: Collection[int]) -> dict[int, Row]:
-        ordered, statement = sorted(ids), table.statement()
+        ordered, statement = sorted(ids), table.statement(self._newer_columns(table))
         found: dict[int, Row] = {}
         for start in range(0, len(ordered), IDS_IN_QUERY):
             some = tuple(ordered[start : start + IDS_IN_QUERY])

@@ -9,14 +9,36 @@ if TYPE_CHECKING:
 
 
 def statements(
-    columns: Mapping[str, Sequence[str]], *, schema: str, prefix: str, user: str, host: str
+    columns: Mapping[str, Sequence[str]],
+    newer: Mapping[str, Sequence[str]],
+    *,
+    schema: str,
+    prefix: str,
+    user: str,
+    host: str,
 ) -> Iterator[str]:
-    """Yield the statements, for MariaDB and MySQL alike; the password is to be filled in."""
+    """Yield the statements, for MariaDB and MySQL alike; the password is to be filled in.
+
+    `columns` are those that every Moodle has, `newer` those that are granted where they are there, both by table.
+    """
     account = f"{_text(user)}@{_text(host)}"
     yield f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY 'CHOOSE-A-PASSWORD';"
     for table, names in columns.items():
         listed = ", ".join(_name(name) for name in names)
         yield f"GRANT SELECT ({listed}) ON {_name(schema)}.{_name(prefix + table)} TO {account};"
+    for table, names in newer.items():
+        for name in names:
+            grant = f"GRANT SELECT ({_name(name)}) ON {_name(schema)}.{_name(prefix + table)} TO {account}"
+            # A GRANT of a column that is not there fails as a whole.
+            terms = {"table_schema": schema, "table_name": prefix + table, "column_name": name}
+            where = " AND ".join(f"{column} = {_text(value)}" for column, value in terms.items())
+            yield (
+                f"SET @relay = (SELECT IF(COUNT(*) > 0, {_text(grant)}, 'DO 0') "
+                f"FROM information_schema.columns WHERE {where});"
+            )
+            yield "PREPARE relay FROM @relay;"
+            yield "EXECUTE relay;"
+            yield "DEALLOCATE PREPARE relay;"
 
 
 def outbox_statements(*, schema: str, user: str, host: str) -> Iterator[str]:

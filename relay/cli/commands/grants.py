@@ -37,8 +37,11 @@ def handle(arguments: argparse.Namespace) -> int:
     path = config_path(arguments)
     database = config.load_database(path)
     user = arguments.user or database.user
-    read = columns(catalogue.watched(config.load_events(path).disabled))
-    for line in grants.statements(read, schema=database.name, prefix=database.prefix, user=user, host=arguments.host):
+    kinds = catalogue.watched(config.load_events(path).disabled)
+    read, newer = columns(kinds), catalogue.newer_columns(kinds)
+    for line in grants.statements(
+        read, newer, schema=database.name, prefix=database.prefix, user=user, host=arguments.host
+    ):
         print(line)
     return Exit.WELL
 
