@@ -46,6 +46,8 @@ class LogRow:
     origin: str | None
     #: The column `other` as it stands; None unless the kind needs it.
     other: bytes | None = None
+    #: It is of another event, after which the kind may say something else of rows that it is about.
+    is_trigger: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ class Skip:
     occurred_at: int
     #: A sentence without personal data.
     reason: str
+    #: What the log row points to is not there, and may come yet.
+    may_come: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

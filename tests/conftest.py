@@ -10,7 +10,9 @@ import pytest
 from harness import Relay, empty_outbox, fresh_moodle
 from hypothesis import settings
 from receiver import Receiver, receiver
+from stepped import Captured
 
+from relay import config
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.errors import RelayError
 from relay.rules.server import Address
@@ -79,3 +81,11 @@ def other(tmp_path: Path, mariadb: MariaDB, backend: Receiver, outbox_address: A
     made = Relay(folder, mariadb, backend.url)
     made.share(outbox_address)
     return made
+
+
+@pytest.fixture
+def captured(relay: Relay) -> Iterator[Captured]:
+    """A capture that is stepped by hand; the log of the college is empty."""
+    made = Captured(config.load(relay.write()))
+    yield made
+    made.close()

@@ -136,6 +136,11 @@ class Relay:
         finally:
             connection.close()
 
+    def write_state(self, key: str, value: str) -> None:
+        """Leave a state in the outbox's file, as a relay that was killed would."""
+        with contextlib.closing(sqlite3.connect(self.outbox)) as connection, connection:
+            connection.execute("UPDATE mdl_mb_zoho_config SET config_value = ? WHERE config_key = ?", (value, key))
+
     def statuses(self) -> dict[str, int]:
         return dict(self.rows("SELECT status, COUNT(*) FROM {log} GROUP BY status"))
 

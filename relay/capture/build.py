@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from relay.capture.changes import changed
 from relay.events import envelope
 from relay.events.catalogue import KINDS
 from relay.model import Event, LogRow, Skip
@@ -13,8 +14,10 @@ from relay.model import Event, LogRow, Skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from relay.capture.start import History
     from relay.events.kind import Facts, Options
     from relay.moodle.contract import TableReads
+    from relay.outbox.contract import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,31 +41,57 @@ class Built:
     skips: list[Skip] = field(default_factory=list)
     #: How many rows were passed over, by reason.
     ignored: Counter[str] = field(default_factory=Counter)
-    #: The ids of rows that are read again later; until then the position counts them as missing.
+    #: The ids of rows that are read again a little later: what they point to is not there yet.
     deferred: set[int] = field(default_factory=set)
 
 
-def build(rows: Sequence[LogRow], tables: TableReads, rules: Rules, options: Options, now: float) -> Built:
-    """Return what the rows give at `now` (unix seconds). Raises MoodleError."""
+def build(
+    rows: Sequence[LogRow],
+    *,
+    tables: TableReads,
+    ledger: Ledger,
+    rules: Rules,
+    options: Options,
+    history: History | None = None,
+    may_wait: Callable[[LogRow], bool] = lambda _row: False,
+) -> Built:
+    """Return what the rows give; `may_wait` says of a row that it may be read again later.
+
+    Raises MoodleError and OutboxError.
+    """
     built = Built()
-    wanted = []
+    wanted, triggers = [], []
     for row in rows:
-        reason = _ignored(row, rules)
-        if reason:
+        reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
+        if row.is_trigger:
+            # No event of its own: it counts for nothing where it changes nothing.
+            triggers += [] if reason else [row]
+        elif reason:
             built.ignored[reason] += 1
         else:
             wanted.append(row)
-    facts = tables.facts(wanted, options)
-    for row in wanted:
-        if _is_too_early(row, facts, now):
+    _build_own(built, wanted, tables.facts(wanted, options), options, may_wait)
+    if triggers:
+        found = changed(triggers, built.events, tables=tables, ledger=ledger, options=options, may_wait=may_wait)
+        built.events.extend(found.events)
+        built.deferred.update(found.deferred)
+    return built
+
+
+def _build_own(
+    built: Built, rows: Sequence[LogRow], facts: Facts, options: Options, may_wait: Callable[[LogRow], bool]
+) -> None:
+    """Add what the rows give that are events of their own."""
+    for row in rows:
+        kind = KINDS[row.event_type]
+        made = envelope.build(kind, row, facts, options)
+        is_early = isinstance(made, Skip) and made.may_come
+        if (is_early or (kind.is_early is not None and kind.is_early(row, facts))) and may_wait(row):
             built.deferred.add(row.id)
-            continue
-        made = envelope.build(KINDS[row.event_type], row, facts, options)
-        if isinstance(made, Event):
+        elif isinstance(made, Event):
             built.events.append(made)
         else:
             built.skips.append(made)
-    return built
 
 
 def _ignored(row: LogRow, rules: Rules) -> str | None:
@@ -72,8 +101,3 @@ def _ignored(row: LogRow, rules: Rules) -> str | None:
     if row.event_type in rules.disabled:
         return "disabled"
     return "actor" if row.actor_id in rules.ignore_actors else None
-
-
-def _is_too_early(row: LogRow, facts: Facts, now: float) -> bool:
-    kind = KINDS[row.event_type]
-    return kind.is_early is not None and now - row.created_at < kind.wait_s and kind.is_early(row, facts)

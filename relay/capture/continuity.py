@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from relay.capture.start import History
 from relay.model import Position
 from relay.outbox.values import Batch
 
@@ -21,6 +22,8 @@ STORE_CHECK_S = 60.0
 CHECKPOINTS = 24
 #: A new checkpoint is kept at most this often, in seconds of the log.
 CHECKPOINT_EVERY_S = 60
+#: A log that ends before the position for so long, in seconds, is no copy that is a little behind.
+BEHIND_S = 10.0
 #: Where the outbox keeps them: a name that older versions read.
 STATE_KEY = "anchors"
 
@@ -36,6 +39,10 @@ class Continuity:
         self._store_checked_at = 0.0
         self._is_store_off = False
         self._is_empty = False
+        #: Since when the log ends before the position, in unix seconds.
+        self._behind_since: float | None = None
+        #: When the log last ended at the position or behind it, in unix seconds.
+        self._whole_at = 0.0
 
     def load(self) -> None:
         """Read the checkpoints that an earlier start has kept. Raises OutboxError."""
@@ -65,9 +72,11 @@ class Continuity:
         """
         if top >= position.high:
             self._is_empty = False
-            return position
+            self._whole_at = now
+            was_behind, self._behind_since = self._behind_since is not None, None
+            return self._check_newest(position, top, now) if was_behind else position
         if top > 0:
-            return self._rewind(position, top, now)
+            return self._check_behind(position, top, now)
         if not self._is_empty:
             self._is_empty = True
             hint = "Rows that were deleted before relay read them: relay sync fills what is missing."
@@ -83,10 +92,29 @@ class Continuity:
         if low > position.high + 1:
             hint = "Moodle deleted log rows before relay read them: relay sync fills what is missing."
             self._log.error("log.purged", cursor=position.high, first_id=low, hint=hint)
-        elif self._checkpoints and top >= position.high:
-            log_id, seconds = self._checkpoints[-1]
-            if log_id >= low and self._moodle.row_time(log_id) != seconds:
-                return self._rewind(position, top, now)
+        elif top >= position.high:
+            return self._check_newest(position, top, now)
+        return position
+
+    def _check_behind(self, position: Position, top: int, now: float) -> Position:
+        """Wait a while for a copy that is only behind (a replica); a log that stays so was truncated or restored.
+
+        So was one that has been empty, or ends with a row that is newer than the last look: nothing waits for it then.
+        """
+        if self._behind_since is None or now < self._behind_since:
+            self._behind_since = now
+        is_new = self._is_empty or (self._moodle.row_time(top) or 0) > self._whole_at
+        if is_new or now - self._behind_since >= BEHIND_S:
+            self._behind_since, self._is_empty = None, False
+            return self._rewind(position, top, now)
+        return position
+
+    def _check_newest(self, position: Position, top: int, now: float) -> Position:
+        """Compare the newest checkpoint that is still there with the log: one that is gone says nothing."""
+        for log_id, seconds in reversed(self._checkpoints):
+            found = self._moodle.row_time(log_id)
+            if found is not None:
+                return position if found == seconds else self._rewind(position, top, now)
         return position
 
     def _rewind(self, position: Position, top: int, now: float) -> Position:
@@ -95,13 +123,17 @@ class Continuity:
         What was recorded already has the same event id, and changes nothing; what is new is recorded.
         """
         kept = [(log_id, seconds) for log_id, seconds in self._checkpoints if self._moodle.row_time(log_id) == seconds]
+        state = {STATE_KEY: json.dumps(kept)}
         if kept:
             high = kept[-1][0]
         else:
-            first = self._moodle.first_since(int(self._outbox.state("started_at") or 0))
+            started_at = int(self._outbox.state("started_at") or 0)
+            first = self._moodle.first_since(started_at)
             high = first - 1 if first else top
+            # A row that is stamped in the future may stand before years of history.
+            state |= History(last_id=top, before=started_at).state()
         after = Position(high=high, gaps=tuple(gap for gap in position.gaps if gap.high <= high))
-        self._outbox.accept(Batch(before=position, after=after, state={STATE_KEY: json.dumps(kept)}), now)
+        self._outbox.accept(Batch(before=position, after=after, state=state), now)
         self._checkpoints = kept
         self._log.error(
             "log.rewound",
@@ -115,9 +147,11 @@ class Continuity:
 
     def remember(self, rows: Sequence[LogRow]) -> dict[str, str]:
         """Make the newest of these rows a checkpoint, thin out the older ones; return the state to keep."""
-        if not rows:
+        # Not of history that a restore copied in: Moodle's clean-up deletes it by its old times.
+        own = [row for row in rows if row.origin is not None]
+        if not own:
             return {}
-        checkpoint = (rows[-1].id, rows[-1].created_at)
+        checkpoint = (own[-1].id, own[-1].created_at)
         if self._checkpoints and abs(checkpoint[1] - self._checkpoints[-1][1]) < CHECKPOINT_EVERY_S:
             return {}
         self._checkpoints.append(checkpoint)

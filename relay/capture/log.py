@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.capture.build import Built, Rules, build
 from relay.capture.continuity import Continuity
-from relay.capture.start import Switches, find_start
+from relay.capture.deferred import Deferred
+from relay.capture.start import History, Switches, find_start, load_history
 from relay.model import Event, Gap, LogRow, Position, Skip
 from relay.outbox.values import Batch
 from relay.rules import cursor
@@ -31,9 +33,12 @@ class Reading:
 
     #: What is new behind the position, if anything is.
     page: Page | None
-    #: The ids that turned up within gaps, and those of the rows that are of a kind that is read.
+    #: The ids that turned up within gaps.
     late: frozenset[int]
-    late_rows: tuple[LogRow, ...]
+    #: The ids of rows that were read before, and are read again.
+    again: frozenset[int]
+    #: What the rows that turned up, the ones that are read again, and those of the page give.
+    built: Built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,16 @@ class Capture:
         self._continuity = Continuity(moodle=moodle, outbox=outbox, log=log)
         self._switches = Switches(outbox, rules, log)
         self._watch_from = 0
+        self._history: History | None = None
+        self._deferred = Deferred(outbox)
+        #: What was there, at the last look, of gaps of which something that was seen is gone.
+        self._looked_into: dict[Gap, tuple[int, int]] = {}
         self._last_pass = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many log rows are read again in the next passes, as what they point to is not there yet."""
+        return len(self._deferred)
 
     def forget(self) -> None:
         """Read the site and the position anew at the next pass: the database was away, and may be another one."""
@@ -78,7 +92,10 @@ class Capture:
             self._position = self._begin(now)
         self._continuity.check_store(now)
         top = self._moodle.max_id()
-        self._position = self._continuity.check_end(self._expire(self._position, now), top, now)
+        before = self._expire(self._position, now)
+        self._position = self._continuity.check_end(before, top, now)
+        if self._position is not before:
+            self._history = load_history(self._outbox)
         reading = self._read(self._position, top, now)
         self._last_pass = now
         if reading is None:
@@ -87,14 +104,14 @@ class Capture:
         return Progress(accepted=accepted, is_more=reading.page is not None and reading.page.is_more)
 
     def preview(self, now: float) -> Iterator[Event | Skip]:
-        """Yield what the next passes would accept, up to the end of the log, and record nothing.
-
-        Raises UsageError, MoodleError and OutboxError.
-        """
-        position = self._outbox.position() or find_start(self._moodle, self._rules.start_from, now).position
+        """Yield what the next passes would accept, up to the end of the log, and record nothing."""
+        position, self._history = self._outbox.position(), load_history(self._outbox)
+        if position is None:
+            start = find_start(self._moodle, self._rules.start_from, now)
+            position, self._history = start.position, start.history
         top = self._moodle.max_id()
         while (page := self._moodle.page(position.high, top)) is not None:
-            built = self._build(page.rows, now)
+            built = self._build(page.rows)
             made: list[Event | Skip] = [*built.events, *built.skips]
             yield from sorted(made, key=lambda one: one.log_id or 0)
             position = Position(high=page.last)
@@ -110,53 +127,76 @@ class Capture:
 
     def _first(self, now: float) -> Position:
         start = find_start(self._moodle, self._rules.start_from, now)
-        position, self._watch_from = start.position, start.watch_from
+        position, self._watch_from, self._history = start.position, start.watch_from, start.history
         self._switches.same_since(position, now)
-        state = {
-            "started_at": str(start.started_at),
-            "watch_from": str(start.watch_from),
-            "start_id": str(position.high),
-        }
-        self._outbox.accept(Batch(after=position, state=state), now)
+        self._outbox.accept(Batch(after=position, state=start.state()), now)
         self._log.info("capture.began", cursor=position.high, start_from=str(self._rules.start_from))
         return position
 
     def _resume(self, saved: Position, now: float) -> Position:
         self._continuity.load()
+        self._deferred.load()
         self._watch_from = int(self._outbox.state("watch_from") or 0)
-        return self._read_again(self._continuity.check_restored(saved, now), now)
+        position = self._continuity.check_restored(saved, now)
+        self._history = load_history(self._outbox)
+        return self._read_again(position, now)
 
     def _read_again(self, position: Position, now: float) -> Position:
         """Accept what the newest ids below the position hold now: what was recorded already changes nothing."""
         low = max(self._switches.same_since(position, now), position.high - READ_AGAIN)
         while low < position.high and (page := self._moodle.page(low, position.high)) is not None:
             low = page.last
-            built = self._build([row for row in page.rows if not cursor.is_open(position, row.id)], now)
-            # What is ignored has been counted; a row that is better read later was read before.
-            batch = Batch(events=built.events, skips=built.skips, before=position, after=position)
+            rows = [row for row in page.rows if self._is_read_again(position, row)]
+            built = self._build(rows, now)
+            after = self._deferred.after((), built.deferred, now)
+            # What is ignored has been counted.
+            batch = Batch(
+                events=built.events,
+                skips=built.skips,
+                before=position,
+                after=position,
+                state=self._deferred.state(after),
+            )
             new = frozenset(self._outbox.accept(batch, now))
+            self._deferred.move_to(after)
             self._say(Built(events=built.events, skips=built.skips), new, frozenset(row.id for row in page.rows))
         return position
+
+    def _is_read_again(self, position: Position, row: LogRow) -> bool:
+        """Say whether a row below the position is none that another pass looks for, and none that others changed."""
+        return not (cursor.is_open(position, row.id) or row.id in self._deferred or row.is_trigger)
 
     # -- reading
 
     def _read(self, position: Position, top: int, now: float) -> Reading | None:
         """Return what is new, or None where nothing is."""
         due = cursor.due(position, self._last_pass, now)
-        if top <= position.high and not due:
+        if top <= position.high and not due and not self._deferred.is_due(now):
             return None
+        # Rows and what they point to are read at one moment.
         with self._moodle.snapshot():
-            late = self._late(due)
+            late = self._late(position, due)
             page = self._moodle.page(position.high, top) if top > position.high else None
-            late_rows = self._moodle.rows(sorted(late)) if late else ()
-        return Reading(page=page, late=late, late_rows=late_rows) if page or late else None
+            if not (page or late or self._deferred.is_due(now)):
+                return None
+            again = frozenset(self._deferred.ids)
+            rows = self._moodle.rows(sorted(late | again)) if late or again else ()
+            built = self._build((*rows, *(page.rows if page else ())), now)
+        return Reading(page=page, late=late, again=again, built=built)
 
-    def _late(self, gaps: Sequence[Gap]) -> frozenset[int]:
+    def _late(self, position: Position, gaps: Sequence[Gap]) -> frozenset[int]:
         """Return the ids that have turned up in these gaps."""
         found: set[int] = set()
-        for gap, count in zip(gaps, self._moodle.count_each(gaps), strict=True):
-            if count != cursor.count_seen(gap):
-                found.update(cursor.turned_up(gap, self._moodle.ids(gap.low, gap.high, cursor.WINDOW)))
+        for gap, there in zip(gaps, self._moodle.fingerprints(gaps), strict=True):
+            if there in (cursor.fingerprint(gap), self._looked_into.get(gap)):
+                continue
+            new = cursor.turned_up(gap, self._moodle.ids(gap.low, gap.high, cursor.WINDOW))
+            found.update(new)
+            if not new:
+                # Only something that was seen is gone: the same at every look from now on.
+                self._looked_into[gap] = there
+        if self._looked_into:
+            self._looked_into = {gap: self._looked_into[gap] for gap in position.gaps if gap in self._looked_into}
         return frozenset(found)
 
     def _expire(self, position: Position, now: float) -> Position:
@@ -181,28 +221,39 @@ class Capture:
 
     # -- accepting
 
-    def _build(self, rows: Sequence[LogRow], now: float) -> Built:
+    def _build(self, rows: Sequence[LogRow], now: float | None = None) -> Built:
+        """Return what the rows give; without a time, none of them is read again later."""
         if self._options is None:
             self._options = self._rules.options(self._moodle.site().identifier)
-        return build(rows, self._moodle, self._rules, self._options, now)
+        may_wait = partial(self._deferred.may_wait, now=now) if now is not None else _judged_now
+        return build(
+            rows,
+            tables=self._moodle,
+            ledger=self._outbox,
+            rules=self._rules,
+            options=self._options,
+            history=self._history,
+            may_wait=may_wait,
+        )
 
     def _accept(self, position: Position, reading: Reading, now: float) -> tuple[Position, int]:
         """Record what was read together with the position behind it; return that, and how much was new."""
-        page_rows = reading.page.rows if reading.page else ()
-        built = self._build(reading.late_rows + page_rows, now)
-        after = cursor.fill(position, sorted(reading.late - built.deferred))
-        if reading.page is not None:
-            present = (i for i in reading.page.present() if i not in built.deferred)
-            after = cursor.advance(after, reading.page.last, present, now, watch_from=self._watch_from)
+        built, page = reading.built, reading.page
+        after = cursor.fill(position, sorted(reading.late))
+        if page is not None:
+            after = cursor.advance(after, page.last, page.present(), now, watch_from=self._watch_from)
+        deferred = self._deferred.after(reading.again, built.deferred, now)
         batch = Batch(
             events=built.events,
             skips=built.skips,
             ignored=built.ignored,
             before=position,
             after=after,
-            state=self._continuity.remember(page_rows),
+            state={**self._continuity.remember(page.rows if page else ()), **self._deferred.state(deferred)},
         )
         new = frozenset(self._outbox.accept(batch, now))
+        self._deferred.move_to(deferred)
+        self._deferred.looked(now)
         self._say(built, new, reading.late)
         return after, len(new)
 
@@ -217,6 +268,10 @@ class Capture:
                     self._log.warning("event.skipped", **_names(skip), reason=skip.reason)
             if built.ignored:
                 self._log.info("events.ignored", **built.ignored)
+
+
+def _judged_now(_row: LogRow) -> bool:
+    return False
 
 
 def _names(one: Event | Skip) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.capture.build import Rules
-    from relay.model import Log
+    from relay.model import Log, LogRow
     from relay.moodle.contract import LogReads
     from relay.outbox.contract import Ledger
 
@@ -28,14 +28,48 @@ SLACK = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What of the log is too old to be sent: ids are not in the order of times, so both are needed."""
+
+    #: Rows up to this id ...
+    last_id: int
+    #: ... that were triggered before this time, in unix seconds.
+    before: int
+
+    def holds(self, row: LogRow) -> bool:
+        """Say whether a row is too old."""
+        return row.id <= self.last_id and row.created_at < self.before
+
+    def state(self) -> dict[str, str]:
+        """Return the state that `load_history` reads."""
+        return {"history": json.dumps([self.last_id, self.before])}
+
+
+def load_history(outbox: Ledger) -> History | None:
+    """Return what is too old by where relay began; None where nothing is. Raises OutboxError."""
+    saved = json.loads(outbox.state("history") or "null")
+    return None if saved is None else History(last_id=saved[0], before=saved[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """Where to begin."""
 
     position: Position
     #: From which time on log rows are wanted, in unix seconds.
     started_at: int
-    #: Ids below this are history: nothing turns up among them any more.
+    #: Nothing turns up any more among ids below this one.
     watch_from: int
+    history: History | None = None
+
+    def state(self) -> dict[str, str]:
+        """Return what is kept in the outbox of it."""
+        kept = {
+            "started_at": str(self.started_at),
+            "watch_from": str(self.watch_from),
+            "start_id": str(self.position.high),
+        }
+        return kept if self.history is None else kept | self.history.state()
 
 
 def find_start(moodle: LogReads, start_from: str | float, now: float) -> Start:
@@ -47,7 +81,9 @@ def find_start(moodle: LogReads, start_from: str | float, now: float) -> Start:
     recent = moodle.first_since(int(now - cursor.LIFETIME_S))
     watch_from = max(0, top - LOOK_BACK, (recent or top) - SLACK)
     position, started_at = _position(moodle, start_from, top, watch_from, now)
-    return Start(position=position, started_at=started_at, watch_from=watch_from)
+    # The first id of that time may be a row that is stamped wrongly, years of history before the others.
+    history = History(last_id=top, before=started_at) if isinstance(start_from, float) else None
+    return Start(position=position, started_at=started_at, watch_from=watch_from, history=history)
 
 
 def _position(moodle: LogReads, start_from: str | float, top: int, watch_from: int, now: float) -> tuple[Position, int]:

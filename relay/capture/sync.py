@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relay.events import envelope
 from relay.events.catalogue import SYNCED
 from relay.moodle.contract import Filters
-from relay.outbox.values import Batch, Sync
+from relay.outbox.values import Batch, Sync, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,12 +46,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a sync has come: kept in the outbox, so that a killed one goes on."""
+    """How far a sync has come: kept in the outbox, so that it is known of a killed one."""
 
     #: The line in the history; 0 where nothing is recorded.
     history: int
     action: str
-    #: The id up to which rows have been sent.
+    #: The id up to which rows have been read.
     after: int = 0
     #: Rows of which an event was made.
     processed: int = 0
@@ -73,12 +73,19 @@ class Syncing:
         self._key = f"sync.{wanted.kind}"
 
     def begin(self, triggered_by: int | None, now: float) -> Progress:
-        """Return where to begin: where a sync of the same rows was killed, or at the first row."""
+        """Return a progress at the first row, with its line in the history.
+
+        A sync of the same rows that was killed is begun anew on its line: what it has sent already is known row by row,
+        and what has changed meanwhile is seen. One of other rows is said to be aborted.
+        """
         saved: dict[str, Any] = json.loads(self._outbox.state(self._key) or "{}")
-        if saved.get("action") == self._wanted.action():
-            return Progress(**saved)
-        history = self._outbox.begin_sync(self._wanted.kind, self._wanted.action(), triggered_by, now)
-        return Progress(history=history, action=self._wanted.action())
+        action = self._wanted.action()
+        if saved.get("action") == action:
+            return Progress(history=saved["history"], action=action)
+        if saved:
+            known = {name: saved[name] for name in ("history", "action", "processed", "failed")}
+            self._note(Progress(**known), "aborted", "It was killed, and a sync of other rows came after it.", now)
+        return Progress(history=self._outbox.begin_sync(self._wanted.kind, action, triggered_by, now), action=action)
 
     def step(self, progress: Progress, now: float) -> Progress | None:
         """Record the next rows as events; return the new progress, or None where there are no more."""
@@ -87,13 +94,12 @@ class Syncing:
             self._note(progress, "completed", None, now)
             self._outbox.set_state(self._key, "{}", now)
             return None
-        # What is in the outbox already is the same row, unchanged: it is not sent again.
         new = self._accept(progress, ids, events, now)
         self._note(new, "running", None, now)
         return new
 
     def fail(self, progress: Progress, error: str, now: float) -> None:
-        """Record in the history that the sync broke off; the next one of the same rows goes on from there."""
+        """Record in the history that the sync broke off; the next one of the same rows begins anew on its line."""
         self._note(progress, "failed", error, now)
 
     def preview(self) -> Iterator[Event]:
@@ -124,8 +130,25 @@ class Syncing:
             "processed": progress.processed + len(events),
             "failed": progress.failed + len(ids) - len(events),
         }
-        new = self._outbox.accept(Batch(events=events, state={self._key: json.dumps(counted)}), now)
+        batch = Batch(events=self._changed(events), state={self._key: json.dumps(counted)})
+        new = self._outbox.accept(batch, now)
         return Progress(**counted, recorded=progress.recorded + len(new))
+
+    def _changed(self, events: list[Event]) -> list[Event]:
+        """Return the events of rows that have changed since they were last sent by a sync, or never were.
+
+        An id is derived from the data and from the event that was the row's newest: a row that has changed back is sent
+        again, with another id than the first time.
+        """
+        before = self._outbox.remembered(self._kind.facts.table, [event.row_id for event in events])
+        changed = []
+        for event in events:
+            known = before.get(event.row_id)
+            if known is None:
+                changed.append(event)
+            elif known.log_id is not None or known.digest != digest(event.data):
+                changed.append(envelope.renamed(event, known.event_id, self._options))
+        return changed
 
     def _note(self, progress: Progress, status: str, error: str | None, now: float) -> None:
         """Bring the line in the history up to date."""

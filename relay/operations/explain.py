@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from relay import times
 from relay.errors import UsageError
 from relay.events import catalogue
 from relay.model import Status
+from relay.operations.story import Story
 from relay.rules import cursor
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay.events.kind import EventKind
     from relay.events.rows import Row
-    from relay.model import LogRow
+    from relay.model import LogRow, Position
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Reports
     from relay.outbox.values import Attempt, Recorded
@@ -26,37 +28,6 @@ if TYPE_CHECKING:
 SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
 #: What can be asked for.
 FORMS = f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """Something that happened."""
-
-    #: Unix seconds; None for what holds now.
-    at: float | None
-    text: str
-
-
-@dataclass(slots=True, kw_only=True)
-class Story:
-    """What happened, why it is where it is, and what moves it on."""
-
-    lines: list[Line] = field(default_factory=list)
-    conclusion: str = ""
-    #: The command that moves it on; '' where nothing is to be done.
-    command: str = ""
-    #: Nothing of what was asked for is known.
-    is_unknown: bool = False
-
-    def add(self, at: float | None, text: str) -> None:
-        """Add a line."""
-        self.lines.append(Line(at=at, text=text))
-
-    def conclude(self, conclusion: str, command: str = "") -> Story:
-        """Set the end, bring the lines into order, and return the story."""
-        self.conclusion, self.command = conclusion, command
-        self.lines.sort(key=lambda line: float("inf") if line.at is None else line.at)
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +85,8 @@ class Explainer:
             return self._not_read(story, log_id, found[0])
         if found is not None and found[1] is not None:
             self._tell_row(story, found[1])
+        if found is not None and found[1] is not None and found[1].is_trigger and not recorded:
+            return story.conclude(f"Log row {log_id} is of {found[0]}: what was sent did not change by it.")
         if recorded:
             if found is None:
                 story.add(None, f"Moodle: log row {log_id} is no longer there; the outbox has what was read")
@@ -227,6 +200,13 @@ class Explainer:
             return story.conclude(
                 f"Log row {row.id} has not been seen yet: relay has read up to {position.high}.", "relay status"
             )
+        waits_since = json.loads(self._outbox.state("deferred") or "{}").get(str(row.id))
+        if waits_since is not None:
+            return story.conclude(
+                f"Log row {row.id} was read at {times.show(waits_since)}, and what it points to was not there yet: it "
+                "is looked at again until it is a minute old.",
+                "relay status",
+            )
         if row.event_type in self._rules.disabled:
             return story.conclude(
                 f"Log row {row.id} was ignored: events.{row.event_type}.enabled is false in the config.",
@@ -236,11 +216,20 @@ class Explainer:
             return story.conclude(
                 f"Log row {row.id} was ignored: user {row.actor_id} did it, who is one of events.ignore_actors.", sync
             )
+        return self._passed_over(story, row, position, sync)
+
+    def _passed_over(self, story: Story, row: LogRow, position: Position, sync: str) -> Story:
+        """Say why a log row that was seen, and is not ignored by today's config, has no event in the outbox."""
+        last_id, before = json.loads(self._outbox.state("history") or "[0, 0]")
         if row.id <= int(self._outbox.state("start_id") or 0):
             return story.conclude(
                 f"Log row {row.id} was there before relay's first start: relay began behind log row "
                 f"{self._outbox.state('start_id')}.",
                 sync,
+            )
+        if row.id <= last_id and row.created_at < before:
+            return story.conclude(
+                f"Log row {row.id} is older than what relay was to send: it began with {times.show(before)}.", sync
             )
         if cursor.is_open(position, row.id):
             return story.conclude(f"Log row {row.id} appeared late, and is about to be read.", "relay status")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from relay.config import Config, DatabaseConfig
     from relay.operations.check.result import Check
-    from relay.operations.explain import Story
     from relay.operations.profile import Profile
     from relay.operations.status import Report
+    from relay.operations.story import Story
 
 
 def check(config: Config) -> Iterator[Check]:

@@ -110,7 +110,9 @@ def temporary_outbox() -> Iterator[Outbox]:
 
 def make_moodle(config: Config) -> MoodleReader:
     """Return the reader of Moodle's database; it connects when it is first asked."""
-    return connect(config.moodle.database, catalogue.watched(config.events.disabled))
+    kinds = catalogue.watched(config.events.disabled)
+    on = [kind for kind in kinds if kind.name not in config.events.disabled]
+    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")))
 
 
 @contextlib.contextmanager
@@ -120,7 +122,9 @@ def reading(config: Config) -> Iterator[MoodleReader]:
         yield moodle
 
 
-def connect(database: DatabaseConfig, kinds: Sequence[EventKind] = ()) -> MoodleReader:
+def connect(
+    database: DatabaseConfig, kinds: Sequence[EventKind] = (), triggered: Sequence[EventKind] = ()
+) -> MoodleReader:
     """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
     return MoodleReader(
         Address(
@@ -134,6 +138,7 @@ def connect(database: DatabaseConfig, kinds: Sequence[EventKind] = ()) -> Moodle
             tls=_tls(database.tls),
         ),
         kinds,
+        triggered,
     )
 
 

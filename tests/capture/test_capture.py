@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pymysql
 import pytest
+from stepped import AT, Captured
 
 from relay import config
-from relay.capture.log import Capture
 from relay.demo.moodle import College
 from relay.events.catalogue import KINDS
 from relay.outbox.values import Selector
 from relay.rules import cursor
-from relay.service import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,71 +21,6 @@ if TYPE_CHECKING:
     from harness import Relay
 
     from relay.demo.mariadb import MariaDB
-    from relay.outbox.contract import Outbox
-
-AT = 1_770_000_000
-
-
-class Recorded:
-    """A log that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, dict[str, Any]]] = []
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.lines.append((event, fields))
-
-    warning = error = info
-
-    @contextmanager
-    def buffered(self) -> Iterator[None]:
-        yield
-
-    def slugs(self) -> list[str]:
-        return [slug for slug, _ in self.lines]
-
-    def fields(self, slug: str) -> dict[str, Any]:
-        return next(fields for name, fields in self.lines if name == slug)
-
-
-class Captured:
-    """A capture with its outbox and log, that can be started anew."""
-
-    def __init__(self, loaded: config.Config) -> None:
-        self.loaded = loaded
-        self.log = Recorded()
-        self.outbox: Outbox = parts.make_outbox(loaded, create=True)
-        self.capture: Capture
-        self.now = float(AT + 100)
-        self.restart()
-
-    def restart(self) -> None:
-        self.moodle = parts.make_moodle(self.loaded)
-        self.capture = parts.make_capture(self.loaded, self.moodle, self.outbox, self.log)
-
-    def read(self, after_s: float = 1.0) -> int:
-        """Read all there is, some seconds later; return how many events are new."""
-        self.now += after_s
-        accepted = 0
-        is_more = True
-        while is_more:
-            progress = self.capture.run_once(self.now)
-            accepted += progress.accepted
-            is_more = progress.is_more
-        return accepted
-
-    def gaps(self) -> int:
-        position = self.outbox.position()
-        assert position is not None
-        return cursor.open_ids(position)
-
-
-@pytest.fixture
-def captured(relay: Relay) -> Iterator[Captured]:
-    made = Captured(config.load(relay.write()))
-    yield made
-    made.moodle.close()
-    made.outbox.close()
 
 
 @pytest.fixture
@@ -455,3 +388,62 @@ def test_a_page_holds_a_hundred_grades_at_most_and_the_pages_leave_nothing_out(
     assert [sum(row.event_type == "grade_updated" for row in page.rows) for page in pages] == [100, 30]
     assert [row.id for page in pages for row in page.rows] == list(range(1, 261))
     assert captured.read() == 260
+
+
+def test_a_late_row_is_found_though_another_row_of_its_gap_was_deleted(
+    captured: Captured, college: College, second: College
+) -> None:
+    """As many rows are there as were seen: only their ids tell."""
+    first = college.sign_up("Ada", "One", AT)
+    late = second.sign_up("Late", "Comer", AT)  # id 2, not visible yet
+    college.sign_up("Ada", "Two", AT)
+    late_too = second.sign_up("Later", "Comer", AT)  # id 4
+    college.sign_up("Ada", "Three", AT)
+    assert captured.read() == 3
+    college.run("DELETE FROM {p}logstore_standard_log WHERE id = 3")
+    assert captured.read() == 0, "what was deleted is nothing new"
+    second.connection.commit()
+    assert captured.read() == 2
+    assert captured.gaps() == 0
+    for user in (first, late, late_too):
+        assert len(captured.outbox.select(Selector(user_id=user))) == 1
+
+
+def test_a_copy_that_is_a_little_behind_is_no_restored_log(captured: Captured, college: College) -> None:
+    for i in range(10):
+        college.sign_up("Ada", f"Number{i}", AT + i)
+    assert captured.read() == 10
+    college.run("CREATE TABLE {p}later SELECT * FROM {p}logstore_standard_log WHERE id > 5")
+    college.run("DELETE FROM {p}logstore_standard_log WHERE id > 5")
+    for _ in range(3):
+        assert captured.read() == 0
+    college.run("INSERT INTO {p}logstore_standard_log SELECT * FROM {p}later")
+    grace = college.sign_up("Grace", "Hopper", AT + 20)
+    assert captured.read() == 1
+    assert "log.rewound" not in captured.log.slugs()
+    assert len(captured.outbox.select(Selector(user_id=grace))) == 1
+
+
+def test_a_log_that_stays_behind_was_restored_and_is_read_on_from_there(captured: Captured, college: College) -> None:
+    for i in range(10):
+        college.sign_up("Ada", f"Number{i}", AT + i)
+    captured.read()
+    college.run("DELETE FROM {p}logstore_standard_log WHERE id > 5")
+    captured.read()
+    assert "log.rewound" not in captured.log.slugs()
+    captured.read(11)
+    assert "log.rewound" in captured.log.slugs()
+
+
+def test_deleting_history_that_a_restore_copied_in_is_no_rewound_log(captured: Captured, college: College) -> None:
+    """Moodle's clean-up deletes by time: rows that were copied in go first, whatever their ids."""
+    college.sign_up("Ada", "Lovelace", AT)
+    captured.read()
+    for i in range(5):
+        college.log("user_updated", 1, user=1, at=AT + 500 + 100 * i, origin=None)
+        captured.read()
+    college.run("DELETE FROM {p}logstore_standard_log WHERE origin IS NULL AND id > 1")
+    college.sign_up("Grace", "Hopper", AT + 5000)
+    captured.restart()
+    assert captured.read() == 1
+    assert "log.rewound" not in captured.log.slugs()

@@ -25,7 +25,7 @@ EXAMPLES = f"""examples:
 {f"  relay sync {CHOICES[-1]} --since 2026-02-01":<47}after the log store was off
 {f"  relay sync {CHOICES[0]} --course 7":<47}those in a course
 {f"  relay sync {CHOICES[-1]} --user 42 --dry-run":<47}look at the envelopes, send nothing
-A sync that was killed goes on where it was, when it is given again.
+A sync that was killed begins anew when it is given again, and sends no row twice.
 """
 
 
