@@ -86,8 +86,7 @@ class Capture:
 
         Raises MoodleError and OutboxError; nothing is lost then: the position has not moved.
         """
-        if self._options is None:
-            self._options = self._rules.options(self._moodle.site().identifier)
+        self._payload_options()
         if self._position is None:
             self._position = self._begin(now)
         self._continuity.check_store(now)
@@ -104,7 +103,10 @@ class Capture:
         return Progress(accepted=accepted, is_more=reading.page is not None and reading.page.is_more)
 
     def preview(self, now: float) -> Iterator[Event | Skip]:
-        """Yield what the next passes would accept, up to the end of the log, and record nothing."""
+        """Yield what the next passes would accept, up to the end of the log, and record nothing.
+
+        Raises UsageError, MoodleError and OutboxError.
+        """
         position, self._history = self._outbox.position(), load_history(self._outbox)
         if position is None:
             start = find_start(self._moodle, self._rules.start_from, now)
@@ -221,17 +223,21 @@ class Capture:
 
     # -- accepting
 
-    def _build(self, rows: Sequence[LogRow], now: float | None = None) -> Built:
-        """Return what the rows give; without a time, none of them is read again later."""
+    def _payload_options(self) -> Options:
+        """Return the options of payloads; Moodle is asked who it is at each new connection. Raises MoodleError."""
         if self._options is None:
             self._options = self._rules.options(self._moodle.site().identifier)
+        return self._options
+
+    def _build(self, rows: Sequence[LogRow], now: float | None = None) -> Built:
+        """Return what the rows give; without a time, none of them is read again later."""
         may_wait = partial(self._deferred.may_wait, now=now) if now is not None else _judged_now
         return build(
             rows,
             tables=self._moodle,
             ledger=self._outbox,
             rules=self._rules,
-            options=self._options,
+            options=self._payload_options(),
             history=self._history,
             may_wait=may_wait,
         )

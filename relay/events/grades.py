@@ -54,7 +54,7 @@ def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
     """Return the `data` of grade_updated. Raises NotThere where the course is gone."""
     if grade["fullname"] is None:
         raise NotThere("the row is gone: its course is no longer there")
-    scale = None if grade["scale"] is None else text.username(grade["scale"])
+    scale = None if grade["scale"] is None else text.as_stored(grade["scale"])
     score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec, penalty=grade.get("penalty"))
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
     return {

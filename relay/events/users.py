@@ -42,7 +42,7 @@ def user_data(user: Row) -> dict[str, Any]:
     texts = ("firstname", "lastname", "email", "idnumber", "phone1", "city", "country")
     return {
         "userid": integer(user["id"]),
-        "username": text.username(user["username"]),
+        "username": text.as_stored(user["username"]),
         **{name: (text.param_email if name == "email" else text.param_text)(user[name]) for name in texts},
         "suspended": bool(integer(user["suspended"])),
         "deleted": bool(integer(user["deleted"])),
@@ -64,7 +64,7 @@ def _deleted_user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any
     before = other.parse(row.other)
     return {
         "userid": object_user(row),
-        "username": other.text(before, "username", text.username),
+        "username": other.text(before, "username", text.as_stored),
         "email": other.text(before, "email", text.param_email),
         "idnumber": other.text(before, "idnumber", text.param_text),
         "deleted": None if user is None else bool(integer(user["deleted"])),

@@ -33,6 +33,8 @@ SESSION = (
 )
 #: Comes back as it is where text is escaped and encoded as the server reads it: an eventname is full of backslashes.
 ECHO = "\\core\\event\\it's \N{ARABIC LETTER MEEM}\N{GRINNING FACE}"
+#: Ids in one IN list.
+IDS_IN_QUERY = 500
 #: The server, or something between, has closed a connection that was idle (MariaDB and MySQL error numbers).
 CLOSED = frozenset({1927, 2006, 2013, 2055, 4031})
 
@@ -107,6 +109,11 @@ class Database:
                     raise
             self.close()
             return self._query(made, values)
+
+    def select_for(self, statement: str, ids: Sequence[int], *values: Any) -> Iterator[Row]:
+        """Yield the rows that a statement gives for many ids, its first mark, in as many queries as that takes."""
+        for start in range(0, len(ids), IDS_IN_QUERY):
+            yield from self.select(statement, tuple(ids[start : start + IDS_IN_QUERY]), *values)
 
     def refusal(self, statement: str) -> MoodleRefused | None:
         """Return why the server refuses a statement that reads no row, None where it takes it. The snapshot lasts."""

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 SPAN = 20_000
 #: At most this many relevant rows in a page: what is held in memory at once.
 ROWS_IN_PAGE = 1000
-#: Ids in one IN list, and gaps in one statement.
-IDS_IN_QUERY = 500
+#: Gaps in one statement.
 GAPS_IN_QUERY = 100
 
 # Every statement reads a range of primary keys, or rows by primary or indexed key. {p} is the checked table prefix.
@@ -117,11 +116,8 @@ class LogReader(Database):
         return prints
 
     def rows(self, ids: Sequence[int]) -> tuple[LogRow, ...]:
-        found: list[LogRow] = []
-        for start in range(0, len(ids), IDS_IN_QUERY):
-            some = tuple(ids[start : start + IDS_IN_QUERY])
-            found.extend(self._relevant(self._log(ROWS_BY_ID, some, self._eventnames)))
-        return tuple(found)
+        statement = ROWS_BY_ID.replace("{columns}", self._columns)
+        return self._relevant(list(self.select_for(statement, ids, self._eventnames)))
 
     def any_log_row(self, log_id: int) -> tuple[str, LogRow | None] | None:
         for row in self._log(ANY_ROW, log_id):

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from relay.moodle.contract import Filters
     from relay.rules.server import Address
 
-#: Ids in one IN list.
-IDS_IN_QUERY = 500
-
 
 class TableReader(Database):
     """Reads the tables (contract.TableReads)."""
@@ -111,9 +108,5 @@ class TableReader(Database):
         return False
 
     def _by_id(self, table: FactsTable, ids: Collection[int]) -> dict[int, Row]:
-        ordered, statement = sorted(ids), table.statement(self._newer_columns(table))
-        found: dict[int, Row] = {}
-        for start in range(0, len(ordered), IDS_IN_QUERY):
-            some = tuple(ordered[start : start + IDS_IN_QUERY])
-            found.update((int(row["id"]), row) for row in self.select(statement, some))
-        return found
+        statement = table.statement(self._newer_columns(table))
+        return {int(row["id"]): row for row in self.select_for(statement, sorted(ids))}

@@ -24,7 +24,7 @@ WINDOW = 8192
 #: How long a missing id is waited for, in seconds. No transaction of a web site lives that long.
 LIFETIME_S = 24 * 3600.0
 #: How many gaps are kept open; beyond that the oldest is given up, loudly.
-MOST = 2000
+MAX_GAPS = 2000
 #: Missing ids closer than this, in ids, and found within `NEARBY_S` seconds of each other, share a gap.
 NEARBY = 64
 NEARBY_S = 60.0
@@ -94,7 +94,7 @@ def count_seen(gap: Gap) -> int:
     return gap.seen.bit_count()
 
 
-@lru_cache(MOST)
+@lru_cache(MAX_GAPS)
 def fingerprint(gap: Gap) -> tuple[int, int]:
     """Return how many ids of the gap's range have been seen, and the sum of the CRC-32 of each, as decimal text.
 
@@ -151,7 +151,7 @@ def expire(position: Position, now: float) -> tuple[Position, tuple[Gap, ...], t
     old = tuple(gap for gap in position.gaps if now - gap.opened_at > LIFETIME_S)
     kept = [gap for gap in position.gaps if now - gap.opened_at <= LIFETIME_S]
     by_age = sorted(kept, key=lambda gap: (gap.opened_at, gap.low))
-    given_up = tuple(by_age[: max(0, len(kept) - MOST)])
+    given_up = tuple(by_age[: max(0, len(kept) - MAX_GAPS)])
     if not old and not given_up:
         return position, (), ()
     dropped = set(given_up)

@@ -172,7 +172,7 @@ def test_feedback_holds_no_tag_and_only_escaped_marks(text: str) -> None:
 def test_any_bytes_give_text_that_is_utf8(raw: bytes) -> None:
     for function in (
         cleaning.fix_utf8,
-        cleaning.username,
+        cleaning.as_stored,
         cleaning.param_text,
         cleaning.param_email,
         cleaning.feedback,

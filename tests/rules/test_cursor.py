@@ -76,10 +76,10 @@ def test_history_opens_no_gaps_below_the_watched_ids() -> None:
 
 
 def test_old_gaps_are_closed_and_too_many_given_up() -> None:
-    gaps = tuple(Gap(low=i * 1000, high=i * 1000 + 1, opened_at=float(i)) for i in range(1, cursor.MOST + 3))
+    gaps = tuple(Gap(low=i * 1000, high=i * 1000 + 1, opened_at=float(i)) for i in range(1, cursor.MAX_GAPS + 3))
     position = Position(high=10**7, gaps=gaps)
     kept, old, given_up = cursor.expire(position, 100.0)
-    assert (len(kept.gaps), old, given_up) == (cursor.MOST, (), gaps[:2])
+    assert (len(kept.gaps), old, given_up) == (cursor.MAX_GAPS, (), gaps[:2])
     kept, old, given_up = cursor.expire(position, cursor.LIFETIME_S + 10.5)
     assert old == gaps[:10]
     assert kept.gaps == gaps[10:]

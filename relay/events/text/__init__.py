@@ -7,6 +7,6 @@ from relay.events.text.email import param_email
 from relay.events.text.html import feedback
 from relay.events.text.param import param_text
 from relay.events.text.strip_tags import strip_tags
-from relay.events.text.utf8 import fix_utf8, username
+from relay.events.text.utf8 import as_stored, fix_utf8
 
-__all__ = ["feedback", "fix_utf8", "param_email", "param_text", "strip_tags", "username"]
+__all__ = ["as_stored", "feedback", "fix_utf8", "param_email", "param_text", "strip_tags"]

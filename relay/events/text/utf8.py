@@ -24,7 +24,7 @@ def fix_utf8(value: bytes | str | None) -> str:
     return "" if decoder.getstate()[0] else text.translate(_DROPPED)
 
 
-def username(value: bytes | str | None) -> str:
+def as_stored(value: bytes | str | None) -> str:
     """Return the text as it is, without bytes that are no UTF-8; '' for None. Never raises.
 
     Moodle cleaned it when it was stored (PARAM_USERNAME): it is sent as it is.
