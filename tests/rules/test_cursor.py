@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,3 +107,60 @@ def test_an_old_gap_is_looked_into_ever_more_rarely(low: int, opened_at: int) ->
 def test_a_clock_that_was_set_back_looks_into_all() -> None:
     position = Position(high=9, gaps=(Gap(low=9, high=9, opened_at=0.0),))
     assert cursor.due(position, 5000.0, 1400.0) == position.gaps
+
+
+def test_an_id_that_is_missing_at_the_very_end_is_waited_for() -> None:
+    position = cursor.advance(Position(high=10), 13, [11, 12], 0.0)
+    assert [(gap.low, gap.high) for gap in position.gaps] == [(13, 13)]
+
+
+@pytest.mark.parametrize(
+    ("apart", "later_s", "shared"),
+    [
+        (cursor.NEARBY, 0.0, True),
+        (cursor.NEARBY + 1, 0.0, False),
+        (2, cursor.NEARBY_S, True),
+        (2, cursor.NEARBY_S + 1, False),
+    ],
+)
+def test_missing_ids_share_a_gap_where_they_are_near_in_ids_and_in_time(
+    apart: int, later_s: float, *, shared: bool
+) -> None:
+    """A gap is as old as its first id: one that was found much later must not expire with it."""
+    first = cursor.advance(Position(high=0), 2, [2], 1000.0)
+    second = cursor.advance(first, 1 + apart + 1, [*range(3, 1 + apart), 1 + apart + 1], 1000.0 + later_s)
+    assert cursor.is_open(second, 1)
+    assert cursor.is_open(second, 1 + apart)
+    assert len(second.gaps) == (1 if shared else 2)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "most_apart_s"), [(0, 1), (19, 1), (60, 4), (600, 32), (3600, 32), (4 * 3600, 128), (20 * 3600, 1024)]
+)
+def test_a_gap_is_looked_into_often_enough_for_its_age(age_s: int, most_apart_s: int) -> None:
+    """Every twentieth of its age or sooner, up to every 30 s; beyond an hour every 120th of its age."""
+    position = Position(high=99, gaps=(Gap(low=7, high=7, opened_at=0.0),))
+    looks = [at for at in range(age_s + 1, age_s + 4096) if cursor.due(position, at - 1.0, float(at))]
+    waits = [later - earlier for earlier, later in pairwise([age_s, *looks])]
+    early = [wait for wait, at in zip(waits, looks, strict=True) if at < age_s + 2 * most_apart_s]
+    assert early
+    assert max(early) <= most_apart_s
+
+
+@pytest.mark.parametrize(("age_s", "least_apart_s"), [(100, 4), (3600, 16), (20 * 3600, 512)])
+def test_an_old_gap_costs_little(age_s: int, least_apart_s: int) -> None:
+    position = Position(high=99, gaps=(Gap(low=7, high=7, opened_at=0.0),))
+    looks = [at for at in range(age_s + 1, age_s + 2048) if cursor.due(position, at - 1.0, float(at))]
+    assert len(looks) <= 2048 / least_apart_s + 1
+
+
+def test_a_gap_is_looked_into_after_the_clock_was_set_back() -> None:
+    position = Position(high=99, gaps=(Gap(low=7, high=7, opened_at=0.0),))
+    assert cursor.due(position, 5001.0, 5000.0)
+
+
+def test_what_was_seen_of_a_gap_tells_a_row_that_came_from_one_that_went() -> None:
+    two, other = (Gap(low=10, high=13, seen=seen, opened_at=0.0) for seen in (0b0101, 0b1010))
+    assert cursor.fingerprint(two)[0] == cursor.fingerprint(other)[0] == 2
+    assert cursor.fingerprint(two) != cursor.fingerprint(other)
+    assert cursor.fingerprint(two) == (2, zlib.crc32(b"10") + zlib.crc32(b"12"))
