@@ -14,23 +14,11 @@ from relay.model import Event, LogRow, Skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from relay.capture.rules import Rules
     from relay.capture.start import History
     from relay.events.kind import Facts, Options
     from relay.moodle.contract import TableReads
     from relay.outbox.contract import Ledger
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the config says about capture."""
-
-    #: Where to start where there is no position: now, beginning, a time (unix seconds, as a float) or a log id.
-    start_from: str | float | int = "now"
-    #: The names of the kinds that are not sent.
-    disabled: frozenset[str] = frozenset()
-    ignore_actors: frozenset[int] = frozenset()
-    #: Makes the payload options, given Moodle's siteidentifier.
-    options: Callable[[str], Options]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from relay.capture.build import Built, Rules, build
+from relay.capture.build import Built, build
 from relay.capture.continuity import Continuity
 from relay.capture.deferred import Deferred
+from relay.capture.rules import Rules
 from relay.capture.start import History, Switches, find_start, load_history
 from relay.model import Event, Gap, LogRow, Position, Skip
 from relay.outbox.values import Batch

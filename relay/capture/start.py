@@ -16,7 +16,7 @@ from relay.rules import cursor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.capture.build import Rules
+    from relay.capture.rules import Rules
     from relay.model import Log, LogRow
     from relay.moodle.contract import LogReads
     from relay.outbox.contract import Ledger

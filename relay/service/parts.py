@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.capture.build import Rules
 from relay.capture.log import Capture
+from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
 from relay.config import outbox_server
 from relay.delivery.dispatch import Dispatch, Settings

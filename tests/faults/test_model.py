@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.capture import log as capture
-from relay.capture.build import Rules
+from relay.capture.rules import Rules
 from relay.delivery.dispatch import Dispatch, Settings
 from relay.events.kind import Facts, Options
 from relay.model import Delivery, LogRow, Outcome, Status
