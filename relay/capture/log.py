@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from relay.capture.build import Built, build
 from relay.capture.continuity import Continuity
 from relay.capture.deferred import Deferred
-from relay.capture.rules import Rules
 from relay.capture.start import History, Switches, find_start, load_history
 from relay.model import Event, Gap, LogRow, Position, Skip
 from relay.outbox.values import Batch
@@ -18,6 +17,7 @@ from relay.rules import cursor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from relay.capture.rules import Rules
     from relay.events.kind import Options
     from relay.model import Log
     from relay.moodle.contract import Moodle, Page
