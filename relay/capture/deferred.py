@@ -52,8 +52,13 @@ class Deferred:
         return bool(self._since) and not 0 <= now - self._looked_at < LOOK_EVERY_S
 
     def may_wait(self, row: LogRow, now: float) -> bool:
-        """Say whether a row is young enough, by its own time and since it was first seen, to be read again."""
-        return now - row.created_at < WAIT_S and now - self._first_seen(row.id, now) < WAIT_S
+        """Say whether a row is young enough, by its own time and since it was first seen, to be read again.
+
+        Its age may be negative, by as much as two clocks differ; a row that is stamped far ahead is not young.
+        """
+        age = now - row.created_at
+        is_young = age < WAIT_S and (age > -WAIT_S or row.id in self._since)
+        return is_young and now - self._first_seen(row.id, now) < WAIT_S
 
     def _first_seen(self, log_id: int, now: float) -> float:
         # Not later than now: the clock may have been set back.
