@@ -1,12 +1,14 @@
 """One request over the network, which ends in time: kept connections, addresses, sockets, TLS, the proxy.
 
 It serves `sender`, and is the only module that imports requests and urllib3. urllib3's own timeouts begin anew with
-each read, so the sockets here ask for the attempt's end instead. For this, and for the rate, more is used of urllib3
+each read, so relay's sockets ask for the attempt's end instead. For this, and for the rate, more is used of urllib3
 than its manual promises; a new release of it is tried against tests/delivery/test_sender.py:
 
 - `HTTPConnection._new_conn` (overridden): it makes the socket; ours is one whose timeouts are the attempt's.
 - `HTTPConnection._dns_host` (read): the host to connect to, with the dot at its end where there is one.
 - `HTTPConnection.send` (overridden, of http.client): the head of a request comes in one call, its body in the next.
+- `HTTPConnection.is_connected` (overridden): whether the pool gives a kept connection to a request, or makes a new one.
+- `HTTPConnection.response_class` (set), `HTTPResponse._read_status` (overridden), both of http.client: 1xx answers.
 - `PoolManager.pool_classes_by_scheme` (set), `HTTPConnectionPool.ConnectionCls` (set): which classes are made.
 - `HTTPConnectionPool.urlopen` (called, without a Session or PoolManager around it), as `requests.HTTPAdapter` does.
 """
@@ -14,6 +16,8 @@ than its manual promises; a new release of it is tried against tests/delivery/te
 from __future__ import annotations
 
 import http.client
+import math
+import re
 import socket
 import ssl
 import threading
@@ -30,15 +34,25 @@ import urllib3.connectionpool
 import urllib3.exceptions
 
 from relay.delivery.answer import Answer, explained, failed
+from relay.delivery.connect import Connector
+from relay.delivery.sockets import PlainSocket, TlsSocket, attempt
+from relay.errors import RelayError
+from relay.rules.retry import VERDICTS, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+#: The oldest urllib3 that is used, as pyproject.toml declares it.
+URLLIB3_LEAST = (2, 0, 2)
+#: A connection that is older is not used for another request, in seconds: the backend's name may lead elsewhere by now.
+CONNECTION_MOST_S = 60.0
+#: A failed answer ends all connections that were made before it, but no more often than this, in seconds.
+RENEW_S = 5.0
+#: After more 1xx answers than this the answer is taken for none.
+INTERIM_MOST = 20
 #: At most this much of an answer is read, in bytes.
 ANSWER_MOST = 64 * 1024
-#: By which share an attempt may last longer than it should.
-SLACK = 0.005
 #: Which error is which kind of answer.SENTENCES; the first that fits counts.
 ERROR_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
     ("proxy", (urllib3.exceptions.ProxyError,)),
@@ -51,94 +65,38 @@ ERROR_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 )
 
 
-class _Attempt(threading.local):
-    """The attempt of this thread: the sockets below ask for its end before each read and write."""
+class _Answer(http.client.HTTPResponse):
+    """Reads on until the final answer: a 1xx comes before it and says nothing of it (RFC 9110, section 15.2).
 
-    #: Whose attempt it is.
-    transport: Transport | None = None
-    #: By the transport's monotonic clock, in seconds.
-    ends_at = 0.0
-
-    def remaining_s(self) -> float:
-        """Return how many seconds the attempt has left. Raises TimeoutError where it has none."""
-        remaining = 0.0 if self.transport is None else self.ends_at - self.transport.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        return remaining
-
-    def keep(self, connection: Any) -> None:
-        """Note a new connection, so that it can be broken off."""
-        if self.transport is not None:
-            self.transport.keep(connection)
-
-
-_attempt = _Attempt()
-
-
-class _Bounded(socket.socket):
-    """A socket whose timeout is what the attempt has left, whatever timeout urllib3 asks for.
-
-    urllib3 sets the timeout anew for each request. That is a system call, for which Python lets go of the GIL, so that
-    another thread takes it: the call is made only where the timeout that is set differs from what is left.
+    Except for 101: nobody asked for another protocol, so nothing that relay can read comes after it.
     """
 
-    _timeout_s = 0.0
-
-    def settimeout(self, _value: float | None) -> None:
-        remaining = _attempt.remaining_s()
-        if not remaining <= self._timeout_s <= remaining * (1 + 2 * SLACK):
-            self._timeout_s = remaining * (1 + SLACK)
-            super().settimeout(self._timeout_s)
-
-
-class _Socket(_Bounded):
-    """A plain one. Each read and write sets the timeout: a backend that sends a byte now and then gains no time."""
-
-    def recv_into(self, *args: Any, **options: Any) -> int:
-        self.settimeout(None)
-        return super().recv_into(*args, **options)
-
-    def sendall(self, *args: Any, **options: Any) -> None:
-        self.settimeout(None)
-        super().sendall(*args, **options)
-
-
-class _TlsSocket(ssl.SSLSocket, _Bounded):
-    """The same, encrypted."""
-
-    def recv_into(self, *args: Any, **options: Any) -> int:
-        self.settimeout(None)
-        return super().recv_into(*args, **options)
-
-    def send(self, *args: Any, **options: Any) -> int:
-        self.settimeout(None)
-        return super().send(*args, **options)
-
-
-def _connect(host: str, port: int) -> _Socket:
-    """Connect to the first address of a host that takes us; all of them share the time that the attempt has left."""
-    last_error: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connection = _Socket(family, kind, protocol)
-        try:
-            connection.settimeout(None)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.connect(address)
-        except OSError as error:
-            connection.close()
-            last_error = error
-        else:
-            return connection
-    raise last_error or OSError("the name has no address")
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(INTERIM_MOST + 1):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # of http.client, see above
+            if not 100 <= found[1] < 200 or found[1] == 101:
+                return found
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("no end of 1xx answers")
 
 
 class _OneWrite(http.client.HTTPConnection):
     """Sends a request's head together with its body: one packet, and one wait, in the place of two."""
 
+    response_class = _Answer
     #: The head while it waits for the body; b'' while the head is to come, None where it is not to wait.
     _head: bytes | None = None
+    #: When it was made, by the transport's monotonic clock, and the address that it leads to.
+    made_at = -math.inf
+    address: Any = None
+
+    @property
+    def is_connected(self) -> bool:
+        # Of urllib3's class, which is the next one where this is mixed in.
+        return bool(super().is_connected) and attempt.is_fresh(self.made_at)  # type: ignore[misc]
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        attempt.connection = self
         self._head = b"" if body else None
         super().request(method, url, body, *args, **options)
 
@@ -151,17 +109,23 @@ class _OneWrite(http.client.HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        _attempt.keep(self.sock)
+        attempt.keep(self.sock)
+
+    def connected(self, host: str, port: int) -> socket.socket:
+        """Return a socket that is connected to the host. Raises OSError."""
+        attempt.connection, self.address = self, None
+        connection, self.address, self.made_at = attempt.connected(host, port)
+        return connection
 
 
 class _Connection(_OneWrite, urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port)
+        return self.connected(self._dns_host, self.port)
 
 
 class _TlsConnection(_OneWrite, urllib3.connection.HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect(self._dns_host, self.port)
+        return self.connected(self._dns_host, self.port)
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
@@ -193,7 +157,7 @@ def make_context(ca_bundle: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=None if ca_bundle is None else str(ca_bundle))
     if ca_bundle is None:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = TlsSocket
     return context
 
 
@@ -212,11 +176,14 @@ class Transport:
         monotonic: Callable[[], float],
         ca_bundle: Path | None = None,
         proxy: str | None = None,
+        resolve: Callable[..., Sequence[Any]] | None = None,
     ) -> None:
         """Take the backend's URL without a trailing slash, and how many connections are kept alive at the most.
 
-        `timeout_s` bounds one request as a whole, in seconds of the clock `monotonic`.
+        `timeout_s` bounds one request as a whole, in seconds of the clock `monotonic`. `resolve` stands in for
+        `socket.getaddrinfo`. Raises RelayError where the installed urllib3 is too old.
         """
+        _check_library()
         #: Gives seconds that never go back.
         self.monotonic = monotonic
         self._timeout_s = timeout_s
@@ -227,22 +194,29 @@ class Transport:
         self._base = url if proxy and parts.scheme == "http" else parts.path
         context = make_context(ca_bundle) if parts.scheme == "https" else None
         self._adapter = _Adapter(url, size=connections, context=context, proxy=proxy)
+        #: Makes the connections.
+        self.connector = Connector(make_socket=PlainSocket, resolve=resolve, monotonic=monotonic)
+        #: Connections that were made before this moment are not used for another request.
+        self._renewed_at = -math.inf
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self._is_aborted = False
+        #: Nothing more is to be sent.
+        self.is_aborted = False
 
     def send(self, method: str, path: str, headers: Mapping[str, str | bytes], body: bytes | None) -> Answer:
         """Send a request to a path below the backend's URL; a network error is an answer without a code."""
         began_at = self.monotonic()
-        _attempt.transport, _attempt.ends_at = self, began_at + self._timeout_s
-        answer = failed("stopped") if self._is_aborted else self._answer(method, path, headers, body)
-        if answer.http_code is None and self._is_aborted:
+        attempt.transport, attempt.ends_at, attempt.connection = self, began_at + self._timeout_s, None
+        answer = failed("stopped") if self.is_aborted else self._answer(method, path, headers, body)
+        if answer.http_code is None and self.is_aborted:
             answer = failed("stopped")
+        if _is_failed(answer.http_code):
+            self._renew()
         return replace(answer, duration_ms=round((self.monotonic() - began_at) * 1000))
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""
-        self._is_aborted = True
+        self.is_aborted = True
         with self._lock:
             live = list(self._live)
         for connection in live:
@@ -256,12 +230,28 @@ class Transport:
         """Note a new connection for `abort`. Raises OSError where that has been called."""
         with self._lock:
             self._live.add(connection)
-        if self._is_aborted:
+        if self.is_aborted:
             raise ConnectionAbortedError
+
+    def is_fresh(self, made_at: float) -> bool:
+        """Say whether a connection that was made at a time (by `monotonic`) may carry another request."""
+        return made_at >= self._renewed_at and self.monotonic() - made_at < CONNECTION_MOST_S
 
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._adapter.close()
+
+    def _renew(self) -> None:
+        """Look up the backend's name for the next request, and connect anew: what answered badly may be an old server.
+
+        So do the other connections that are kept; not each time, as single events may fail beside many that don't.
+        """
+        now = self.monotonic()
+        if attempt.connection is not None and attempt.connection.address is not None:
+            attempt.connection.made_at = -math.inf
+            self.connector.has_failed(attempt.connection.address)
+        if now - self._renewed_at >= RENEW_S:
+            self._renewed_at = now
 
     def _answer(self, method: str, path: str, headers: Mapping[str, str | bytes], body: bytes | None) -> Answer:
         code: int | None = None
@@ -279,13 +269,33 @@ class Transport:
                 decode_content=False,
             )
             code = response.status
-            # A 1xx that is taken for the answer (101, 103) has no body: what follows is another answer.
+            # A 101 has no body: what follows is of another protocol.
             read = _read(response) if code >= 200 else b""
             # Closes a connection that has more to say; one that has not is back in the pool already.
             response.close()
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             return explained(error, code, ERROR_KINDS)
         return Answer(http_code=code, headers=response.headers, body=read)
+
+
+def _is_failed(code: int | None) -> bool:
+    """Say whether an answer, or None for none, may be that of a server that is not the backend any more."""
+    if code is None:
+        return True
+    # Who refuses one event for what is in it, or asks for fewer of them (429), is well.
+    return not (200 <= code < 300 or code == 429 or VERDICTS.get(code) is Verdict.REFUSED)
+
+
+def _check_library() -> None:
+    """Raise RelayError where the installed urllib3 is too old: it takes an answer that breaks off for a whole one."""
+    installed = urllib3.__version__  # type: ignore[attr-defined] # it is not declared, but always there
+    found = tuple(int(number) for number in re.findall(r"\d+", installed)[:3])
+    if found < URLLIB3_LEAST:
+        least = ".".join(map(str, URLLIB3_LEAST))
+        raise RelayError(
+            f"urllib3 {installed} is installed, which relay cannot deliver with: it needs {least} or later.",
+            hint=f"pip install 'urllib3>={least},<3', in the environment that relay runs in.",
+        )
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:

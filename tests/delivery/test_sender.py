@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from receiver import Receiver, Reply, receiver
 
-from relay.delivery import sender, transport
+from relay.delivery import sender, sockets
 from relay.delivery.sender import Sender
 from relay.delivery.transport import Transport
 from relay.model import Outcome
@@ -153,8 +153,13 @@ BOMB = gzip.compress(b"\0" * 50_000_000)
         pytest.param(drips(OK, b"X: y\r\n"), None, "timeout", id="headers without an end"),
         pytest.param(drips(OK + b"Content-Length: 9999\r\n\r\n", b"."), None, "timeout", id="drips the body"),
         pytest.param(drips(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n.\r\n"), None, "timeout", id="drips"),
-        pytest.param(floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), None, "timeout", id="a flood of 100"),
-        pytest.param(says(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n"), 103, "", id="103"),
+        pytest.param(floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), None, "protocol", id="a flood of 100"),
+        pytest.param(drips(b"", b"HTTP/1.1 102 Processing\r\n\r\n", 0.2), None, "timeout", id="102 now and then"),
+        pytest.param(says(b"HTTP/1.1 103 Early Hints\r\n\r\n"), None, "reset", id="103 and nothing more"),
+        pytest.param(says(b"HTTP/1.1 103 Early"), None, "reset", id="closes within a 103"),
+        pytest.param(
+            floods(b"HTTP/1.1 103 Early Hints\r\n", b"Link: </a>\r\n"), None, "protocol", id="103 without an end"
+        ),
         pytest.param(says(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), 101, "", id="101"),
         pytest.param(floods(OK + b"\r\n", b"x" * 65536), 200, "", id="a body without an end"),
         pytest.param(floods(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n"), 200, "", id="endless"),
@@ -165,6 +170,13 @@ BOMB = gzip.compress(b"\0" * 50_000_000)
             says(OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB), 200, "", id="gzip"
         ),
         pytest.param(says(OK + b"Content-Length: 50\r\n\r\nshort"), None, "reset", id="a body shorter than said"),
+        pytest.param(says(OK + b"Content-Length: 2\r\n\r\n"), None, "reset", id="no body where one was said"),
+        pytest.param(
+            says(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel"), None, "reset", id="closes within a chunk"
+        ),
+        pytest.param(
+            says(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), None, "reset", id="no last chunk"
+        ),
         pytest.param(says(OK + b"Content-Length: 2\r\n\r\nlonger"), 200, "", id="a body longer than said"),
         pytest.param(says(OK + b"Content-Length: -5\r\n\r\n"), 200, "", id="a negative length"),
         pytest.param(says(OK + b"Content-Length: many\r\n\r\n"), 200, "", id="a length that is no number"),
@@ -203,6 +215,25 @@ def test_what_comes_of_a_hostile_answer(script: Callable[[socket.socket], None],
     assert len(outcome.answer) <= sender.ANSWER_KEPT
     assert len(received) == 1
     assert outcome.retry_after_s is None
+
+
+@pytest.mark.parametrize("codes", [(100,), (102,), (103,), (100, 103, 103), (199,), (102,) * 20])
+@pytest.mark.parametrize(("final", "code"), [(OK, 200), (b"HTTP/1.1 503 No\r\n", 503)])
+def test_the_answer_is_the_final_one(codes: Sequence[int], final: bytes, code: int) -> None:
+    """What comes before it says nothing of it (RFC 9110, section 15.2), and the connection is good for more."""
+    interim = b"".join(b"HTTP/1.1 %d Wait\r\nLink: </style.css>; rel=preload\r\n\r\n" % one for one in codes)
+    answer = interim + final + b"Content-Length: 5\r\n\r\nhello"
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(answer)
+        if code == 200:
+            received.append(read_request(connection))
+            connection.sendall(answer)
+
+    with server(script) as (url, received), posting(url) as post:
+        outcomes = [post() for _ in range(2)]
+    assert [(outcome.http_code, outcome.answer) for outcome in outcomes] == [(code, "hello")] * 2
+    assert len(received) == 2
 
 
 def test_memory_stays_bounded() -> None:
@@ -249,13 +280,13 @@ def wait_for_close(_: object) -> None:
 
 def test_a_request_is_one_write(backend: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    sendall = transport._Socket.sendall
+    sendall = sockets.PlainSocket.sendall
 
-    def keep(connection: transport._Socket, data: bytes) -> None:
+    def keep(connection: sockets.PlainSocket, data: bytes) -> None:
         written.append(data)
         sendall(connection, data)
 
-    monkeypatch.setattr(transport._Socket, "sendall", keep)
+    monkeypatch.setattr(sockets.PlainSocket, "sendall", keep)
     with posting(backend.url) as post:
         assert [post().http_code for _ in range(2)] == [200, 200]
     assert [(data[:5], data.endswith(b"\r\n\r\n" + BODY)) for data in written] == [(b"POST ", True)] * 2
@@ -264,21 +295,21 @@ def test_a_request_is_one_write(backend: Receiver, monkeypatch: pytest.MonkeyPat
 
 def test_a_sockets_timeout_follows_the_attempts_end() -> None:
     own = Transport(url="http://127.0.0.1:9", timeout_s=1000, connections=1, monotonic=lambda: 0.0)
-    with contextlib.closing(own), transport._Socket() as connection:
+    with contextlib.closing(own), sockets.PlainSocket() as connection:
 
         def timeout(seconds: float) -> float:
-            transport._attempt.transport, transport._attempt.ends_at = own, seconds
+            sockets.attempt.transport, sockets.attempt.ends_at = own, seconds
             connection.settimeout(1e6)
             found = connection.gettimeout()
             assert found is not None
             return found
 
         first = timeout(1000)
-        assert 1000 <= first <= 1000 * (1 + 2 * transport.SLACK)
+        assert 1000 <= first <= 1000 * (1 + 2 * sockets.SLACK)
         # What is set already serves as long as it differs by little: no call of the system.
-        assert timeout(1000 * (1 + transport.SLACK / 2)) == first
-        assert 100 <= timeout(100) <= 100 * (1 + 2 * transport.SLACK)
-        assert 1000 <= timeout(1000) <= 1000 * (1 + 2 * transport.SLACK)
+        assert timeout(1000 * (1 + sockets.SLACK / 2)) == first
+        assert 100 <= timeout(100) <= 100 * (1 + 2 * sockets.SLACK)
+        assert 1000 <= timeout(1000) <= 1000 * (1 + 2 * sockets.SLACK)
         with pytest.raises(TimeoutError):
             timeout(0)
 
