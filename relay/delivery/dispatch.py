@@ -6,32 +6,40 @@ threads while no pass runs, and the next pass records what came of them.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.delivery.clock_guard import ClockGuard
+from relay.delivery.outcome import decided, say
+from relay.delivery.pacer import Pacer
 from relay.delivery.shared_circuit import STATE, SharedCircuit
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
-from relay.model import UNDELIVERED, Delivery, Outcome, Status
-from relay.outbox.values import Settled
-from relay.rules import retry
-from relay.rules.retry import Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from relay.delivery.workers import MakePool, Post
-    from relay.model import Log
+    from relay.model import Delivery, Log
     from relay.outbox.contract import Queue
+    from relay.rules import retry
     from relay.rules.circuit import Breaker
 
 #: How long the next pass may be waited for while requests are under way, in seconds: results are recorded in groups.
 GROUP_S = 0.05
 #: How long at most while nothing is: what another process made due is found then, in seconds.
 IDLE_S = 1.0
+#: Of how many due events those that fit into memory are chosen, at the least.
+LOOKED_AT_LEAST = 8
 #: Of how many due events a probe is chosen.
 PROBE_LIMIT = 50
+#: Bodies of so many bytes are in memory at once, and that of one more event.
+BYTES_MOST = 16_000_000
+#: So many are claimed at once: while they are read from the outbox, there are several copies of them.
+BYTES_AT_ONCE = 4_000_000
+#: How many events are claimed at once for a replay, at the most, and how large each is taken to be at first, in bytes.
+REPLAY_BATCH = 200
+REPLAY_SIZE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +57,25 @@ class Settings:
     is_paused: bool = False
 
 
+@dataclass(slots=True)
+class Replays:
+    """Events that a person asked to be sent again."""
+
+    #: Those (row ids) that are still to be sent, and how many were.
+    waiting: deque[int] = field(default_factory=deque)
+    sent: int = 0
+    #: How large one of them is taken to be, in bytes.
+    size: int = REPLAY_SIZE
+
+
 class Dispatch:
     """Delivers what is due. `run_once`, `replay` and `settle` are for one thread; the workers have their own."""
+
+    #: How many deliveries are under way, and how many bytes their bodies have.
+    _under_way = 0
+    _bytes = 0
+    #: How many bytes an event had, on the average, when some were last claimed.
+    _size = 1
 
     def __init__(
         self,
@@ -66,8 +91,8 @@ class Dispatch:
     ) -> None:
         """Take what delivery needs from outside; nothing is sent before the first pass. Raises OutboxError.
 
-        `clock` gives unix seconds, by the clock of all who use the outbox, and `monotonic` seconds that never go back.
-        `jitter` gives random numbers from 0 to 1. `make_pool` makes the workers' threads.
+        `clock` gives unix seconds, by the clock of all who use the outbox, and `monotonic` seconds that never go back;
+        `jitter` gives random numbers from 0 to 1; `make_pool` makes the workers' threads.
         """
         self._outbox = outbox
         self._settings = settings
@@ -75,27 +100,40 @@ class Dispatch:
         self._log = log
         self._circuits = SharedCircuit(outbox=outbox, policy=settings.policy, clock=clock, log=log)
         self._clock_guard = ClockGuard(outbox, self._circuits, log)
+        self._pacer = Pacer(monotonic, log)
         self._workers = Workers(
             outbox=outbox,
             post=post,
             circuits=self._circuits,
+            pacer=self._pacer,
             concurrency=settings.concurrency,
             clock=clock,
             monotonic=monotonic,
             make_pool=make_pool,
-            wake=self._ask_for_a_pass,
         )
         self._unsettled: list[Result] = []
-        self._under_way = 0
+        self._replays = Replays()
         #: The types that a probe is under way for.
         self._probing: set[str] = set()
-        #: Called when a pass is worth having before its time; whoever runs the passes sets it.
-        self.wake: Callable[[], None] = lambda: None
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        """Called when a pass is worth having before its time; whoever runs the passes sets it."""
+        return self._workers.wake
+
+    @wake.setter
+    def wake(self, wake: Callable[[], None]) -> None:
+        self._workers.wake = wake
 
     @property
     def under_way(self) -> int:
-        """How many deliveries are claimed and not settled yet."""
-        return self._under_way
+        """How many deliveries are claimed and not settled yet, and events still to be sent again."""
+        return self._under_way + len(self._replays.waiting)
+
+    @property
+    def replayed(self) -> int:
+        """How many events have been sent again."""
+        return self._replays.sent
 
     @property
     def types(self) -> frozenset[str]:
@@ -130,17 +168,29 @@ class Dispatch:
             return GROUP_S
         return self._idle_s(now, claimed)
 
-    def replay(self, ids: Sequence[int], now: float) -> int:
-        """Send recorded events (row ids) once more, whatever their state; return how many will be.
+    def replay(self, ids: Sequence[int], now: float) -> None:
+        """Send recorded events (row ids) once more, whatever their state; `replayed` says how many have been sent.
 
-        Those that are under way already are left out. Raises OutboxError.
+        Those that are under way already are left out. As many are sent at once as the backend takes and memory holds;
+        `settle` goes on with the others. Raises OutboxError.
         """
-        deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s(), types=self.types)
-        self._submit(deliveries, Purpose.REPLAY)
-        return len(deliveries)
+        self._replays.waiting.extend(ids)
+        self._go_on_replaying(now)
 
-    def _ask_for_a_pass(self) -> None:
-        self.wake()
+    def _go_on_replaying(self, now: float) -> None:
+        if self._workers.is_stopping:
+            self._replays.waiting.clear()
+        # A later event of a user waits for the earlier ones, so all that are under way come back first.
+        while self._replays.waiting and not self._under_way:
+            epoch, fitting = self._pacer.epoch, max(1, BYTES_MOST // self._replays.size)
+            count = int(min(self._pacer.room(), fitting, REPLAY_BATCH, len(self._replays.waiting)))
+            if not count:
+                return
+            ids = [self._replays.waiting.popleft() for _ in range(count)]
+            deliveries = self._outbox.claim_again(ids, now, lease_s=self._lease_s(), types=self.types)
+            self._pacer.spend(len(deliveries))
+            self._replays.size = max([1, *(len(one.body) for one in deliveries)])
+            self._submit(deliveries, Purpose.REPLAY, epoch)
 
     # -- claiming
 
@@ -161,14 +211,21 @@ class Dispatch:
             return self._probe_backend(now)
         claimed = self._probe_paths(now)
         flowing = self._flowing()
-        room = self._workers.ahead - self._under_way
-        if room < self._workers.ahead // 2:
+        # Read before the room is: a refusal in between would go unnoticed.
+        epoch = self._pacer.epoch
+        ahead, bytes_left = self._workers.ahead, BYTES_MOST - self._bytes
+        room = min(ahead - self._under_way, self._pacer.room())
+        if ahead - self._under_way < ahead // 2 or bytes_left <= 0 or not room:
             return claimed
         due_at = self._outbox.next_due(flowing)
         if due_at is None or due_at > now:
             return claimed
-        deliveries = self._claim(now, room, flowing)
-        self._submit(deliveries, Purpose.NORMAL)
+        bytes_left = min(bytes_left, BYTES_AT_ONCE)
+        # The outbox looks at all that it may claim: not at many more than will fit.
+        limit = int(min(room, max(LOOKED_AT_LEAST, 2 * bytes_left // self._size)))
+        deliveries = self._claim(now, limit, flowing, most_bytes=bytes_left)
+        self._pacer.spend(len(deliveries))
+        self._submit(deliveries, Purpose.NORMAL, epoch)
         return claimed + len(deliveries)
 
     def _probe_backend(self, now: float) -> int:
@@ -197,18 +254,30 @@ class Dispatch:
         return len(found)
 
     def _claim(
-        self, now: float, limit: int, types: frozenset[str], *, only: str | None = None, is_probe: bool = False
+        self,
+        now: float,
+        limit: int,
+        types: frozenset[str],
+        *,
+        most_bytes: int = BYTES_MOST,
+        only: str | None = None,
+        is_probe: bool = False,
     ) -> Sequence[Delivery]:
         """Claim events of these types, or `only` of one of them. Other types don't hold up later events of a user."""
-        return self._outbox.claim(now, limit, lease_s=self._lease_s(), types=types, only=only, probe=is_probe)
+        return self._outbox.claim(
+            now, limit, lease_s=self._lease_s(), types=types, most_bytes=most_bytes, only=only, probe=is_probe
+        )
 
-    def _submit(self, deliveries: Iterable[Delivery], purpose: Purpose) -> None:
+    def _submit(self, deliveries: Sequence[Delivery], purpose: Purpose, epoch: int = 0) -> None:
+        size = sum(len(one.body) for one in deliveries)
+        self._bytes += size
+        self._size = max(1, size // max(1, len(deliveries)))
         users: defaultdict[int, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
             users[delivery.user_id].append(delivery)
         for of_user in users.values():
             self._under_way += len(of_user)
-            self._workers.submit(UserQueue(purpose=purpose, deliveries=of_user))
+            self._workers.submit(UserQueue(purpose=purpose, deliveries=of_user, epoch=epoch))
 
     def _idle_s(self, now: float, claimed: int) -> float:
         """Return in how many seconds a probe or an event is due next, IDLE_S at most."""
@@ -217,7 +286,7 @@ class Dispatch:
         times = [circuit.probe_at for circuit in circuits if circuit is not None]
         if breaker.backend is None and not claimed:
             due_at = self._outbox.next_due(self._flowing())
-            times += [due_at] if due_at is not None else []
+            times += [max(due_at, now + self._pacer.wait_s())] if due_at is not None else []
         # What is due and was not claimed waits for another process, or there is nothing to probe with.
         return min([IDLE_S, *(at - now for at in times if at > now)])
 
@@ -233,7 +302,7 @@ class Dispatch:
         # What this relay broke off itself may have reached the backend: its attempt stays `unknown`, its lease ends,
         # and it is sent again.
         settled = [
-            self._decided(one, one.outcome, now)
+            decided(one, one.outcome, self._settings.policy, self._jitter, now)
             for one in self._unsettled
             if one.outcome is not None and one.outcome.error_kind != STOPPED
         ]
@@ -245,52 +314,21 @@ class Dispatch:
         if circuits.has_closed:
             self._outbox.all_due(now)
         self._circuits.has_saved(circuits)
-        self._under_way -= len(self._unsettled)
-        self._probing -= {one.delivery.event_type for one in self._unsettled if one.purpose is Purpose.PROBE}
-        self._unsettled.clear()
+        self._forget_unsettled()
         if settled:
             with self._log.buffered():
                 for one in settled:
-                    self._say(one, now)
+                    say(self._log, one, now)
+        self._go_on_replaying(now)
         return GROUP_S
 
-    def _decided(self, result: Result, outcome: Outcome, now: float) -> Settled:
-        delivery = result.delivery
-        # Randomness costs a call of the system: only what is tried again needs it.
-        jitter = 0.0 if retry.classify(outcome) is Verdict.TAKEN else self._jitter()
-        policy, is_outage = self._settings.policy, result.is_outage
-        decision = retry.decide(delivery, outcome, policy, now=now, jitter=jitter, is_outage=is_outage)
-        if result.purpose is Purpose.REPLAY and delivery.status not in UNDELIVERED:
-            decision = _unchanged_unless_delivered(decision, delivery)
-        return Settled(
-            delivery=delivery,
-            outcome=outcome,
-            decision=decision,
-            started_at=result.started_at,
-            holds_user=retry.holds_user(outcome),
-        )
-
-    def _say(self, one: Settled, now: float) -> None:
-        fields = {
-            "event_id": one.delivery.event_id,
-            "event_type": str(one.delivery.event_type),
-            "log_id": one.delivery.log_id,
-            "attempt": one.delivery.attempt,
-            "http_code": one.outcome.http_code,
-            "duration_ms": one.outcome.duration_ms,
-        }
-        if one.decision.verdict is Verdict.TAKEN:
-            self._log.info("delivery.succeeded", **fields, **({"duplicate": True} if one.outcome.duplicate else {}))
-            return
-        fields |= {"error": one.outcome.error_kind} if one.outcome.error_kind else {}
-        if one.decision.due_at is None:
-            self._log.error("delivery.gave_up", **fields)
-        else:
-            self._log.warning("delivery.failed", **fields, retry_in_s=round(one.decision.due_at - now, 1))
-
-
-def _unchanged_unless_delivered(decision: Decision, delivery: Delivery) -> Decision:
-    """Return what becomes of an event that had ended before it was sent again: it is delivered, or stays as it was."""
-    if decision.status is Status.SUCCESS:
-        return decision
-    return Decision(status=delivery.status, due_at=None, failures=delivery.failures, verdict=decision.verdict)
+    def _forget_unsettled(self) -> None:
+        """Take what has been recorded off what is under way; what was not sent again is still to be."""
+        done = self._unsettled
+        self._under_way -= len(done)
+        self._bytes -= sum(len(one.delivery.body) for one in done)
+        self._probing -= {one.delivery.event_type for one in done if one.purpose is Purpose.PROBE}
+        replays = [one for one in done if one.purpose is Purpose.REPLAY]
+        self._replays.sent += sum(one.outcome is not None for one in replays)
+        self._replays.waiting.extendleft(one.delivery.id for one in reversed(replays) if one.outcome is None)
+        done.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.rules import circuit, retry
@@ -51,14 +51,14 @@ class SharedCircuit:
         """The circuits as they are now."""
         return self._breaker
 
-    def observe(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Count an outcome; say whether its attempt fell under an open circuit.
+    def observe(self, delivery: Delivery, outcome: Outcome, weight: int = 1) -> bool:
+        """Count an outcome, a failed one for `weight` failures; say whether its attempt fell under an open circuit.
 
         Called as soon as the outcome is known, so that an open circuit holds back the very next request.
         """
         with self._lock:
             before = self._breaker
-            self._breaker = after = circuit.observe(before, delivery, outcome, self._policy, self._clock())
+            self._breaker = after = circuit.observe(before, delivery, outcome, self._policy, self._clock(), weight)
         if after is not before:
             self._say(before, after, outcome)
         return before.covers(delivery.event_type) or after.covers(delivery.event_type)
@@ -69,7 +69,13 @@ class SharedCircuit:
             self._breaker = circuit.probe_now(self._breaker, now)
 
     def unsaved(self) -> Unsaved:
-        """Return the circuits as they are now, to be saved in the transaction that settles the deliveries."""
+        """Return the circuits as they are now, to be saved in the transaction that settles the deliveries.
+
+        Raises OutboxError.
+        """
+        if circuit.encode(self._breaker) != circuit.encode(self._saved):
+            # Another relay may have saved its own since: they are not to be lost.
+            self.adopt()
         breaker, saved = self._breaker, self._saved
         state = circuit.encode(breaker)
         backend_closed = saved.backend is not None and breaker.backend is None
@@ -85,16 +91,19 @@ class SharedCircuit:
         self._text = self._text if unsaved.text is None else unsaved.text
 
     def adopt(self) -> None:
-        """Load the circuits that another relay has stored, unless this relay has changes that are not stored yet."""
+        """Load the circuits that another relay has stored.
+
+        What this relay has found and not saved yet stays, and is saved together with that.
+        """
         if not self._outbox.is_shared:
             return
         text = self._outbox.state(STATE) or ""
         with self._lock:
-            is_unsaved = circuit.encode(self._breaker) != circuit.encode(self._saved)
-            if text == self._text or is_unsaved:
+            if text == self._text:
                 return
             found = circuit.decode(json.loads(text or "{}"))
-            self._breaker = self._saved = replace(self._breaker, backend=found.backend, paths=found.paths)
+            self._breaker = circuit.merge(self._saved, self._breaker, found)
+            self._saved = found
             self._text = text
 
     def is_first_to_probe(self, event_type: str | None, now: float, until: float) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from relay.delivery.pacer import NOTHING
 from relay.delivery.width import ahead, count_slow, fastest_at_first, least_ahead, width
 from relay.model import Delivery, Outcome
 from relay.rules.retry import holds_user
@@ -15,6 +16,7 @@ from relay.rules.retry import holds_user
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from relay.delivery.pacer import Pacer, Seen
     from relay.delivery.pool import Pool
     from relay.delivery.shared_circuit import SharedCircuit
     from relay.outbox.contract import Queue
@@ -46,6 +48,8 @@ class UserQueue:
 
     purpose: Purpose
     deliveries: Sequence[Delivery]
+    #: The pacer's epoch when they were claimed.
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,8 @@ class Result:
     outcome: Outcome | None = None
     #: The attempt fell under an open circuit.
     is_outage: bool = False
+    #: The backend refused it as there were too many requests.
+    is_throttled: bool = False
     #: Unix seconds.
     started_at: float = 0.0
     #: How long the attempt took, in seconds.
@@ -79,20 +85,20 @@ class Workers:
         outbox: Queue,
         post: Post,
         circuits: SharedCircuit,
+        pacer: Pacer,
         concurrency: int,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         make_pool: MakePool,
-        wake: Callable[[], None],
     ) -> None:
-        """Take two clocks, in seconds (unix time, and monotonic), and `wake`, which asks for a pass at once."""
+        """Take two clocks, in seconds: unix time, and monotonic."""
         self._outbox = outbox
         self._post = post
         self._circuits = circuits
+        self._pacer = pacer
         self._concurrency = concurrency
         self._clock = clock
         self._monotonic = monotonic
-        self._wake = wake
         self._pool = make_pool(concurrency, self._deliver, "sender")
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         #: How long the fastest request of late took, in seconds.
@@ -103,6 +109,8 @@ class Workers:
         self.ahead = least_ahead(concurrency)
         #: Send nothing more than what is being sent at this moment.
         self.is_stopping = False
+        #: Called when a pass is worth having at once; whoever runs the passes sets it.
+        self.wake: Callable[[], None] = lambda: None
         #: A worker has asked for the next pass already.
         self._is_woken = False
 
@@ -139,7 +147,9 @@ class Workers:
         purpose = user_queue.purpose
         must_wait = False
         for delivery in user_queue.deliveries:
-            if must_wait or self._is_halted(delivery, purpose):
+            # Whatever held one up may be over a moment later: the later ones must not overtake it then.
+            must_wait = must_wait or self._is_halted(delivery, user_queue)
+            if must_wait:
                 self._results.put(Result(purpose=purpose, delivery=delivery))
                 continue
             result = self._attempt(delivery, purpose)
@@ -147,12 +157,14 @@ class Workers:
             must_wait = result.outcome is not None and holds_user(result.outcome) and purpose is not Purpose.REPLAY
         if not self._is_woken and (self._pool.backlog() == 0 or self._results.qsize() >= self.ahead // 4):
             self._is_woken = True
-            self._wake()
+            self.wake()
 
-    def _is_halted(self, delivery: Delivery, purpose: Purpose) -> bool:
+    def _is_halted(self, delivery: Delivery, user_queue: UserQueue) -> bool:
         if self.is_stopping or not self._outbox.may_send(delivery):
             return True
-        return purpose is Purpose.NORMAL and self._circuits.breaker.covers(delivery.event_type)
+        if user_queue.purpose is not Purpose.PROBE and user_queue.epoch != self._pacer.epoch:
+            return True
+        return user_queue.purpose is Purpose.NORMAL and self._circuits.breaker.covers(delivery.event_type)
 
     def _attempt(self, delivery: Delivery, purpose: Purpose) -> Result:
         started_at = self._clock()
@@ -161,11 +173,23 @@ class Workers:
             outcome = self._post(delivery, started_at)
         finally:
             del self._began[delivery.id]
+        seen = NOTHING
+        if purpose is not Purpose.PROBE:
+            seen = self._pacer.observe(delivery, outcome, began_at, len(self._began))
         return Result(
             purpose=purpose,
             delivery=delivery,
             outcome=outcome,
-            is_outage=outcome.error_kind == STOPPED or self._circuits.observe(delivery, outcome),
+            is_outage=outcome.error_kind == STOPPED or self._is_outage(delivery, outcome, purpose, seen),
+            is_throttled=seen.is_throttled,
             started_at=started_at,
             took_s=self._monotonic() - began_at,
         )
+
+    def _is_outage(self, delivery: Delivery, outcome: Outcome, purpose: Purpose, seen: Seen) -> bool:
+        """Let the circuits know of an outcome; say whether its attempt fell under an open one."""
+        if purpose is Purpose.REPLAY:
+            # It is sent whatever the circuits say, and by a process of its own: those of the daemon are not its to
+            # open or close.
+            return self._circuits.breaker.covers(delivery.event_type)
+        return self._circuits.observe(delivery, outcome, seen.weight)

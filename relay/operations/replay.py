@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from relay.outbox.contract import Reports
 
-#: How many events are put under way at once.
-BATCH = 200
 FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
 
 
@@ -40,8 +38,12 @@ class Delivering(Protocol):
     def under_way(self) -> int:
         """How many events have been put under way and are not settled yet."""
 
-    def replay(self, ids: Sequence[int], now: float) -> int:
-        """Put events (row ids) under way once more, whatever their state; return how many are. Raises OutboxError."""
+    @property
+    def replayed(self) -> int:
+        """How many events have been sent again."""
+
+    def replay(self, ids: Sequence[int], now: float) -> None:
+        """Put events (row ids) under way once more, whatever their state. Raises OutboxError."""
 
     def settle(self, now: float) -> float:
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
@@ -105,9 +107,7 @@ def replay(
     seconds, or until something has come back.
     """
     ids = outbox.select(selector)
-    sent = 0
-    for start in range(0, len(ids), BATCH):
-        sent += delivering.replay(ids[start : start + BATCH], now())
-        while delivering.under_way:
-            wait(delivering.settle(now()))
-    return Replayed(meant=len(ids), sent=sent, undelivered=outbox.count_undelivered(ids))
+    delivering.replay(ids, now())
+    while delivering.under_way:
+        wait(delivering.settle(now()))
+    return Replayed(meant=len(ids), sent=delivering.replayed, undelivered=outbox.count_undelivered(ids))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 #: way goes to others after LEASE_S + RENEW_S at the most.
 LEASE_S = 12.0
 RENEW_S = 3.0
+#: What is claimed at once is in memory: about so many bytes, unless the caller says another number.
+CLAIM_BYTES = 16_000_000
 
 
 class State(Protocol):
@@ -120,15 +122,17 @@ class Queue(State, Sharing, Protocol):
         *,
         lease_s: float,
         types: frozenset[str],
+        most_bytes: int = CLAIM_BYTES,
         only: str | None = None,
         probe: bool = False,
     ) -> Sequence[Delivery]:
         """Lease due events of these types, and write the row of an attempt, of outcome `unknown`, for each.
 
         Keeps each user's order: an event is claimed only together with all earlier undelivered events of its user that
-        are of these types, and never while another event of its user is under way. `only`: claim events of this one
-        type; earlier ones of the other types still come first. `probe`: claim one event that is the first of its user,
-        due or not, but not before a time that the backend asked for.
+        are of these types, and never while another event of its user is under way. `most_bytes`: of those that may be
+        claimed, claim the first whose bodies have about so many bytes together; one at least. `only`: claim events of
+        this one type; earlier ones of the other types still come first. `probe`: claim one event that is the first of
+        its user, due or not, but not before a time that the backend asked for.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ from relay.errors import OutboxFenced, OutboxUnavailable
 from relay.model import Delivery, Status
 from relay.outbox import mysql_statements as sql
 from relay.outbox import rows
+from relay.outbox.contract import CLAIM_BYTES
 from relay.outbox.sql import insert
 from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.tables import ATTEMPTS
@@ -51,12 +52,20 @@ class MysqlQueue(SqlQueue):
         *,
         lease_s: float,  # noqa: ARG002 -- the relay's own lease is what counts here
         types: frozenset[str],
+        most_bytes: int = CLAIM_BYTES,
         only: str | None = None,
         probe: bool = False,
     ) -> Sequence[Delivery]:
         self._free_orphans()
         chosen = chosen_types(types, only)
-        wanted = _Wanted(now=now, limit=1 if probe else limit, types=sorted(types), chosen=chosen, is_probe=probe)
+        wanted = _Wanted(
+            now=now,
+            limit=1 if probe else limit,
+            most_bytes=most_bytes,
+            types=sorted(types),
+            chosen=chosen,
+            is_probe=probe,
+        )
         for look_at in CLAIM_LOOKS[:3]:  # more would not fit into a statement
             candidates = self._candidates(wanted, limit * look_at)
             claimed = self._leased(partial(self._claimable, candidates=candidates, wanted=wanted), now)
@@ -93,13 +102,13 @@ class MysqlQueue(SqlQueue):
         )
         values = [*id_values, wanted.now, *types, *(() if wanted.is_probe else (*id_values, wanted.now))]
         found = [row[0] for row in run(statement, values).fetchall()][: wanted.limit]
-        return self._turned(run, found, candidates) if found else ()
+        return self._turned(run, found, candidates, wanted.most_bytes) if found else ()
 
-    def _turned(self, run: Run, found: Sequence[int], users: Mapping[int, int]) -> Sequence[int]:
+    def _turned(self, run: Run, found: Sequence[int], users: Mapping[int, int], most_bytes: int) -> Sequence[int]:
         """Return the first of the events that fit into memory; the rows of their users are changed."""
         term, ids = self._among(found)
-        ((size,),) = run(sql.SIZE.format(p="{p}", ids=term), ids).fetchall()
-        found = fitting(found, int(size or 0))
+        sizes = dict(run(sql.SIZES.format(p="{p}", ids=term), ids).fetchall())
+        found = fitting(found, sizes, most_bytes)
         term, values = self._among(sorted({users[event] for event in found}))
         run(sql.TURN_USERS.format(p="{p}", users=term), values)
         return found
@@ -220,6 +229,7 @@ class _Wanted:
 
     now: float
     limit: int
+    most_bytes: int
     #: The types that may be sent, and those of them that are claimed.
     types: Sequence[str]
     chosen: Sequence[str]

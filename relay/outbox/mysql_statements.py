@@ -51,8 +51,8 @@ LEASED = f"""
 SELECT {CLAIMED}, body FROM {{p}}{EVENTS}
 WHERE leased_by = ? AND id {{ids}} ORDER BY occurred_at, id
 """
-#: How many bytes these events have, together.
-SIZE = f"SELECT SUM(LENGTH(body)) FROM {{p}}{EVENTS} WHERE id {{ids}}"
+#: How many bytes each of these events has.
+SIZES = f"SELECT id, COALESCE(LENGTH(body), 0) FROM {{p}}{EVENTS} WHERE id {{ids}}"
 ATTEMPT_IDS = f"SELECT event_id, MAX(id) FROM {{p}}{ATTEMPTS} WHERE event_id {{ids}} GROUP BY event_id"
 
 SETTLE_ATTEMPTS = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from relay.outbox.contract import Queue
@@ -9,12 +10,10 @@ from relay.outbox.sql import Sql
 from relay.outbox.tables import ATTEMPTS, EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Where a claim finds none among the first due events (all wait for an earlier one), it looks this many times further.
 CLAIM_LOOKS = (1, 20, 400, 8000)
-#: What is claimed at once is in memory: about so many bytes.
-CLAIM_BYTES = 16_000_000
 
 
 class SqlQueue(Sql, Queue):
@@ -56,6 +55,7 @@ def chosen_types(types: frozenset[str], only: str | None) -> Sequence[str]:
     return sorted(types if only is None else types & {only})
 
 
-def fitting(ids: Sequence[int], size: int) -> Sequence[int]:
-    """Return the first of the events, of so many bytes together, that are claimed at once: one at least."""
-    return ids if size <= CLAIM_BYTES else ids[: max(1, len(ids) * CLAIM_BYTES // size)]
+def fitting(ids: Sequence[int], sizes: Mapping[int, int], most_bytes: int) -> Sequence[int]:
+    """Return the first of the events, of these sizes by id, that have so many bytes together: one at least."""
+    before = accumulate((sizes[one] for one in ids), initial=0)
+    return [one for one, others in zip(ids, before, strict=False) if others + sizes[one] <= most_bytes] or ids[:1]

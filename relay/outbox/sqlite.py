@@ -11,10 +11,10 @@ from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing
 from relay.model import Status
 from relay.outbox import migrations, rows, sqlite_database
 from relay.outbox import sqlite_statements as sql
-from relay.outbox.contract import Outbox
+from relay.outbox.contract import CLAIM_BYTES, Outbox
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
-from relay.outbox.sql_queue import CLAIM_BYTES, CLAIM_LOOKS, SqlQueue, chosen_types, fitting
+from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.sql_reports import SqlReports
 from relay.outbox.sqlite_database import Database
 from relay.outbox.tables import STATE, VERSION
@@ -171,6 +171,7 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
         *,
         lease_s: float,
         types: frozenset[str],
+        most_bytes: int = CLAIM_BYTES,
         only: str | None = None,
         probe: bool = False,
     ) -> Sequence[Delivery]:
@@ -190,7 +191,7 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
                 ((ids,),) = run(statement, {**values, "limit": limit * look_at}).fetchall()
                 if ids != NONE or not run(more, {"now": now, "looked_at": limit * look_at}).fetchall():
                     break
-            return self._lease(run, _fitting(run, ids), now, lease_s, DAEMON)
+            return self._lease(run, _fitting(run, ids, most_bytes), now, lease_s, DAEMON)
 
     def claim_again(
         self, ids: Sequence[int], now: float, *, lease_s: float, types: frozenset[str]
@@ -242,7 +243,9 @@ def _migrated(run: Run, version: int) -> None:
     run(sql.SET_STATE, {"key": VERSION, "value": str(migrations.NEWEST), "now": 0})
 
 
-def _fitting(run: Run, ids: str) -> str:
+def _fitting(run: Run, ids: str, most_bytes: int) -> str:
     """Return the first of the rows that fit into memory, of ids in a JSON array."""
     ((size,),) = run(sql.SIZE, {"ids": ids}).fetchall()
-    return ids if size <= CLAIM_BYTES else json.dumps(fitting(json.loads(ids), size))
+    if size <= most_bytes:
+        return ids
+    return json.dumps(fitting(json.loads(ids), dict(run(sql.SIZES, {"ids": ids}).fetchall()), most_bytes))

@@ -46,9 +46,16 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND (leased_until IS NULL OR lea
   AND event_type IN (SELECT value FROM json_each(:types))
 """
 
-#: How many characters the data of these rows has, together.
+#: How many bytes the data of these rows has, together, ...
 SIZE = f"""
-SELECT COALESCE(SUM(length(event_data)), 0) FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
+SELECT COALESCE(SUM(length(CAST(event_data AS BLOB))), 0) FROM {{p}}{EVENTS}
+WHERE id IN (SELECT value FROM json_each(:ids))
+"""
+
+#: ... and that of each.
+SIZES = f"""
+SELECT id, COALESCE(length(CAST(event_data AS BLOB)), 0) FROM {{p}}{EVENTS}
+WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 LEASE = f"""

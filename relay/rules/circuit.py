@@ -60,8 +60,13 @@ class Breaker:
         return self.backend is not None or event_type in self.paths
 
 
-def observe(breaker: Breaker, delivery: Delivery, outcome: Outcome, policy: Policy, now: float) -> Breaker:
-    """Return the breaker after one more outcome, seen at `now` (unix seconds); the same one where nothing changes."""
+def observe(
+    breaker: Breaker, delivery: Delivery, outcome: Outcome, policy: Policy, now: float, weight: int = 1
+) -> Breaker:
+    """Return the breaker after one more outcome, seen at `now` (unix seconds); the same one where nothing changes.
+
+    `weight` says for how many failures a failed one counts.
+    """
     verdict = classify(outcome)
     if verdict in (Verdict.TAKEN, Verdict.REFUSED):
         return _answered(breaker, delivery)
@@ -71,23 +76,27 @@ def observe(breaker: Breaker, delivery: Delivery, outcome: Outcome, policy: Poli
     if verdict is Verdict.NO_SUCH_PATH:
         path = _opened(breaker.paths.get(delivery.event_type), reason, outcome, policy, now)
         return Breaker(paths={**breaker.paths, delivery.event_type: path})
-    return _failed(breaker, delivery, reason, outcome, policy, now)
+    failed = _with_streak(breaker, delivery, weight)
+    return _failed(failed, delivery, reason, outcome, policy, now)
 
 
 def _answered(breaker: Breaker, delivery: Delivery) -> Breaker:
     """Close what is open, and begin the streak anew; the same breaker where there is nothing to change."""
-    if breaker.backend is None and not breaker.paths and not breaker.streak:
+    if breaker.backend is None and not breaker.paths and not breaker.streak_events:
         return breaker
     return Breaker(paths={name: path for name, path in breaker.paths.items() if name != delivery.event_type})
 
 
-def _failed(breaker: Breaker, delivery: Delivery, reason: str, outcome: Outcome, policy: Policy, now: float) -> Breaker:
-    streak = breaker.streak + 1
+def _with_streak(breaker: Breaker, delivery: Delivery, weight: int) -> Breaker:
     events = breaker.streak_events
     if len(events) < STREAK_EVENTS:
         events |= {delivery.event_id}
+    return replace(breaker, streak=breaker.streak + weight, streak_events=events)
+
+
+def _failed(breaker: Breaker, delivery: Delivery, reason: str, outcome: Outcome, policy: Policy, now: float) -> Breaker:
     backend = breaker.backend
-    many = streak >= STREAK and len(events) >= STREAK_EVENTS
+    many = breaker.streak >= STREAK and len(breaker.streak_events) >= STREAK_EVENTS
     # With one attempt an event there is no retry that a circuit could spare.
     if backend is not None or (many and policy.enabled):
         backend = _opened(backend, reason, outcome, policy, now)
@@ -95,7 +104,7 @@ def _failed(breaker: Breaker, delivery: Delivery, reason: str, outcome: Outcome,
     if delivery.event_type in paths:
         path = _opened(paths[delivery.event_type], reason, outcome, policy, now)
         paths = {**paths, delivery.event_type: path}
-    return Breaker(backend=backend, paths=paths, streak=streak, streak_events=events)
+    return replace(breaker, backend=backend, paths=paths)
 
 
 def _opened(circuit: Circuit | None, reason: str, outcome: Outcome, policy: Policy, now: float) -> Circuit:
@@ -124,6 +133,24 @@ def probe_now(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker with its next probes due at once: the clock was set back."""
     paths = {name: replace(path, probe_at=now) for name, path in breaker.paths.items()}
     return replace(breaker, backend=breaker.backend and replace(breaker.backend, probe_at=now), paths=paths)
+
+
+def merge(base: Breaker, ours: Breaker, theirs: Breaker) -> Breaker:
+    """Return the circuits as another relay has stored them, with what this one has changed since it read them (`base`).
+
+    The streak is this relay's own.
+    """
+    names = {*base.paths, *ours.paths, *theirs.paths}
+    paths = {name: _merged(base.paths.get(name), ours.paths.get(name), theirs.paths.get(name)) for name in names}
+    return replace(
+        ours,
+        backend=_merged(base.backend, ours.backend, theirs.backend),
+        paths={name: path for name, path in paths.items() if path is not None},
+    )
+
+
+def _merged(base: Circuit | None, ours: Circuit | None, theirs: Circuit | None) -> Circuit | None:
+    return theirs if ours == base else ours
 
 
 def encode(breaker: Breaker) -> dict[str, Any]:

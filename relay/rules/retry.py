@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Jitter adds up to this share of the delay, and never takes from it.
 JITTER = 0.1
+#: So many attempts of an event that were refused for the rate alone are not counted. One that is refused again and
+#: again while others are taken is at fault itself, and is to end some day.
+FREE_REFUSALS = 10
 
 
 class Verdict(StrEnum):
@@ -99,13 +102,22 @@ def holds_user(outcome: Outcome) -> bool:
 
 
 def decide(
-    delivery: Delivery, outcome: Outcome, policy: Policy, *, now: float, jitter: float, is_outage: bool
+    delivery: Delivery,
+    outcome: Outcome,
+    policy: Policy,
+    *,
+    now: float,
+    jitter: float,
+    is_outage: bool,
+    is_throttled: bool = False,
 ) -> Decision:
     """Return what becomes of an event, given the outcome of its attempt.
 
     `now` is in unix seconds; `jitter` is a random number from 0 to 1. `is_outage` says that the attempt fell under an
-    open circuit. With retries enabled, such an attempt does not count against `max_attempts`. Nor does an answer that
-    means UNKNOWN_CALLER or NO_SUCH_PATH, ever: these events are tried again until the answer changes.
+    open circuit. With retries enabled, such an attempt does not count against `max_attempts`. Nor does, up to
+    FREE_REFUSALS, one that was refused as there were too many requests (`is_throttled`): it is due again when the
+    backend said. Nor does an answer that means UNKNOWN_CALLER or NO_SUCH_PATH, ever: these events are tried again until
+    the answer changes.
     """
     verdict = classify(outcome)
     failures = delivery.failures
@@ -113,11 +125,13 @@ def decide(
         return Decision(status=Status.SUCCESS, due_at=None, failures=failures, verdict=verdict)
     if verdict is Verdict.REFUSED:
         return Decision(status=Status.GAVE_UP, due_at=None, failures=failures, verdict=verdict)
-    if verdict is Verdict.NOT_NOW and not (is_outage and policy.enabled):
+    # Those that did not count so far, this one included, came of refusals and outages.
+    is_free = is_outage or (is_throttled and delivery.attempt - failures <= FREE_REFUSALS)
+    if verdict is Verdict.NOT_NOW and not (is_free and policy.enabled):
         failures += 1
         if failures >= (policy.max_attempts if policy.enabled else 1):
             return Decision(status=Status.GAVE_UP, due_at=None, failures=failures, verdict=verdict)
     delay = policy.delay_s(max(1, failures)) * (1 + JITTER * jitter)
     not_before = now + outcome.retry_after_s if outcome.retry_after_s is not None else 0.0
-    due_at = max(now + delay, not_before)
+    due_at = not_before if is_throttled and is_free and not_before else max(now + delay, not_before)
     return Decision(status=Status.FAILED, due_at=due_at, not_before=not_before, failures=failures, verdict=verdict)

@@ -169,6 +169,8 @@ class Pool(Generic[Item]):
         try:
             while (item := self._items.get()) is not None:
                 self._work(item)
+                # A thread that waits for the next one does not keep this one in memory.
+                item = None
                 if len(self._threads) > self._width and self._leave(only_surplus=True):
                     return
         except BaseException as error:  # noqa: BLE001 -- whatever it is, whoever runs the pool is to show it

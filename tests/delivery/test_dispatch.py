@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import PATIENCE_S
 
-from relay.delivery.dispatch import Dispatch, Settings
+from relay.delivery.dispatch import BYTES_MOST, Dispatch, Settings
 from relay.delivery.width import SLOW_S, WORK_S, width
 from relay.delivery.workers import UserQueue
 from relay.events import envelope
@@ -65,11 +65,13 @@ class Silent:
 class Delivering:
     """A dispatch over a real outbox, with a backend that is a function."""
 
-    def __init__(self, folder: Path, events: int, post: Callable[[Delivery], Outcome], *, haste: float = 1) -> None:
-        """Take how many times as fast as time the dispatch's monotonic clock runs."""
+    def __init__(
+        self, folder: Path, events: int, post: Callable[[Delivery], Outcome], *, haste: float = 1, name: str = "Ada"
+    ) -> None:
+        """Take how many times as fast as time the dispatch's monotonic clock runs, and what is sent of each user."""
         self.outbox = SqliteOutbox(folder / "outbox.db")
         made = [
-            envelope.make_event(envelope.derive_id("site", i), "user_updated", i, i, i, {"name": "Ada"}, OPTIONS)
+            envelope.make_event(envelope.derive_id("site", i), "user_updated", i, i, i, {"name": name}, OPTIONS)
             for i in range(1, events + 1)
         ]
         self.outbox.accept(Batch(events=made, after=Position(high=events)), NOW)
@@ -167,6 +169,48 @@ def test_a_backend_that_takes_its_time_gets_as_many_as_are_allowed(
     try:
         delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
         assert delivering.pool.width == 4
+    finally:
+        delivering.close()
+
+
+MEGABYTE = 1_000_000
+
+
+@pytest.mark.parametrize("letter", ["x", "ع"])
+def test_what_is_under_way_is_bounded_in_bytes(letter: str, tmp_path: Path) -> None:
+    """However many passes are done while the backend takes its time; one event more than the bound allows may be."""
+    goes_on = threading.Event()
+    name = letter * (MEGABYTE // len(letter.encode()))
+
+    def post(_: Delivery) -> Outcome:
+        assert goes_on.wait(PATIENCE_S)
+        return Outcome(http_code=200)
+
+    delivering = Delivering(tmp_path, 40, post, name=name)
+    try:
+        for _ in range(20):
+            delivering.dispatch.run_once(NOW)
+        assert BYTES_MOST - MEGABYTE < delivering.dispatch.under_way * MEGABYTE <= BYTES_MOST + MEGABYTE
+        goes_on.set()
+        delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
+        delivering.dispatch.replay(range(1, 41), NOW)
+        most = 0
+        while delivering.dispatch.under_way:
+            most = max(most, delivering.dispatch._bytes)
+            delivering.dispatch.settle(NOW)
+        assert delivering.dispatch.replayed == 40
+        assert most <= BYTES_MOST + MEGABYTE
+    finally:
+        goes_on.set()
+        delivering.close()
+
+
+def test_an_event_that_is_larger_than_the_bound_goes_alone(tmp_path: Path) -> None:
+    delivering = Delivering(tmp_path, 3, lambda _: Outcome(http_code=200), name="x" * (BYTES_MOST + 1))
+    try:
+        delivering.dispatch.run_once(NOW)
+        assert delivering.dispatch.under_way == 1
+        delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
     finally:
         delivering.close()
 

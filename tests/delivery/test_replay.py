@@ -1,0 +1,86 @@
+"""A replay beside whatever else delivers: it sends what a person asked for, and changes nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from receiver import Receiver, Reply
+
+if TYPE_CHECKING:
+    from harness import Relay
+
+    from relay.demo.moodle import College
+
+AT = 1_770_000_000
+CIRCUIT = {"opened_at": 1.0, "reason": "the backend answered 503", "probe_at": 2.0, "probes": 3}
+
+
+@pytest.fixture(params=["file", "schema"])
+def either(request: pytest.FixtureRequest) -> Relay:
+    """A relay with its outbox in a file, or in a schema that others share."""
+    found: Relay = request.getfixturevalue("relay" if request.param == "file" else "other")
+    return found
+
+
+@pytest.mark.parametrize("code", [401, 404])
+def test_a_replay_that_fails_opens_no_circuit_of_the_daemon(
+    code: int, either: Relay, college: College, backend: Receiver
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    with either.start() as daemon:
+        daemon.wait_for("delivery.succeeded")
+        before = either.status()["circuit"]
+        backend.answer = lambda _: Reply(code=code)
+        either.run("run", "--replay", "status=success", expect=None)
+        assert len(backend.posts) == 2
+        assert either.status()["circuit"] == before
+        assert either.run("status", "--check").code == 0
+        backend.answer = lambda _: Reply()
+        college.sign_up("Grace", "Hopper", AT + 1)
+        daemon.wait_for("delivery.succeeded", 2)
+
+
+def test_a_replay_that_gets_through_leaves_what_is_open_to_the_daemon(
+    relay: Relay, college: College, backend: Receiver
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    backend.answer = lambda _: Reply(code=401)
+    college.sign_up("Grace", "Hopper", AT + 1)
+    relay.once("--timeout", "0s", expect=1)
+    before = relay.status()["circuit"]
+    assert before["whole"] is not None
+    backend.answer = lambda _: Reply()
+    relay.run("run", "--replay", "status=success")
+    assert relay.status()["circuit"] == before
+
+
+def test_the_wait_that_is_logged_is_the_one_that_is_recorded(
+    either: Relay, college: College, backend: Receiver
+) -> None:
+    """Of an event that is years old, in an outbox that is not new."""
+    either.set("retry", {"first_delay": "100s"})
+    college.sign_up("Ada", "Lovelace", AT)
+    backend.answer = lambda _: Reply(code=500)
+    either.once("--timeout", "0s", expect=1)
+    began_at = time.time()
+    finished = either.run("run", "--replay", "status=failed", expect=None)
+    (line,) = [line for line in finished.log if line["event"] == "delivery.failed"]
+    ((due_at,),) = either.rows("SELECT due_at FROM {log}")
+    assert 200 <= line["retry_in_s"] <= 220
+    assert due_at - time.time() <= line["retry_in_s"] <= due_at - began_at + 0.1
+
+
+def test_a_delivered_event_whose_replay_fails_is_not_given_up(
+    relay: Relay, college: College, backend: Receiver
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    backend.answer = lambda _: Reply(code=500)
+    finished = relay.run("run", "--replay", "status=success")
+    (line,) = finished.log
+    assert (line["event"], line["level"], line["http_code"]) == ("delivery.failed", "warning", 500)
+    assert "retry_in_s" not in line
+    assert relay.statuses() == {"success": 1}
