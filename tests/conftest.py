@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +12,19 @@ from harness import Relay, empty_outbox, fresh_moodle
 from hypothesis import settings
 from receiver import Receiver, receiver
 from stepped import Captured
+from virtual import World
 
 from relay import config
+from relay.delivery import dispatch
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.errors import RelayError
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from relay.demo.moodle import College
+    from relay.model import Delivery, Outcome
 
 settings.register_profile("relay", deadline=None, print_blob=True)
 settings.load_profile("relay")
@@ -89,3 +93,19 @@ def captured(relay: Relay) -> Iterator[Captured]:
     made = Captured(config.load(relay.write()))
     yield made
     made.close()
+
+
+@pytest.fixture
+def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
+    """Nobody else uses the outbox: so a pass need not be done each second to see what another process made due."""
+    monkeypatch.setattr(dispatch, "IDLE_S", math.inf)
+    made: list[World] = []
+
+    def make(answer: Callable[[Delivery, float], Outcome], stored: str = "", **size: int) -> World:
+        made.append(World(tmp_path, answer, stored, **size))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.dispatch.close()
+        world.outbox.close()
