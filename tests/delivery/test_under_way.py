@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import PATIENCE_S, shared_outbox
 from receiver import Receiver, Reply
-from virtual import DAY, HOUR, POLICY, START, World
+from virtual import DAY, HOUR, OPTIONS, POLICY, START, World
 
 from relay import config
 from relay.delivery import dispatch
 from relay.delivery.shared_circuit import STATE, SharedCircuit
+from relay.events import envelope
 from relay.model import Delivery, Outcome
+from relay.outbox.values import Batch
 from relay.rules import circuit
 from relay.service import parts
 from relay.service.logs import make_log
@@ -42,11 +44,15 @@ def test_what_is_under_way_is_not_claimed_again_however_slow_the_backend_is(make
     """The last of one user's events waits for all that were claimed before it, each for a whole attempt."""
     world = make_world(lambda _delivery, _passed_s: TAKEN, users=1, events_each=10)
     world.dispatch.run_once(world.now)
-    for _ in range(10):
-        world.now += 30.0
+    for number in range(1, 11):
+        world.now += 3.0 if number == 1 else 30.0
+        # Something is due at each pass.
+        other = envelope.make_event(f"other-{number}", "user_updated", None, number, 0, {"name": "Ada"}, OPTIONS)
+        world.outbox.accept(Batch(events=[other]), world.now)
         world.dispatch.run_once(world.now)
-        assert world.dispatch.under_way == 10
-        assert world.pool.backlog() == 1
+        assert world.dispatch.under_way == 10 + number
+        assert world.pool.backlog() == 1 + number
+    world.events += 10
     world.run(DAY)
     world.check_all_are_delivered_in_order()
 
