@@ -183,7 +183,7 @@ class Dispatch:
         # A later event of a user waits for the earlier ones, so all that are under way come back first.
         while self._replays.waiting and not self._under_way:
             epoch, fitting = self._pacer.epoch, max(1, BYTES_MOST // self._replays.size)
-            count = int(min(fitting, REPLAY_BATCH, len(self._replays.waiting)))
+            count = int(min(self._pacer.room(), fitting, REPLAY_BATCH, len(self._replays.waiting)))
             if not count:
                 return
             ids = [self._replays.waiting.popleft() for _ in range(count)]
