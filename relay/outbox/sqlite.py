@@ -48,8 +48,9 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
 
         Makes the file, readable by its owner only, where it is missing and `create` says so. `for_move`: one that was
         moved, or half moved, is opened too. Raises OutboxMissing, OutboxCorrupt where it is no outbox, OutboxError
-        where its tables are of a newer relay, OutboxUnavailable where the same may work later.
+        where its tables are of a newer relay or SQLite is too old, OutboxUnavailable where the same may work later.
         """
+        sqlite_database.check_version()
         self._path = path
         self._prefix = prefix
         self._is_for_move = for_move

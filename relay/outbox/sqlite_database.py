@@ -9,13 +9,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxUnavailable
+from relay.errors import OutboxCorrupt, OutboxError, OutboxUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from relay.outbox.sql import Made, Run, Values
 
+#: The oldest SQLite that does (Debian 11's, and about RHEL 9's): UPDATE … FROM came with 3.33.
+OLDEST = (3, 34, 0)
 #: How long a statement waits for another process's transaction, in milliseconds.
 BUSY_MS = 10_000
 #: Readers and the one writer do not wait for each other; kept in the file.
@@ -110,6 +112,16 @@ class Database:
                 new.unlink()
                 raise
             return new.rename(self._path.with_name(f"{self._path.name}.{label}-{at}"))
+
+
+def check_version() -> None:
+    """Raise OutboxError where the SQLite that Python uses is too old: what is sent could not be recorded."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise OutboxError(
+            f"SQLite {sqlite3.sqlite_version} is too old: an outbox in a file needs {oldest} or later.",
+            hint="Run relay with a Python whose SQLite is newer, or keep the outbox in MariaDB or MySQL (outbox.url).",
+        )
 
 
 def create(path: Path, prefix: str, make: Callable[[Run], None]) -> None:

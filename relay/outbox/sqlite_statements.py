@@ -2,6 +2,8 @@
 
 Many rows go in, and come out, as one JSON value. sqlite3 releases the GIL at each step of a statement, and then waits
 until a sender thread releases it. With one step for each row, a hundred rows would wait a hundred times.
+
+They must do with sqlite_database.OLDEST: so no `->>`, no MATERIALIZED, no RETURNING.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 # The index is named because SQLite would take the one that has all events of a user, the delivered ones too: with 20 of
 # those for each user, a claim took twice as long.
 CLAIM = f"""
-WITH candidate AS MATERIALIZED (
+WITH candidate AS (
     SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
     WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
       AND event_type IN (SELECT value FROM json_each(:chosen))
@@ -85,8 +87,9 @@ SETTLE_ATTEMPTS = f"""
 UPDATE {{p}}{ATTEMPTS} SET started_at = one.started_at, duration_ms = one.duration_ms, http_code = one.http_code,
        outcome = one.outcome, error = one.error
 FROM (
-    SELECT value ->> 0 AS attempt_id, value ->> 1 AS started_at, value ->> 2 AS duration_ms, value ->> 3 AS http_code,
-           value ->> 4 AS outcome, value ->> 5 AS error
+    SELECT json_extract(value, '$[0]') AS attempt_id, json_extract(value, '$[1]') AS started_at,
+           json_extract(value, '$[2]') AS duration_ms, json_extract(value, '$[3]') AS http_code,
+           json_extract(value, '$[4]') AS outcome, json_extract(value, '$[5]') AS error
     FROM json_each(:attempts)
 ) AS one
 WHERE id = one.attempt_id
@@ -105,8 +108,9 @@ UPDATE {{p}}{EVENTS} SET status = one.status, retry_count = one.failures, last_e
        updated_at = :now, processed_at = CASE WHEN one.due_at IS NULL THEN :now END, due_at = one.due_at,
        not_before = one.not_before, leased_by = NULL, leased_until = NULL
 FROM (
-    SELECT value ->> 0 AS row_id, value ->> 1 AS status, value ->> 2 AS failures, value ->> 3 AS last_error,
-           value ->> 4 AS due_at, value ->> 5 AS not_before
+    SELECT json_extract(value, '$[0]') AS row_id, json_extract(value, '$[1]') AS status,
+           json_extract(value, '$[2]') AS failures, json_extract(value, '$[3]') AS last_error,
+           json_extract(value, '$[4]') AS due_at, json_extract(value, '$[5]') AS not_before
     FROM json_each(:events)
 ) AS one
 WHERE id = one.row_id

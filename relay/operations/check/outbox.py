@@ -20,10 +20,7 @@ LITTLE_SPACE = 200 * 1024 * 1024
 
 def checks(path: Path | None, open_outbox: Callable[[], Outbox]) -> Iterator[Check]:
     """Yield whether the outbox can be used; `path` is its file, None for a schema on a server."""
-    if path is not None and not path.exists():
-        yield check_place(path)
-    else:
-        yield check_writing(path, open_outbox)
+    yield check_writing(path, open_outbox)
 
 
 def check_place(path: Path) -> Check:
@@ -45,7 +42,7 @@ def check_writing(path: Path | None, open_outbox: Callable[[], Outbox]) -> Check
         waiting = outbox.waiting()
         outbox.close()
     except OutboxMissing as error:
-        return ok("outbox", f"{error} The first run makes it.")
+        return ok("outbox", f"{error} The first run makes it.") if path is None else check_place(path)
     except RelayError as error:
         return fail("outbox", str(error), error.hint)
     little = None if path is None else check_space(path)
