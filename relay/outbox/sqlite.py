@@ -16,7 +16,7 @@ from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
 from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.sql_reports import SqlReports
-from relay.outbox.sqlite_database import Database
+from relay.outbox.sqlite_database import ONCE, Database
 from relay.outbox.tables import STATE, VERSION
 from relay.outbox.values import Migrated
 
@@ -178,6 +178,7 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
     ) -> Sequence[Delivery]:
         due = "not_before <= :now" if probe else "due_at <= :now"
         statement = sql.CLAIM.format(
+            once=ONCE,
             p="{p}",
             due=due,
             claimed_along="" if probe else "AND other.id NOT IN (SELECT id FROM candidate)",

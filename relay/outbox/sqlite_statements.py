@@ -3,7 +3,7 @@
 Many rows go in, and come out, as one JSON value. sqlite3 releases the GIL at each step of a statement, and then waits
 until a sender thread releases it. With one step for each row, a hundred rows would wait a hundred times.
 
-They must do with sqlite_database.OLDEST: so no `->>`, no MATERIALIZED, no RETURNING.
+They must do with sqlite_database.OLDEST: so no `->>` and no RETURNING; MATERIALIZED only where it is known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 # The index is named because SQLite would take the one that has all events of a user, the delivered ones too: with 20 of
 # those for each user, a claim took twice as long.
 CLAIM = f"""
-WITH candidate AS (
+WITH candidate AS {{once}} (
     SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
     WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
       AND event_type IN (SELECT value FROM json_each(:chosen))
