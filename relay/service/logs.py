@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from relay.service.lines import Lines
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
+    import contextlib
+    from collections.abc import Callable, MutableMapping
 
     from relay.config.schema import LogConfig
     from relay.model import Log
@@ -21,52 +23,20 @@ if TYPE_CHECKING:
 _encode = json.JSONEncoder(default=repr).encode
 
 
-class Lines:
-    """Writes log lines to a stream, each at once and whole, whichever thread it comes from."""
+def make_log(config: LogConfig, stream: TextIO | Lines | None, now: Callable[[], float]) -> Log:
+    """Return the logger: one JSON object a line, or the console form on a terminal; `now` tells unix seconds.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-        self._kept = threading.local()
-
-    def line(self, text: str) -> None:
-        """Write a line, or keep it until the end of `buffered`."""
-        kept: list[str] | None = getattr(self._kept, "lines", None)
-        if kept is None:
-            self._write(text)
-        else:
-            kept.append(text)
-
-    debug = info = warning = error = critical = line
-
-    @contextlib.contextmanager
-    def buffered(self) -> Iterator[None]:
-        """Keep the lines of this thread, and write them at the end: one write costs as much for hundreds as for one."""
-        kept: list[str] = []
-        self._kept.lines = kept
-        try:
-            yield
-        finally:
-            self._kept.lines = None
-            if kept:
-                self._write("\n".join(kept))
-
-    def _write(self, text: str) -> None:
-        with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
-
-
-def make_log(config: LogConfig, stream: TextIO, now: Callable[[], float]) -> Log:
-    """Return the logger: one JSON object a line, or the console form on a terminal; `now` tells unix seconds."""
-    as_json = config.format == "json" or (config.format == "auto" and not stream.isatty())
-    levels: Any = structlog.make_filtering_bound_logger(config.level)
+    Loggers of one process share its Lines: these count what could not be written.
+    """
+    lines = stream if isinstance(stream, Lines) else Lines(stream)
+    as_json = config.format == "json" or (config.format == "auto" and not lines.isatty())
+    # By its number: releases of structlog before 25.1 know no names.
+    levels: Any = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level.upper()])
 
     class Logger(levels):  # type: ignore[misc] # made anew for each level
         """structlog's, with one more method."""
 
         def buffered(self) -> contextlib.AbstractContextManager[None]:
-            lines: Lines = self._logger
             return lines.buffered()
 
     def stamped(_logger: Any, method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -78,7 +48,13 @@ def make_log(config: LogConfig, stream: TextIO, now: Callable[[], float]) -> Log
         return _encode(fields)
 
     show: Any = json_line if as_json else structlog.dev.ConsoleRenderer()
-    log: Log = structlog.wrap_logger(Lines(stream), processors=[stamped, show], wrapper_class=Logger).bind()
+
+    def dropped(count: int) -> str:
+        fields = {"event": "log.dropped", "lines": count, "hint": "The log could not be written: is its disk full?"}
+        return str(show(None, "warning", stamped(None, "warning", fields)))
+
+    lines.tell = dropped
+    log: Log = structlog.wrap_logger(lines, processors=[stamped, show], wrapper_class=Logger).bind()
     return log
 
 
