@@ -15,12 +15,19 @@ from relay import times
 #: What a table prefix may be made of: it is put into SQL as it is.
 _PREFIX = re.compile(r"[A-Za-z0-9_]{0,32}", re.ASCII)
 
+#: A part of a host's name, between dots; letters of other alphabets are for names as people write them (IDNA).
+_LABEL = re.compile(r"[\w-]{1,63}")
+#: The longest name of a host (RFC 1035, section 2.3.4).
+LONGEST_NAME = 254
+
 
 def split_url(url: str) -> SplitResult:
     """Return the parts of a URL of any scheme."""
     try:
         parts = urlsplit(url)
         _ = parts.port
+        if "[" in parts.netloc:
+            ipaddress.IPv6Address(parts.hostname or "")
     except ValueError:
         raise ValueError("is no URL") from None
     if any(character.isspace() or not character.isprintable() for character in url):
@@ -32,7 +39,19 @@ def _web_url(url: str) -> SplitResult:
     parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be a URL such as https://host.example.edu")
+    host(parts.hostname)
     return parts
+
+
+def host(name: str) -> str:
+    """Return the name or address of a host."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        labels = name.removesuffix(".").split(".")
+        if len(name) > LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
+            raise ValueError("names no host: one is letters, digits, - and _, with dots between") from None
+    return name
 
 
 def site_url(url: str) -> str:
@@ -73,6 +92,7 @@ def proxy_url(url: str) -> str:
     parts = split_url(url)
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError("must be http://host:port: what goes to the backend is encrypted within it")
+    host(parts.hostname)
     return url
 
 
@@ -80,13 +100,6 @@ def header(value: str) -> str:
     """Return what can be sent as a header's value (RFC 9110, section 5.5)."""
     if not value or value != value.strip() or not value.isprintable():
         raise ValueError("must be a text without control characters, and without blanks around it")
-    return value
-
-
-def word(value: str) -> str:
-    """Return a text without white space."""
-    if not value or any(character.isspace() for character in value):
-        raise ValueError("must not be empty or hold white space")
     return value
 
 

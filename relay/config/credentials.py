@@ -74,7 +74,10 @@ def resolve(given: str | Mapping[str, object], base: Path) -> Secret:
 
 
 def _from_file(name: str, base: Path) -> Secret:
-    path = base / Path(name).expanduser()
+    try:
+        path = base / Path(name).expanduser()
+    except RuntimeError:
+        raise CredentialError(f"{name}: there is no home of that user") from None
     return Secret(_read(path), origin=f"file {path}", path=path)
 
 
@@ -109,7 +112,7 @@ def seal(value: str, base: Path) -> str:
     `base`; that is made, with mode 0600, where there is none. Raises CredentialError.
     """
     path = base / SEAL_KEY_FILE
-    if _credential(SEAL_KEY) is None and not path.exists():
+    if _credential(SEAL_KEY) is None and not is_there(path):
         try:
             made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except OSError as error:
@@ -135,7 +138,7 @@ def unseal(text: str, base: Path) -> str:
 
 def _seal_key(base: Path) -> AESGCM:
     path = _credential(SEAL_KEY) or base / SEAL_KEY_FILE
-    if not path.exists():
+    if not is_there(path):
         raise CredentialError(f"the key of sealed secrets is not there: neither the credential {SEAL_KEY} nor {path}")
     try:
         return AESGCM(base64.b64decode(_read(path), validate=True))
@@ -147,7 +150,7 @@ def _credential(name: str) -> Path | None:
     """Return the file of a systemd credential, or None where it was not given."""
     folder = os.environ.get(CREDENTIALS_DIRECTORY)
     path = Path(folder, name) if folder else None
-    return path if path is not None and path.exists() else None
+    return path if path is not None and is_there(path) else None
 
 
 #: How a secret can be given (contract, section 6).
@@ -175,6 +178,14 @@ def _read(path: Path) -> str:
     if len(raw) > LARGEST_FILE or "\n" in text or "\0" in text:
         raise CredentialError(f"the file {path} holds more than one line: a secret is one")
     return text
+
+
+def is_there(path: Path) -> bool:
+    """Say whether there is a file; one that may not be looked at is, and reading it says what the matter is."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def mode_warning(path: Path) -> str | None:

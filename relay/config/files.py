@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.config import checks
+from relay.config.credentials import is_there
 from relay.config.events import EVENTS
 from relay.config.reader import Mistakes, Section, compose
 from relay.config.schema import CONFIG, DATABASE, OUTBOX
@@ -28,7 +29,7 @@ def find(explicit: Path | None, environment: str | None) -> Path:
     named = explicit or (Path(environment) if environment else None)
     if named is not None:
         return named
-    found = next((place for place in PLACES if place.exists()), None)
+    found = next((place for place in PLACES if is_there(place)), None)
     if found is None:
         raise UsageError(
             f"There is no config: neither {PLACES[0]} in this folder nor {PLACES[1]}.",
@@ -39,15 +40,18 @@ def find(explicit: Path | None, environment: str | None) -> Path:
 
 def load(path: Path) -> Config:
     """Return the config of a file. Raises ConfigError with all its mistakes."""
+    return parse(_text(path), path=path)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text("utf-8-sig")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise ConfigError(
             f"The config {path} cannot be read: {error.strerror}.", hint="Name one with --config FILE."
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"The config {path} is no UTF-8 text.", hint="Save it as UTF-8.") from None
-    return parse(text, path=path)
 
 
 def parse(text: str, *, path: Path) -> Config:
@@ -118,5 +122,5 @@ def _database_section(path: Path, mistakes: Mistakes) -> Section:
 
 
 def _root(path: Path, mistakes: Mistakes) -> Section:
-    text = path.read_text("utf-8-sig") if path.exists() else ""
+    text = _text(path) if is_there(path) else ""
     return Section(compose(text, path), "", mistakes, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote
 
-from relay.config.checks import split_url
+from relay.config.checks import host, split_url
 
 
 def outbox_path(url: str, base: Path) -> Path | None:
@@ -19,6 +19,7 @@ def outbox_path(url: str, base: Path) -> Path | None:
             raise ValueError("must not hold a password: give it as outbox.password")
         if not parts.hostname or not parts.username or not parts.path.strip("/") or parts.path.count("/") > 1:
             raise ValueError("must be mysql://user@host:port/schema")
+        host(parts.hostname)
         return None
     name = url.removeprefix("sqlite://").lstrip("/")
     if not url.startswith("sqlite:///") or not name or name.endswith("/"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from relay.config import btec, checks
+from relay.config import btec, checks, tls
 from relay.config.credentials import Secret
 from relay.config.events import EVENTS
 from relay.config.keys import advised, defaulted, group, optional, part, required
@@ -32,18 +32,27 @@ class TlsConfig:
     """How the connection to a database is encrypted."""
 
     ca: Path | None = field(
-        metadata=optional(file(), "/etc/relay/ca.pem", "a PEM file of the CAs that alone are trusted")
+        metadata=optional(file(tls.authorities), "/etc/relay/ca.pem", "a PEM file of the CAs that alone are trusted")
     )
-    cert: Path | None = field(metadata=optional(file(), "/etc/relay/client.pem", "the client's certificate"))
+    cert: Path | None = field(
+        metadata=optional(file(tls.authorities), "/etc/relay/client.pem", "the client's certificate")
+    )
     key: Path | None = field(metadata=optional(file(), "/etc/relay/client.key", "the client's key"))
     verify: bool = field(metadata=defaulted(boolean(), "true", "`false` takes any certificate of the server"))
 
 
 def _tls(section: Section, values: dict[str, Any]) -> TlsConfig:
-    tls = TlsConfig(**values)
-    if tls.key is not None and tls.cert is None:
+    made = TlsConfig(**values)
+    if made.key is not None and "cert" not in section:
         section.wrong("key", "is of no use without cert")
-    return tls
+    if made.cert is not None and (made.key is not None or "key" not in section):
+        try:
+            tls.identify(tls.trusting(None), made.cert, made.key)
+        except OSError:
+            where = made.key or made.cert
+            what = f"{where} holds no key (PEM, not encrypted) that belongs to the certificate"
+            section.wrong("key" if made.key else "cert", what)
+    return made
 
 
 TLS = replace(
@@ -58,7 +67,7 @@ TLS = replace(
 class DatabaseConfig:
     """Where Moodle's database is."""
 
-    host: str = field(metadata=defaulted(text(checks.word), "localhost", "the database server"))
+    host: str = field(metadata=defaulted(text(checks.host), "localhost", "the database server"))
     port: int = field(metadata=defaulted(whole(1, 65535), "3306", "the server's port"))
     unix_socket: str | None = field(
         metadata=optional(text(), "/run/mysqld/mysqld.sock", "the server's socket, instead of host and port")
@@ -142,7 +151,9 @@ class BackendConfig:
     )
     ca_bundle: Path | None = field(
         metadata=optional(
-            file(), "/etc/relay/backend-ca.pem", "CA certificates (PEM) that alone are trusted, instead of the system's"
+            file(tls.authorities),
+            "/etc/relay/backend-ca.pem",
+            "CA certificates (PEM) that alone are trusted, instead of the system's",
         )
     )
     proxy: Secret | None = field(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import times
+from relay.config import tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,18 +97,17 @@ def duration(low: str, high: str) -> ValueType:
     return _scalar("duration", check, f"{low} to {high}")
 
 
-def file() -> ValueType:
-    """Return the type of a file that is there; a relative path begins beside the config."""
+def file(check: Callable[[Path], object] = tls.readable) -> ValueType:
+    """Return the type of a file that `check` takes; a relative path begins beside the config."""
 
-    def check(base: Path, value: str) -> Path:
+    def read(base: Path, value: str) -> Path:
         path = base / value
-        if not path.exists():
-            raise ValueError(f"there is no file {path}")
+        check(path)
         return path
 
     return ValueType(
         name="file",
-        read=lambda section, key, default: section.scalar(key, partial(check, section.base), default),
+        read=lambda section, key, default: section.scalar(key, partial(read, section.base), default),
     )
 
 

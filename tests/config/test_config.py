@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import config, times
 from relay.config import credentials, files, schema
 from relay.config.credentials import Secret
-from relay.errors import ConfigError, UsageError
+from relay.errors import ConfigError, CredentialError, UsageError
 from relay.events.catalogue import KINDS
+from relay.service import parts
 
 if TYPE_CHECKING:
     from harness import Relay
@@ -56,15 +65,17 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert found.log == schema.LogConfig(level="info", format="auto")
 
 
-def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
+def test_the_example_shows_every_key_with_its_default(tmp_path: Path, pems: Path) -> None:
     """Uncommented, the example must parse; and its defaults must be the real ones."""
     lines = EXAMPLE.read_text().split("\n")
     given_only = config.parse(secrets_of("\n".join(lines), tmp_path), path=tmp_path / "config.yaml")
     keys = re.compile(r"^(\s*)# ([a-z_]+: .*|[a-z_]+:)$")
     everything = "\n".join(keys.sub(r"\1\2", line) for line in lines if "unix_socket" not in line)
     (tmp_path / "proxy").write_text("http://proxy.example:3128")
-    for name in ("ca.pem", "client.pem", "client.key", "backend-ca.pem", "outbox-password"):
-        (tmp_path / name).write_text("made up")
+    (tmp_path / "outbox-password").write_text("made up")
+    for name in ("ca.pem", "client.pem", "backend-ca.pem"):
+        (tmp_path / name).write_bytes((pems / "cert").read_bytes())
+    (tmp_path / "client.key").write_bytes((pems / "key").read_bytes())
     found = config.parse(secrets_of(everything, tmp_path), path=tmp_path / "config.yaml")
     for section in ("enabled", "retry", "events", "btec", "log", "status"):
         assert getattr(found, section) == getattr(given_only, section), section
@@ -229,7 +240,7 @@ def test_tls_is_none_unless_it_is_given() -> None:
     assert config.parse(MINIMAL, path=HERE).moodle.database.tls is None
     given_empty = config.parse(MINIMAL.replace("user: relay", "user: relay, tls: {}"), path=HERE)
     assert given_empty.moodle.database.tls == schema.TlsConfig(ca=None, cert=None, key=None, verify=True)
-    (found,) = mistakes(MINIMAL.replace("user: relay", "user: relay, tls: {key: /dev/null}"))
+    (found,) = mistakes(MINIMAL.replace("user: relay", f"user: relay, tls: {{key: {__file__}}}"))
     assert found.startswith("moodle.database.tls.key: is of no use without cert")
 
 
@@ -339,3 +350,131 @@ def test_where_a_config_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     assert config.find(None, "") == Path("config.yaml")
     assert config.find(None, "env.yaml") == Path("env.yaml")
     assert config.find(Path("named.yaml"), "env.yaml") == Path("named.yaml")
+
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate, its key, another key, the first key encrypted, and files that are neither."""
+    folder = tmp_path_factory.mktemp("pems")
+    key, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "made up")])
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day + timedelta(days=9999))
+    certificate = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    (folder / "cert").write_bytes(certificate)
+    (folder / "both").write_bytes(certificate + pem(key))
+    (folder / "key").write_bytes(pem(key))
+    (folder / "other-key").write_bytes(pem(other))
+    (folder / "encrypted-key").write_bytes(pem(key, serialization.BestAvailableEncryption(b"made-up")))
+    (folder / "text").write_text("no PEM at all")
+    (folder / "cut").write_bytes(certificate[: len(certificate) // 2])
+    (folder / "empty").touch()
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "shut").write_bytes(certificate)
+    (folder / "shut").chmod(0)
+    return folder
+
+
+def pem(key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySerializationEncryption | None = None) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption or serialization.NoEncryption()
+    )
+
+
+NO_PEM = ["text", "cut", "empty", "key"]
+UNREADABLE = ["folder", "pipe", "absent", *(["shut"] if os.geteuid() else [])]
+
+
+@pytest.mark.parametrize("name", [*NO_PEM, *UNREADABLE])
+@pytest.mark.parametrize("key", ["backend.ca_bundle", "moodle.database.tls.ca", "outbox.tls.ca", "outbox.tls.cert"])
+def test_a_file_of_certificates_that_holds_none_is_a_mistake_with_its_line(key: str, name: str, pems: Path) -> None:
+    (found,) = mistakes(with_value(key, name), pems / "config.yaml")
+    assert re.fullmatch(rf"{key}: .*{pems / name}.* \(line \d+\)", found)
+
+
+@pytest.mark.parametrize("name", ["text", "other-key", "encrypted-key", "cert", *UNREADABLE])
+@pytest.mark.parametrize("section", ["moodle.database.tls", "outbox.tls"])
+def test_a_key_that_is_not_the_certificates_is_a_mistake_with_its_line(section: str, name: str, pems: Path) -> None:
+    (found,) = mistakes(with_value(section, {"cert": "cert", "key": name}), pems / "config.yaml")
+    assert re.fullmatch(rf"{section}.key: .*{pems / name}.* \(line \d+\)", found)
+
+
+def test_a_certificate_and_its_key_are_taken_in_one_file_or_in_two(pems: Path) -> None:
+    for tls in ({"cert": "cert", "key": "key", "ca": "cert"}, {"cert": "both"}):
+        config.parse(with_value("outbox.tls", tls), path=pems / "config.yaml")
+    (found,) = mistakes(with_value("outbox.tls", {"cert": "cert"}), pems / "config.yaml")
+    assert found.startswith("outbox.tls.cert: ")
+
+
+def with_value(key: str, value: object) -> str:
+    """Return a config with one more value, each key on a line of its own."""
+    text: dict[str, Any] = {
+        "moodle": {"url": "https://moodle.example.edu", "database": {"name": "moodle", "user": "relay"}},
+        "backend": {"url": "https://backend.example.edu", "token": "made-up"},
+    }
+    *sections, name = key.split(".")
+    section = text
+    for one in sections:
+        section = section.setdefault(one, {})
+    section[name] = value
+    return json.dumps(text, indent=1)
+
+
+HOSTS = st.one_of(
+    st.sampled_from(["%zz", "a..b", ".", "[::1]", "[v1.a]", "a%20b", "x" * 64, "x." * 200, "a_b", "a.b.", "::1"]),
+    st.text(max_size=70),
+)
+
+
+@settings(max_examples=30)
+@given(HOSTS, st.sampled_from(["", ":1", ":99999", "/path", "/%zz"]))
+def test_what_is_taken_as_an_address_can_be_connected_to(host: str, rest: str) -> None:
+    """Whoever looks up a name or makes a URL of it must not fail otherwise than where there is no such host."""
+    texts = {
+        "backend.url": f"https://{host}{rest}",
+        "backend.proxy": f"http://user:password@{host}{rest}",
+        "moodle.database.host": host,
+        "outbox.url": f"mysql://relay@{host}{rest}",
+    }
+    for key, text in texts.items():
+        with contextlib.suppress(ConfigError):
+            found = config.parse(with_value(key, text), path=HERE)
+            if key.startswith("backend"):
+                parts.make_sender(found, parts.REAL).close()
+            for name in (found.moodle.database.host, config.outbox_server(found.outbox.url)[0]):
+                name.encode("idna")
+
+
+@pytest.mark.parametrize("host", ["%zz", "a..b", "x" * 64, "[v1.a]", ".", "a%20b", "a b"])
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("backend.url", "https://{}"),
+        ("backend.proxy", "http://{}:1"),
+        ("moodle.database.host", "{}"),
+        ("outbox.url", "mysql://u@{}/s"),
+    ],
+)
+def test_a_name_that_no_host_can_have_is_a_mistake_with_its_line(key: str, text: str, host: str) -> None:
+    (found,) = mistakes(with_value(key, text.format(host)))
+    assert re.fullmatch(rf"{key}: .* \(line \d+\)", found)
+
+
+def test_a_config_that_may_not_be_looked_at_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path, **_options: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.chdir(tmp_path)
+    found = config.find(None, None)
+    for load in (config.load, config.load_database, config.load_outbox, config.load_events):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load(found)
+    with pytest.raises(CredentialError, match="cannot be read"):
+        credentials.unseal("v1:AAAA", tmp_path)
+
+
+def test_a_secret_in_the_home_of_nobody_is_a_mistake() -> None:
+    (found,) = mistakes(with_value("backend.token", {"file": "~nobody-at-all/token"}))
+    assert found.startswith("backend.token: ~nobody-at-all/token: there is no home")
