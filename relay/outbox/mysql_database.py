@@ -78,8 +78,17 @@ class Database:
         except BaseException:
             _close(connection)
             raise
+        self._give_back(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        """Keep a connection, and close those that nobody needs: the server would end them, and warn of each."""
+        now = self._elapsed()
         with self._lock:
-            self._idle.append((self._elapsed(), connection))
+            idle = [one for one in self._idle if now - one[0] >= IDLE_S]
+            self._idle = [one for one in self._idle if now - one[0] < IDLE_S]
+            self._idle.append((now, connection))
+        for _, unused in idle:
+            _close(unused)
 
     def _kept(self) -> Connection | None:
         with self._lock:

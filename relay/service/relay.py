@@ -96,3 +96,8 @@ class Relay:
         if breaker.backend is not None:
             return breaker.backend.probe_at
         return min([due_at, *(path.probe_at for path in breaker.paths.values())])
+
+    def close(self) -> None:
+        """End the workers, and close the connections to the backend; call it when nothing is under way any more."""
+        self.dispatch.close()
+        self.sender.close()
