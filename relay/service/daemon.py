@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import signal
@@ -24,6 +25,8 @@ RETRY_MAX_S = 10.0
 STUCK_S = 90.0
 #: How often the watchdog is fed and signals are looked at, in seconds.
 BEAT_S = 0.5
+#: How far systemd's limit of a stop is put off each time, in seconds.
+EXTEND_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +253,31 @@ class Systemd:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.connect(self._path)
             notify.sendall("\n".join(lines).encode())
+
+    @contextlib.contextmanager
+    def kept_alive(self, seconds: float) -> Iterator[None]:
+        """Feed the watchdog, and put off systemd's limit of a stop, within: so many seconds at most.
+
+        For what the main thread waits for, which has an end of its own, such as requests that are under way.
+        """
+        if not self._path:
+            yield
+            return
+        is_over = threading.Event()
+
+        def feed() -> None:
+            for _ in range(math.ceil(seconds / BEAT_S)):
+                self.notify("WATCHDOG=1", f"EXTEND_TIMEOUT_USEC={int(EXTEND_S * 1e6)}")
+                if is_over.wait(BEAT_S):
+                    return
+
+        feeding = threading.Thread(target=feed, name="systemd", daemon=True)
+        feeding.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            feeding.join()
 
 
 def supervise(

@@ -18,10 +18,11 @@ from relay.capture.log import Capture
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
 from relay.config import outbox_server
+from relay.config.tls import identify, trusting
 from relay.delivery.dispatch import Dispatch, Settings
 from relay.delivery.sender import Sender
 from relay.delivery.transport import Transport
-from relay.errors import OutboxMissing
+from relay.errors import ConfigError, OutboxMissing, RelayError
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
@@ -56,6 +57,24 @@ REAL = Machine(
 )
 
 
+@contextlib.contextmanager
+def _made_of(key: str) -> Iterator[None]:
+    """Make a mistake in the config of whatever cannot be made within of the values of a key, though they look right.
+
+    A file may have changed since the config was read. Raises ConfigError.
+    """
+    try:
+        yield
+    except RelayError:
+        raise
+    except Exception as error:
+        # Only the error's kind: its text could hold a value.
+        raise ConfigError(
+            f"{key}: nothing can be made of what stands in the config ({type(error).__name__}).",
+            hint=f"Look at {key} in the config, and at the files that it names.",
+        ) from error
+
+
 def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
     """Open the outbox that the config names; `for_move` opens one that was moved, or half moved, too.
 
@@ -73,7 +92,7 @@ def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outb
         user=user,
         password="" if outbox.password is None else outbox.password.reveal(),
         prefix=outbox.prefix,
-        tls=_tls(outbox.tls),
+        tls=_tls(outbox.tls, "outbox.tls"),
         title="The outbox's database",
         keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix"},
     )
@@ -135,43 +154,45 @@ def connect(
             user=database.user,
             password="" if database.password is None else database.password.reveal(),
             prefix=database.prefix,
-            tls=_tls(database.tls),
+            tls=_tls(database.tls, "moodle.database.tls"),
         ),
         kinds,
         triggered,
     )
 
 
-def _tls(tls: TlsConfig | None) -> ssl.SSLContext | None:
+def _tls(tls: TlsConfig | None, key: str) -> ssl.SSLContext | None:
     if tls is None:
         return None
-    context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
+    with _made_of(key):
+        context = trusting(tls.ca)
+        if tls.cert is not None:
+            identify(context, tls.cert, tls.key)
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
     return context
 
 
 def make_sender(config: Config, machine: Machine) -> Sender:
-    """Return what sends requests to the backend."""
+    """Return what sends requests to the backend. Raises ConfigError."""
     backend = config.backend
-    transport = Transport(
-        url=backend.url,
-        timeout_s=backend.timeout,
-        connections=backend.concurrency,
-        monotonic=machine.monotonic,
-        ca_bundle=backend.ca_bundle,
-        proxy=None if backend.proxy is None else backend.proxy.reveal(),
-    )
-    return Sender(
-        transport=transport,
-        token=backend.token.reveal(),
-        tenant_id=backend.tenant_id,
-        signing_keys=[key.reveal() for key in backend.signing_keys],
-        version=__version__,
-    )
+    with _made_of("backend"):
+        transport = Transport(
+            url=backend.url,
+            timeout_s=backend.timeout,
+            connections=backend.concurrency,
+            monotonic=machine.monotonic,
+            ca_bundle=backend.ca_bundle,
+            proxy=None if backend.proxy is None else backend.proxy.reveal(),
+        )
+        return Sender(
+            transport=transport,
+            token=backend.token.reveal(),
+            tenant_id=backend.tenant_id,
+            signing_keys=[key.reveal() for key in backend.signing_keys],
+            version=__version__,
+        )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,134 @@
+"""A relay whose passes run in loops, each in a thread of its own; and what is said of databases that are away."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from relay.errors import MoodleError, OutboxUnavailable
+from relay.service.daemon import Loop, Watch, supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay.model import Log
+    from relay.service.daemon import Signals, Systemd
+    from relay.service.lease import Opened
+    from relay.service.relay import Relay
+
+#: Beyond the backend's timeout, how long a stop waits for what is under way, in seconds.
+STOP_GRACE_S = 2.0
+#: How often a stop looks whether all has come back, in seconds.
+STOP_LOOK_S = 0.01
+
+
+class Daemon:
+    """A relay whose passes run in loops, each in a thread of its own."""
+
+    def __init__(self, relay: Relay, opened: Opened) -> None:
+        self.relay = relay
+        self._opened = opened
+        self._machine = opened.machine
+        self._outages = Outages(relay.log)
+        self._capturing = self._loop("capture", relay.capture_pass)
+        self._dispatching = self._loop("dispatch", relay.dispatch_pass)
+        self._purging = self._loop("purge", relay.purge_pass)
+        self._leasing = self._loop("lease", relay.lease_pass)
+        self.loops = [self._capturing, self._dispatching, self._purging]
+        if opened.outbox.is_shared:
+            self.loops.append(self._leasing)
+        relay.wake_capture = self._capturing.wake
+        relay.wake_dispatch = relay.dispatch.wake = self._dispatching.wake
+
+    def _loop(self, name: str, run_pass: Callable[[float], float]) -> Loop:
+        def run() -> float:
+            return run_pass(self._opened.now())
+
+        return Loop(name, run, self._outages.watch(name), monotonic=self._machine.monotonic)
+
+    def start(self) -> None:
+        """Start reading and delivering."""
+        for loop in self.loops:
+            loop.start()
+
+    def supervise(self, signals: Signals, systemd: Systemd) -> BaseException | None:
+        """Wait for a signal that asks for the end or a reload; return what ended a loop, if one ended by itself."""
+        return supervise(self.loops, signals, systemd, self._machine.monotonic)
+
+    def stop(self) -> None:
+        """Stop reading, let what is under way come back and be recorded, and stop delivering: the process ends.
+
+        What does not end in time ends with the process.
+        """
+        self.stop_reading()
+        self.stop_delivering()
+        for loop in self.loops:
+            loop.join(STOP_GRACE_S)
+        self.close()
+
+    def stop_reading(self) -> None:
+        """Let the loops that read end after the pass that is under way; delivering goes on."""
+        self._capturing.stop()
+        self._purging.stop()
+
+    def stop_delivering(self) -> None:
+        """Let what is under way come back and be recorded, for the length of an attempt, and break off the rest."""
+        relay, dispatch = self.relay, self.relay.dispatch
+        dispatch.stop()
+        self._dispatching.wake()
+        ends_at = self._machine.monotonic() + relay.config.backend.timeout + STOP_GRACE_S
+        while dispatch.under_way and self._machine.monotonic() < ends_at and self._dispatching.error is None:
+            self._machine.sleep(STOP_LOOK_S)
+        self._dispatching.stop()
+        # Not before: what was under way was ours as long as the lease was.
+        self._leasing.stop()
+        relay.sender.abort()
+
+    def has_ended(self, *, reading: bool = False) -> bool:
+        """Say whether all loops have ended, or those that read; a loop that hangs has not."""
+        loops = [self._capturing, self._purging] if reading else self.loops
+        return all(loop.join(0) for loop in loops)
+
+    def longest_stop_s(self) -> float:
+        """Return how long `stop` may take, in seconds."""
+        return self.relay.config.backend.timeout + STOP_GRACE_S * (2 + len(self.loops))
+
+    def close(self) -> None:
+        """Close the relay's connections, save for one that a loop still uses."""
+        if self._capturing.join(0):
+            self.relay.capture.forget()
+        self.relay.close()
+
+
+class Outages:
+    """Says once that a database is away, whichever loop finds it first, and once that it is back for all of them."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        #: Which database each loop waits for, where it does: moodle or outbox.
+        self._away: dict[str, str] = {}
+
+    def watch(self, loop: str) -> Watch:
+        """Return what the loop of this name tells when its pass begins to fail, and when it works again."""
+        return Watch(
+            heals=(MoodleError, OutboxUnavailable),
+            down=lambda error: self._down(loop, error),
+            up=lambda: self._up(loop),
+        )
+
+    def _down(self, loop: str, error: BaseException) -> None:
+        subject = "moodle" if isinstance(error, MoodleError) else "outbox"
+        with self._lock:
+            is_first = subject not in self._away.values()
+            self._away[loop] = subject
+        if is_first:
+            slug = "moodle.unreachable" if subject == "moodle" else "outbox.unavailable"
+            self._log.error(slug, error=str(error), hint=getattr(error, "hint", ""))
+
+    def _up(self, loop: str) -> None:
+        with self._lock:
+            subject = self._away.pop(loop)
+            is_last = subject not in self._away.values()
+        if is_last:
+            self._log.warning("moodle.recovered" if subject == "moodle" else "outbox.recovered")
