@@ -102,6 +102,10 @@ class Syncing:
         """Record in the history that the sync broke off; the next one of the same rows begins anew on its line."""
         self._note(progress, "failed", error, now)
 
+    def note_undelivered(self, progress: Progress, count: int, now: float) -> None:
+        """Record in the history that all rows were read, and that so many events of the outbox are not delivered."""
+        self._note(progress, "partial", f"All rows are recorded; {count} events of the outbox are not delivered.", now)
+
     def preview(self) -> Iterator[Event]:
         """Yield the events, and record nothing."""
         after = 0

@@ -136,6 +136,11 @@ class Dispatch:
         return self._replays.sent
 
     @property
+    def pace_wait_s(self) -> float:
+        """For how long nothing is sent as the backend takes no more, in seconds; 0 where nothing waits for that."""
+        return self._pacer.wait_s()
+
+    @property
     def types(self) -> frozenset[str]:
         """The event types that may be sent."""
         return self._settings.types

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from relay.errors import OutboxInUse, RelayError
+from relay.errors import MoodleError, OutboxInUse, RelayError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
 from relay.service.logs import make_log, say_migrated
@@ -25,12 +26,27 @@ if TYPE_CHECKING:
 
 #: How long a sync without a daemon waits for retries, in seconds.
 SYNC_WAIT_S = 60.0
+#: How often it is looked for what late log rows point to, in seconds.
+LATE_S = 1.0
+#: A pause between two requests that the backend takes too few of; a longer one, which it asked for, is waited for like
+#: a retry, within the time. In seconds.
+PACE_S = 10.0
 
 
-def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO = sys.stdout) -> int:
-    """Capture what is there, deliver what is due, wait for retries up to `timeout_s`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a run has left."""
 
-    Returns how many events are undelivered then. Raises RelayError.
+    #: How many events are undelivered.
+    undelivered: int
+    #: How many log rows wait for what they point to, and were not recorded: the next run reads them again.
+    waiting: int
+
+
+def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO | None = sys.stdout) -> Done:
+    """Capture what is there, try all that is due, wait for retries and for late rows up to `timeout_s`.
+
+    Raises RelayError.
     """
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
@@ -38,48 +54,114 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
         outbox = opened.outbox
         say_migrated(log, outbox.migrated)
         outbox.hold(opened.now())
-        with lease.kept(opened):
-            relay = parts.make_relay(config, opened, log)
+        with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
             is_leading = lease.wait_for_lead(outbox, signals)
             if not is_leading:
                 log.info("lead.elsewhere", hint="Another relay reads the log: this one delivers only.")
             while is_leading and not signals.stop.is_set() and relay.capture.run_once(opened.now()).is_more:
                 pass
-            if config.enabled:
-                deliver(relay, opened, signals, timeout_s)
-        return outbox.count_undelivered()
+            _Working(relay, opened, signals, timeout_s, is_reading=is_leading).work()
+            return Done(undelivered=outbox.count_undelivered(), waiting=relay.capture.waiting)
 
 
-def deliver(relay: Relay, opened: Opened, signals: Signals, timeout_s: float) -> None:
-    """Deliver until nothing is left, nothing more can be due within `timeout_s`, or a signal asks for the end."""
-    ends_at = opened.now() + timeout_s
-    woken = threading.Event()
-    dispatch = relay.dispatch
-    dispatch.wake = woken.set
-    while True:
-        woken.clear()
-        delay = relay.dispatch_pass(opened.now())
-        if not dispatch.under_way:
-            # A due event may wait behind one of its user that is not due: then only the timeout ends this loop.
-            if signals.stop.is_set() or max(relay.next_try(), opened.now()) >= ends_at:
+@contextlib.contextmanager
+def closing(relay: Relay) -> Iterator[Relay]:
+    """Close the connections of a relay at the end."""
+    try:
+        yield relay
+    finally:
+        relay.close()
+        relay.capture.forget()
+
+
+class _Working:
+    """Delivers, and reads late rows of the log, until all that is due has been tried and the time for waiting is over.
+
+    The time bounds the waiting alone: what is due by its end is tried however long that takes.
+    """
+
+    def __init__(
+        self, relay: Relay, opened: Opened, signals: Signals, timeout_s: float, *, is_reading: bool = False
+    ) -> None:
+        """Take how long to wait, in seconds; `is_reading`: late rows are waited for too."""
+        self._relay = relay
+        self._opened = opened
+        self._signals = signals
+        #: Late rows are still waited for.
+        self._is_reading = is_reading
+        #: When waiting ends, and when the log is read next, in unix seconds.
+        self._ends_at = opened.now() + timeout_s
+        self._read_at = min(opened.now() + LATE_S, self._ends_at)
+        self._failed: MoodleError | None = None
+        self._woken = threading.Event()
+        relay.dispatch.wake = self._woken.set
+
+    def work(self) -> None:
+        """Work until the end, or until a signal asks for it. Raises RelayError."""
+        dispatch = self._relay.dispatch
+        while True:
+            self._woken.clear()
+            self._read_late_rows()
+            now = self._opened.now()
+            # What is under way is waited for; what falls due behind the end is not begun.
+            delay = dispatch.settle(now) if self._is_over(now) else self._relay.dispatch_pass(now)
+            if self._signals.stop.is_set():
+                dispatch.stop()
+            if not dispatch.under_way and (self._signals.stop.is_set() or self._is_idle_until_the_end()):
                 break
-        elif signals.stop.is_set() or opened.now() > ends_at:
-            dispatch.stop()
-        woken.wait(delay)
-    dispatch.close()
-    relay.sender.close()
+            self._woken.wait(min(delay, self._read_at - now) if self._waits_for_rows() else delay)
+        if self._failed is not None:
+            raise self._failed
+
+    def _is_over(self, now: float) -> bool:
+        """Say whether the time is over, and all that was due in it has been begun."""
+        return now > self._ends_at and self._next_try() > self._ends_at
+
+    def _is_idle_until_the_end(self) -> bool:
+        """Say, where nothing is under way, whether nothing can be begun before the time is over."""
+        if self._waits_for_rows():
+            return False
+        next_at = self._next_try()
+        if 0 < self._relay.dispatch.pace_wait_s <= PACE_S:
+            # What is due is tried, at the rate that the backend takes.
+            return next_at > self._ends_at
+        # What is due and was not begun waits for an earlier event of its user: the time alone ends this then.
+        return max(next_at, self._opened.now()) >= self._ends_at
+
+    def _next_try(self) -> float:
+        return self._relay.next_try() if self._relay.config.enabled else float("inf")
+
+    def _waits_for_rows(self) -> bool:
+        return self._is_reading and self._relay.capture.waiting > 0
+
+    def _read_late_rows(self) -> None:
+        """Read once more, now and then and at the end, while there are log rows whose own rows may still come."""
+        now = self._opened.now()
+        if not self._waits_for_rows() or now < self._read_at:
+            return
+        self._is_reading = now < self._ends_at
+        self._read_at = min(now + LATE_S, self._ends_at)
+        # What is found now is due now.
+        self._ends_at = max(self._ends_at, now)
+        try:
+            while not self._signals.stop.is_set() and self._relay.capture.run_once(now).is_more:
+                pass
+        except MoodleError as error:
+            # Not before what is under way has come back.
+            self._is_reading, self._failed = False, error
 
 
 def preview(config: Config) -> Iterator[Event | Skip]:
     """Yield what a run would record, and record nothing. Raises RelayError."""
     machine = parts.REAL
     log = make_log(config.log, sys.stderr, machine.now)
-    with parts.opened_to_look(config, machine) as opened:
-        capture = parts.make_capture(config, parts.make_moodle(config), opened.outbox, log)
-        yield from capture.preview(opened.now())
+    with parts.opened_to_look(config, machine) as opened, parts.reading(config) as moodle:
+        yield from parts.make_capture(config, moodle, opened.outbox, log).preview(opened.now())
 
 
-def replay(config: Config, selector: Selector, signals: Signals, *, stream: TextIO = sys.stdout) -> replaying.Replayed:
+def replay(
+    config: Config, selector: Selector, signals: Signals, *, stream: TextIO | None = sys.stdout
+) -> replaying.Replayed:
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
@@ -128,10 +210,13 @@ def sync(
         except OutboxInUse:
             return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
         if config.enabled:
-            with lease.kept(opened):
-                deliver(parts.make_relay(config, opened, log), opened, signals, SYNC_WAIT_S)
+            with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
+                _Working(relay, opened, signals, SYNC_WAIT_S).work()
         undelivered = opened.outbox.count_undelivered()
-        return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=undelivered)
+        has_ended = not signals.stop.is_set()
+        if has_ended and undelivered:
+            syncing.note_undelivered(progress, undelivered, opened.now())
+        return Synced(progress=progress, has_ended=has_ended, undelivered=undelivered)
 
 
 def _record(

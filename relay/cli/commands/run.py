@@ -71,12 +71,15 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
         timeout_s = times.seconds(timeout)
     except ValueError as error:
         raise UsageError(f"--timeout {timeout}: that {error}.", hint="Write 30s, 5m or 1h.") from None
-    undelivered = once.run_once(loaded, signals, timeout_s)
-    if undelivered:
-        print(f"relay: {undelivered} event{'s' * (undelivered != 1)} not delivered.", file=sys.stderr)
+    done = once.run_once(loaded, signals, timeout_s)
+    if done.undelivered:
+        print(f"relay: {done.undelivered} event{'s' * (done.undelivered != 1)} not delivered.", file=sys.stderr)
         hint = "`relay status` shows which; `relay run --replay failed` sends again what was given up."
         print(f"  {hint}", file=sys.stderr)
-    return Exit.UNDELIVERED if undelivered else Exit.WELL
+    if done.waiting:
+        print(f"relay: {done.waiting} log row{'s' * (done.waiting != 1)} not recorded yet.", file=sys.stderr)
+        print("  What they point to is not in Moodle's tables yet; the next run reads them again.", file=sys.stderr)
+    return Exit.UNDELIVERED if done.undelivered or done.waiting else Exit.WELL
 
 
 def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:

@@ -68,6 +68,8 @@ def _tell(done: Synced) -> int:
         print("relay: the running relay delivers them.")
         return Exit.WELL
     print(f"relay: {done.undelivered} events of the outbox are not delivered.")
+    if done.undelivered:
+        print("  All that was due has been tried; `relay run` goes on, and so does this command.", file=sys.stderr)
     return Exit.UNDELIVERED if done.undelivered else Exit.WELL
 
 
