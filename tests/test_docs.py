@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,10 @@ def test_the_two_commands_are_there() -> None:
     for command in re.findall(r"^    (tests/\w+\.sh)$", README, re.MULTILINE):
         assert (ROOT.parent / command).stat().st_mode & 0o111
     assert len(re.findall(r"^    tests/\w+\.sh$", README, re.MULTILINE)) == 2
+
+
+def test_the_floors_of_dependencies_are_what_the_core_tests_are_run_with() -> None:
+    floors = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = (ROOT.parent / "tests" / "lowest.txt").read_text().splitlines()
+    lowest = {line.replace("==", ">=") for line in pinned if not line.startswith("#")}
+    assert {floor.split(",")[0] for floor in floors} == lowest
