@@ -23,7 +23,7 @@ from relay.outbox.values import Batch
 from relay.rules import circuit
 from relay.service import parts
 from relay.service.logs import make_log
-from relay.service.run import Daemon
+from relay.service.loops import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
