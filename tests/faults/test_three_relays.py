@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from audit import audit
-from fleet import AWAY, Fleet, read_schema
+from fleet import Fleet, read_schema
 from harness import Relay, empty_outbox
 from receiver import Receiver, Reply
 from world import Backend, Proxy, Reader, Writers, by_seed, wait_for_all
@@ -198,10 +198,15 @@ def test_a_relay_that_stops_in_the_midst_of_a_transaction_holds_nobody_up(
     proxy.close()
 
 
+# The driver leaves its socket open where it is cut off while it connects.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_reload_while_the_outbox_is_away_leaves_nothing_under_way_for_good(
     pair: tuple[Relay, Relay, Proxy], college: College, backend: Receiver
 ) -> None:
-    """What came of a request could not be recorded: the relay ends, and the event is another's when its lease does."""
+    """What came of a request could not be recorded: the event is another's as soon as the lease of this one ends.
+
+    The relay waits for the outbox, or ends where it finds it away while it is made anew: it renews that lease no more.
+    """
     relay, other, proxy = pair
     relay.set("backend.timeout", "2s")
     backend.answer = lambda _: Reply(stalls_s=60)
@@ -213,7 +218,7 @@ def test_a_reload_while_the_outbox_is_away_leaves_nothing_under_way_for_good(
         daemon.send(signal.SIGHUP)
         assert proxy.has_stalled.wait(PATIENCE_S)
         backend.answer = lambda _: Reply()
-        assert daemon.ended(PATIENCE_S) == AWAY
-    proxy.close()
-    assert other.once().code == 0
-    assert other.statuses() == {"success": 1}
+        daemon.wait_until(lambda lines: any(line["event"] in ("outbox.unavailable", "relay.failed") for line in lines))
+        proxy.close()
+        assert other.once().code == 0
+        assert other.statuses() == {"success": 1}
