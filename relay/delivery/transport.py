@@ -8,7 +8,8 @@ than its manual promises; a new release of it is tried against tests/delivery/te
 - `HTTPConnection._dns_host` (read): the host to connect to, with the dot at its end where there is one.
 - `HTTPConnection.send` (overridden, of http.client): the head of a request comes in one call, its body in the next.
 - `HTTPConnection.is_connected` (overridden): whether the pool gives a kept connection to a request, or makes a new one.
-- `HTTPConnection.response_class` (set), `HTTPResponse._read_status` (overridden), both of http.client: 1xx answers.
+- `HTTPConnection.response_class` (set), `HTTPResponse.begin` and `_read_status` (overridden), `_check_close` and
+  `_method` (used), of http.client: heads of answers, in `head`.
 - `PoolManager.pool_classes_by_scheme` (set), `HTTPConnectionPool.ConnectionCls` (set): which classes are made.
 - `HTTPConnectionPool.urlopen` (called, without a Session or PoolManager around it), as `requests.HTTPAdapter` does.
 """
@@ -35,6 +36,7 @@ import urllib3.exceptions
 
 from relay.delivery.answer import Answer, explained, failed
 from relay.delivery.connect import Connector
+from relay.delivery.head import Response
 from relay.delivery.sockets import PlainSocket, TlsSocket, attempt
 from relay.errors import RelayError
 from relay.rules.retry import VERDICTS, Verdict
@@ -49,8 +51,6 @@ URLLIB3_LEAST = (2, 0, 2)
 CONNECTION_MOST_S = 60.0
 #: A failed answer ends all connections that were made before it, but no more often than this, in seconds.
 RENEW_S = 5.0
-#: After more 1xx answers than this the answer is taken for none.
-INTERIM_MOST = 20
 #: At most this much of an answer is read, in bytes.
 ANSWER_MOST = 64 * 1024
 #: Which error is which kind of answer.SENTENCES; the first that fits counts.
@@ -65,25 +65,10 @@ ERROR_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 )
 
 
-class _Answer(http.client.HTTPResponse):
-    """Reads on until the final answer: a 1xx comes before it and says nothing of it (RFC 9110, section 15.2).
-
-    Except for 101: nobody asked for another protocol, so nothing that relay can read comes after it.
-    """
-
-    def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(INTERIM_MOST + 1):
-            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # of http.client, see above
-            if not 100 <= found[1] < 200 or found[1] == 101:
-                return found
-            http.client.parse_headers(self.fp)
-        raise http.client.HTTPException("no end of 1xx answers")
-
-
 class _OneWrite(http.client.HTTPConnection):
     """Sends a request's head together with its body: one packet, and one wait, in the place of two."""
 
-    response_class = _Answer
+    response_class = Response
     #: The head while it waits for the body; b'' while the head is to come, None where it is not to wait.
     _head: bytes | None = None
     #: When it was made, by the transport's monotonic clock, and the address that it leads to.
