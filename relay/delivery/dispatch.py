@@ -222,7 +222,7 @@ class Dispatch:
         room = min(ahead - self._under_way, self._pacer.room())
         if ahead - self._under_way < ahead // 2 or bytes_left <= 0 or not room:
             return claimed
-        due_at = self._outbox.next_due(flowing)
+        due_at = self._outbox.next_due(flowing, now)
         if due_at is None or due_at > now:
             return claimed
         bytes_left = min(bytes_left, BYTES_AT_ONCE)
@@ -290,7 +290,7 @@ class Dispatch:
         circuits = (breaker.backend, *breaker.paths.values())
         times = [circuit.probe_at for circuit in circuits if circuit is not None]
         if breaker.backend is None and not claimed:
-            due_at = self._outbox.next_due(self._flowing())
+            due_at = self._outbox.next_due(self._flowing(), now)
             times += [max(due_at, now + self._pacer.wait_s())] if due_at is not None else []
         # What is due and was not claimed waits for another process, or there is nothing to probe with.
         return min([IDLE_S, *(at - now for at in times if at > now)])

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY, LEASES, MEMORY, STATE, USERS
+from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,6 +178,10 @@ _MEMORY = Step(
     event_id TEXT NOT NULL,
     log_id INTEGER,
     PRIMARY KEY (row_table, row_id)) WITHOUT ROWID""",
+        f"""CREATE TABLE {{p}}{PURGED} (
+    log_id INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (log_id, event_id)) WITHOUT ROWID""",
     ),
     mysql=(
         f"""CREATE TABLE IF NOT EXISTS {{p}}{MEMORY} (
@@ -187,6 +191,10 @@ _MEMORY = Step(
     event_id VARCHAR(64) NOT NULL,
     log_id BIGINT,
     PRIMARY KEY (row_table, row_id)) {_IN_SCHEMA}""",
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{PURGED} (
+    log_id BIGINT NOT NULL,
+    event_id VARCHAR(64) NOT NULL,
+    PRIMARY KEY (log_id, event_id)) {_IN_SCHEMA}""",
     ),
 )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
-from relay.outbox.sql import Sql
+from relay.outbox.sql import IDS, Sql
 from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 from relay.outbox.values import Attempt, Counts, Recorded, Waiting
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from relay.outbox.values import Selector
 
-#: The columns of an event that are told, in the order of `_recorded`; until when it is leased comes behind them.
+#: The columns of an event that are told, in the order of `_recorded`; whether it is free comes behind them.
 RECORDED = "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at"
 #: The fields of an Attempt, in the order of the columns that are read.
 ATTEMPT = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
@@ -49,13 +49,15 @@ class SqlReports(Sql, Reports):
         return [row[0] for row in found]
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        term, values = ("", ()) if ids is None else self._among(ids)
-        return int(
-            self._rows(
-                f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) {term and f'AND id {term}'}",
-                (*UNDELIVERED, Status.GAVE_UP, *values),
-            )[0][0]
-        )
+        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?)"
+        states = (*UNDELIVERED, Status.GAVE_UP)
+        if ids is None:
+            return int(self._rows(statement, states)[0][0])
+        count = 0
+        for start in range(0, len(ids), IDS):
+            term, values = self._among(ids[start : start + IDS])
+            count += int(self._rows(f"{statement} AND id {term}", (*states, *values))[0][0])
+        return count
 
     def recorded(
         self,
@@ -71,16 +73,17 @@ class SqlReports(Sql, Reports):
         if data is not None:
             terms[f"JSON_EXTRACT(event_data, '$.{data[0]}') = ?"] = data[1]
         given = {term: value for term, value in terms.items() if value is not None}
+        free, values = self._free(now)
         found = self._rows(
-            f"SELECT {RECORDED}, {self._LEASED_UNTIL} FROM {{p}}{EVENTS} WHERE {' AND '.join(given)} "
+            f"SELECT {RECORDED}, {free} FROM {{p}}{EVENTS} WHERE {' AND '.join(given)} "
             "ORDER BY occurred_at DESC, id DESC LIMIT 500",
-            list(given.values()),
+            [*values, *given.values()],
         )
-        return [self._recorded(row, now, types) for row in reversed(found)]
+        return [self._recorded(row, types) for row in reversed(found)]
 
-    def _recorded(self, row: Sequence[Any], now: float, types: frozenset[str] | None) -> Recorded:
+    def _recorded(self, row: Sequence[Any], types: frozenset[str] | None) -> Recorded:
         row_id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, failures = row[:9]
-        error, due_at, leased_until = row[9:]
+        error, due_at, is_free = row[9:]
         return Recorded(
             id=row_id,
             event_id=event_id,
@@ -93,7 +96,7 @@ class SqlReports(Sql, Reports):
             failures=failures,
             last_error=json.loads(error or "{}"),
             due_at=due_at,
-            is_under_way=leased_until is not None and leased_until > now,
+            is_under_way=not is_free,
             attempts=self._attempts(event_id),
             waits_for=None if due_at is None else self._earlier(row_id, user_id, occurred_at, types),
         )

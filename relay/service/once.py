@@ -129,7 +129,7 @@ class _Working:
         return max(next_at, self._opened.now()) >= self._ends_at
 
     def _next_try(self) -> float:
-        return self._relay.next_try() if self._relay.config.enabled else float("inf")
+        return self._relay.next_try(self._opened.now()) if self._relay.config.enabled else float("inf")
 
     def _waits_for_rows(self) -> bool:
         return self._is_reading and self._relay.capture.waiting > 0
@@ -204,7 +204,9 @@ def sync(
     log = make_log(replace(config.log, level="warning"), sys.stderr, machine.now)
     with parts.opened(config, machine, create=True) as opened, parts.reading(config) as moodle:
         syncing = parts.make_sync(config, moodle, opened.outbox, wanted)
-        progress = _record(syncing, triggered_by, opened, signals, tell)
+        opened.outbox.join(opened.now())
+        with lease.kept(opened):
+            progress = _record(syncing, triggered_by, opened, signals, tell)
         try:
             lease.hold_alone(opened)
         except OutboxInUse:

@@ -89,7 +89,9 @@ class Reloading:
             fresh.close()
             return old
         old.close()
-        if old.relay.dispatch.under_way and self.opened.outbox.is_shared:
+        if old.relay.dispatch.under_way:
+            # What could not be recorded stays under a lease that ends, not under one that is renewed.
+            self.opened.outbox.let_go()
             self._hold_anew(fresh)
         daemon = Daemon(self._made_anew(fresh), self.opened)
         daemon.start()
@@ -110,7 +112,7 @@ class Reloading:
         is_away = False
         while not self.signals.stop.is_set():
             try:
-                self.opened.outbox.hold(self.opened.now())
+                self.opened.outbox.renew(self.opened.now())
             except OutboxUnavailable as error:
                 if not is_away:
                     fresh.log.error("outbox.unavailable", error=str(error), hint=error.hint)  # noqa: TRY400

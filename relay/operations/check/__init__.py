@@ -34,5 +34,5 @@ def examine(
     """Yield the checks one after the other, as each is done; `now` tells this machine's unix seconds."""
     yield from settings.checks(config)
     yield from moodle_checks.checks(moodle)
-    yield from outbox_checks.checks(config.outbox.sqlite_path, open_outbox)
+    yield from outbox_checks.checks(config.outbox.sqlite_path, open_outbox, now)
     yield from backend_checks.checks(backend, now)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from relay.errors import OutboxMissing, RelayError
 from relay.operations.check.result import Check, fail, ok, warn
+from relay.outbox.contract import LEASE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,11 +18,24 @@ if TYPE_CHECKING:
 
 #: Less free space than this for the outbox, in bytes, is a warning.
 LITTLE_SPACE = 200 * 1024 * 1024
+#: Clocks that are further apart than this, in seconds, are a warning.
+CLOCK_TOLERANCE_S = 3.0
 
 
-def checks(path: Path | None, open_outbox: Callable[[], Outbox]) -> Iterator[Check]:
-    """Yield whether the outbox can be used; `path` is its file, None for a schema on a server."""
-    yield check_writing(path, open_outbox)
+def checks(path: Path | None, open_outbox: Callable[[], Outbox], now: Callable[[], float]) -> Iterator[Check]:
+    """Yield whether the outbox can be used, and whether the clocks of those who share it agree.
+
+    `path` is its file, None for a schema on a server; `now` tells this machine's unix seconds.
+    """
+    try:
+        with contextlib.closing(open_outbox()) as outbox:
+            yield check_writing(path, outbox)
+            if outbox.is_shared:
+                yield check_clocks(outbox, now())
+    except OutboxMissing as error:
+        yield ok("outbox", f"{error} The first run makes it.") if path is None else check_place(path)
+    except RelayError as error:
+        yield fail("outbox", str(error), error.hint)
 
 
 def check_place(path: Path) -> Check:
@@ -34,19 +49,33 @@ def check_place(path: Path) -> Check:
     return check_space(path) or ok("outbox", f"{path} will be made at the first run")
 
 
-def check_writing(path: Path | None, open_outbox: Callable[[], Outbox]) -> Check:
-    """Return whether an outbox that is there can be written."""
-    try:
-        outbox = open_outbox()
-        outbox.probe_write()
-        waiting = outbox.waiting()
-        outbox.close()
-    except OutboxMissing as error:
-        return ok("outbox", f"{error} The first run makes it.") if path is None else check_place(path)
-    except RelayError as error:
-        return fail("outbox", str(error), error.hint)
+def check_writing(path: Path | None, outbox: Outbox) -> Check:
+    """Return that an outbox that is there can be written, or a warning. Raises OutboxError."""
+    outbox.probe_write()
+    waiting = outbox.waiting()
     little = None if path is None else check_space(path)
     return little or ok("outbox", f"it can be written; {waiting.count} events wait")
+
+
+def check_clocks(outbox: Outbox, now: float) -> Check:
+    """Return whether the clock of the server, or node, that is used here agrees with the others'. Raises OutboxError.
+
+    Leases go by it: a node that is behind or ahead by a lease's length takes relays that are alive for dead.
+    """
+    here = outbox.time(now)
+    apart = {"this machine's": abs(here - now)}
+    # A relay renews its lease for LEASE_S by the clock of its own node.
+    apart |= {f"that of {one.name}'s node": one.expires_at - LEASE_S - here for one in outbox.members()}
+    whose, most = max(apart.items(), key=lambda found: found[1])
+    if most <= CLOCK_TOLERANCE_S:
+        return ok(
+            "outbox clock", "the database's clock agrees with this machine's and with those of other relays' nodes"
+        )
+    return warn(
+        "outbox clock",
+        f"the database's clock and {whose} are {most:.0f} s apart; at {LEASE_S:.0f} s relays take each other for dead",
+        "Switch on time synchronisation (timedatectl set-ntp true) on every node and on relay's machines.",
+    )
 
 
 def check_space(path: Path) -> Check | None:
