@@ -194,10 +194,14 @@ class Database:
         with self._connection() as connection, connection.cursor() as cursor:
 
             def run(statement: str, values: Values = (), /) -> Any:
+                said = cursor.mogrify(_native(statement, self._address.prefix), values or None)
                 try:
-                    cursor.execute(_native(statement, self._address.prefix), values or None)
+                    cursor.execute(said)
                 except UnicodeEncodeError as error:
                     raise OutboxRefused("What is to be written holds what is no character.") from error
+                except (pymysql.Error, OSError) as error:
+                    self._check_size(error, len(said.encode("utf-8", "surrogateescape")))
+                    raise
                 return _Result(cursor)
 
             try:
@@ -211,6 +215,33 @@ class Database:
                     raise Again from error
                 raise mysql_errors.explained(error, self._address) from error
         return made
+
+    def _check_size(self, error: Exception, size: int) -> None:
+        """Raise OutboxRefused where a connection broke off because a statement of so many bytes is too large.
+
+        A server that is told more than it takes may close the connection while it is still being told, so that its own
+        error is never read. So it is asked anew: whether it answers, whether it breaks off at as many bytes that say
+        nothing, and whether it still answers then. Raises OutboxUnavailable where it does not answer.
+        """
+        if size <= LEAST_PACKET or not mysql_errors.may_be_too_large(error):
+            return
+        reason = self._refused_size(size)
+        with self._connection():
+            pass  # it answers, or this raises
+        if reason is not None:
+            raise mysql_errors.too_large(size, self._address) from reason
+
+    def _refused_size(self, size: int) -> Exception | None:
+        """Return with what error a new connection ends when it is told so many bytes; None where it takes them."""
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT LENGTH('{'x' * size}')")
+        except (pymysql.Error, OSError) as error:
+            return error if mysql_errors.may_be_too_large(error) else None
+        finally:
+            _close(connection)
+        return None
 
     def rows(self, statement: str, values: Values = ()) -> list[Any]:
         """Return the rows of one statement."""

@@ -59,6 +59,28 @@ STAYS = {
 }
 
 
+#: The server's number for what is too large for it; the driver's for a connection that was closed as it wrote or read.
+TOO_LARGE, GONE, LOST = 1153, 2006, 2013
+
+
+def may_be_too_large(error: Exception) -> bool:
+    """Say whether a statement that ended so may have been too large: only the server, asked anew, knows.
+
+    Silence says nothing of it: that is an outage.
+    """
+    # The driver has no number where the answer is not the one to what it says: the server spoke while it was written.
+    is_closed = isinstance(error, OSError) or server.code_of(error) in {0, TOO_LARGE, GONE, LOST}
+    return is_closed and "timed out" not in str(error)
+
+
+def too_large(size: int, address: Address) -> OutboxRefused:
+    """Return the error for a statement of so many bytes at which the server closes the connection each time."""
+    return OutboxRefused(
+        f"{address.title} at {address.where()} closes the connection at {size} bytes at once: it is larger than "
+        "max_allowed_packet, or than what something on the way takes."
+    )
+
+
 def explained(error: Exception, address: Address) -> OutboxError:
     """Return relay's error for one of the driver or of the system, in our own words: theirs could quote values."""
     where, code = f"{address.title} at {address.where()}", server.code_of(error)

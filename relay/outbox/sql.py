@@ -55,6 +55,8 @@ class Sql(State):
     KEEP: str
     #: It was opened to be moved, or moved into.
     _is_for_move: bool
+    #: How many rows go into one INSERT at the moment.
+    _rows_at_once = BATCH
 
     @abstractmethod
     def _do(self, work: Callable[[Run], Made]) -> Made:
@@ -103,7 +105,8 @@ class Sql(State):
 
     def _insert(self, run: Run, table: str, inserted: Sequence[Mapping[str, Any]], end: str = "") -> None:
         """Insert rows of the same columns, as many in a statement as it may hold; `end` is put behind it."""
-        for some in sizes.pieces(inserted, self._size, most=BATCH, most_bytes=min(BATCH_BYTES, self._most_bytes)):
+        most_bytes = min(BATCH_BYTES, self._most_bytes)
+        for some in sizes.pieces(inserted, self._size, most=self._rows_at_once, most_bytes=most_bytes):
             names = tuple(some[0])
             marks = f"({', '.join('?' * len(names))})"
             values = [row[name] for row in some for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,12 @@ from relay.errors import OutboxFenced, OutboxRefused
 from relay.model import Skip
 from relay.outbox import rows
 from relay.outbox.contract import Ledger
-from relay.outbox.sql import IDS, Sql
+from relay.outbox.sql import BATCH, IDS, Sql
 from relay.outbox.tables import EVENTS, HISTORY, MEMORY, PURGED, STATE
 from relay.outbox.values import Accepted, Remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from relay.model import Event, Position
     from relay.outbox.sql import Run
@@ -29,11 +30,10 @@ class SqlLedger(Sql, Ledger):
         try:
             new = self._accept(_with_skips(batch, unfit), now)
         except OutboxRefused:
-            refused = self._refused([one for one in batch.events if one.event_id not in unfit], now)
-            if not refused:
-                raise
-            unfit |= refused
-            new = self._accept(_with_skips(batch, unfit), now)
+            # Rows may be too large together only: something on the way to the server takes less than it does.
+            with self._one_by_one():
+                unfit |= self._refused([one for one in batch.events if one.event_id not in unfit], now)
+                new = self._accept(_with_skips(batch, unfit), now)
         skips = _with_skips(batch, unfit).skips[len(batch.skips) :]
         return Accepted(
             new=[event_id for event_id in new if event_id not in unfit],
@@ -60,6 +60,15 @@ class SqlLedger(Sql, Ledger):
         return self._do(work)
 
     # -- what cannot be kept
+
+    @contextlib.contextmanager
+    def _one_by_one(self) -> Iterator[None]:
+        """Give each row that is inserted within a statement of its own."""
+        self._rows_at_once = 1
+        try:
+            yield
+        finally:
+            self._rows_at_once = BATCH
 
     def _unfit(self, row: Mapping[str, Any]) -> str | None:
         reason = self._too_large(row)

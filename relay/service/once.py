@@ -203,7 +203,7 @@ def sync(
     # Beside a progress bar, only what is not well.
     log = make_log(replace(config.log, level="warning"), sys.stderr, machine.now)
     with parts.opened(config, machine, create=True) as opened, parts.reading(config) as moodle:
-        syncing = parts.make_sync(config, moodle, opened.outbox, wanted)
+        syncing = parts.make_sync(config, moodle, opened.outbox, wanted, log)
         opened.outbox.join(opened.now())
         with lease.kept(opened):
             progress = _record(syncing, triggered_by, opened, signals, tell)
@@ -238,5 +238,6 @@ def _record(
 
 def preview_sync(config: Config, wanted: Wanted) -> Iterator[Event]:
     """Yield the events of current rows, and record nothing. Raises RelayError."""
+    log = make_log(config.log, sys.stderr, parts.REAL.now)
     with parts.temporary_outbox() as outbox, parts.reading(config) as moodle:
-        yield from parts.make_sync(config, moodle, outbox, wanted).preview()
+        yield from parts.make_sync(config, moodle, outbox, wanted, log).preview()

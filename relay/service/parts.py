@@ -228,9 +228,9 @@ def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Ca
     return Capture(moodle=moodle, outbox=outbox, rules=rules, log=log)
 
 
-def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted) -> Syncing:
+def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, log: Log) -> Syncing:
     """Return what records current rows of Moodle as events. Raises MoodleError."""
-    return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config))
+    return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 
 import pymysql
 import pytest
+from harness import Relay
+from receiver import Receiver
 from test_outbox import NOW, OPTIONS, Place, accept, claim, event, remembered, settle, skip
+from world import Proxy
 
+from relay.demo.moodle import College
 from relay.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from relay.events import envelope
 from relay.model import Delivery, Event, Outcome, Position, Status
@@ -22,6 +27,7 @@ from relay.outbox.values import Batch, Settled
 from relay.rules import retry
 from relay.rules.server import Address
 
+AT = 1_770_000_000
 PACKET = 1024 * 1024
 COMMENT = '<p class="x">"well" \\ done é</p>\n'
 
@@ -176,6 +182,67 @@ def test_a_row_that_the_new_outbox_cannot_keep_is_named_and_the_move_ends(small:
         small.load("mb_zoho_event_log", [row])
 
 
+# -- as the operator sees it
+
+
+def graded_class(college: College, comment: str) -> int:
+    """Let two users be made and graded, one with this comment; return the log row of that."""
+    work = college.assignment(college.course("Computing", "C1"), "Essay")
+    ada, grace = (college.sign_up(*name, AT) for name in (("Ada", "Lovelace"), ("Grace", "Hopper")))
+    college.grade(ada, work, 70, AT + 1, comment=comment)
+    ((log_id,),) = college.rows("SELECT MAX(id) FROM {p}logstore_standard_log")
+    college.grade(grace, work, 80, AT + 2, comment="Well done")
+    return int(log_id)
+
+
+@pytest.mark.parametrize(("packet", "size"), [(PACKET, 750_000), (16 * PACKET, 6_000_000)])
+def test_of_four_events_the_one_that_cannot_be_kept_is_said_and_three_are_delivered(
+    packet: int, size: int, other: Relay, outbox_address: Address, college: College, backend: Receiver
+) -> None:
+    log_id = graded_class(college, '"' * size)
+    with packets(outbox_address, packet):
+        finished = other.once()
+        status = other.status()
+        explained = other.run("explain", f"log:{log_id}").stdout
+    assert len(backend.posts) == 3
+    (line,) = [one for one in finished.log if one["event"] == "event.skipped"]
+    assert line["event_type"] == "grade_updated"
+    assert line["log_id"] == log_id
+    assert len(line["event_id"]) == 36
+    assert "max_allowed_packet" in line["reason"]
+    assert line["reason"] in explained
+    assert other.statuses() == {"success": 3, "skipped": 1}
+    assert status["conservation"]["holds"]
+    assert not [one for one in finished.log if one["level"] == "error"]
+
+
+def test_a_large_comment_that_fits_is_delivered_whole(
+    other: Relay, outbox_address: Address, college: College, backend: Receiver
+) -> None:
+    graded_class(college, "w" * 750_000)
+    with packets(outbox_address, PACKET):
+        other.once()
+    assert {len(post.envelope["data"].get("feedback", "")) for post in backend.posts} == {0, 9, 750_000}
+    assert other.statuses() == {"success": 4}
+
+
+def test_a_sync_says_what_the_outbox_cannot_keep_and_sends_the_others(
+    other: Relay, outbox_address: Address, college: College, backend: Receiver
+) -> None:
+    graded_class(college, '"' * 750_000)
+    with packets(outbox_address, PACKET):
+        other.once("--from", "now")
+        finished = other.run("sync", "grades")
+        status = other.status()
+    assert [post.envelope["data"]["feedback"] for post in backend.posts] == ["Well done"]
+    assert "1 rows read, 1 new events recorded, 1 rows skipped" in finished.stdout
+    (line,) = [json.loads(one) for one in finished.stderr.splitlines() if one.startswith("{")]
+    assert (line["event"], line["event_type"], line["log_id"]) == ("event.skipped", "grade_updated", None)
+    assert "max_allowed_packet" in line["reason"]
+    assert other.statuses() == {"success": 1, "skipped": 1}
+    assert status["conservation"]["holds"]
+
+
 # -- what is found out by trying
 
 
@@ -211,15 +278,65 @@ def test_the_one_event_that_is_refused_is_found_and_skipped(what: str, outbox: O
 
 
 def test_what_the_server_finds_too_large_is_found_by_trying(small: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something between relay and the server may take less than the server does."""
+    """It says so, or closes the connection while relay still writes."""
     assert isinstance(small, MysqlOutbox)
     monkeypatch.setattr(small, "_too_large", lambda _: None)
-    accepted = small.accept(
-        Batch(events=[event(1), graded(2, 750_000), event(3)], after=Position(high=3)),
-        NOW,
-    )
+    accepted = small.accept(Batch(events=[event(1), graded(2, 750_000), event(3)], after=Position(high=3)), NOW)
     assert (len(accepted), [one.log_id for one in accepted.unfit]) == (2, [2])
     assert "max_allowed_packet" in accepted.unfit[0].reason
+
+
+@pytest.fixture
+def proxied(tmp_path: Path, outbox_address: Address) -> Iterator[tuple[Outbox, Proxy]]:
+    """An outbox, and the way to its server."""
+    proxy = Proxy(outbox_address.port)
+    place = Place(tmp_path, replace(outbox_address, port=proxy.port))
+    outbox = place.open()
+    outbox.hold(NOW)
+    yield outbox, proxy
+    place.close()
+    proxy.close()
+
+
+def test_what_something_on_the_way_finds_too_large_is_skipped_though_nothing_says_so(
+    proxied: tuple[Outbox, Proxy],
+) -> None:
+    outbox, proxy = proxied
+    proxy.refuse(300_000)
+    some = [graded(number, 60_000) for number in range(1, 9)]
+    some[4] = graded(5, 400_000)
+    accepted = outbox.accept(Batch(events=some, after=Position(high=8)), NOW)
+    assert (len(accepted), [one.log_id for one in accepted.unfit]) == (7, [5])
+    assert "bytes at once" in accepted.unfit[0].reason
+    assert outbox.position() == Position(high=8)
+    assert [one.body for one in claim(outbox)] == [one.body for one in some if one is not some[4]]
+
+
+def test_a_connection_that_breaks_while_much_is_written_is_an_outage(proxied: tuple[Outbox, Proxy]) -> None:
+    """Asked anew, the server takes as much: it was restarted."""
+    outbox, proxy = proxied
+    proxy.refuse(300_000, times=1)
+    batch = Batch(events=[graded(1, 400_000)], after=Position(high=1))
+    with pytest.raises(OutboxUnavailable, match="cannot be reached or broke off"):
+        outbox.accept(batch, NOW)
+    assert outbox.position() is None
+    assert len(outbox.accept(batch, NOW)) == 1
+
+
+def test_a_server_that_is_gone_when_it_is_asked_anew_is_an_outage(
+    proxied: tuple[Outbox, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, proxy = proxied
+    proxy.refuse(300_000)
+    told = mysql_errors.may_be_too_large
+
+    def then_gone(error: Exception) -> bool:
+        proxy.close()
+        return told(error)
+
+    monkeypatch.setattr(mysql_errors, "may_be_too_large", then_gone)
+    with pytest.raises(OutboxUnavailable, match="nobody listens there"):
+        outbox.accept(Batch(events=[graded(1, 400_000)], after=Position(high=1)), NOW)
 
 
 def test_what_not_even_a_skip_can_be_made_of_is_refused_and_no_outage(outbox: Outbox) -> None:
@@ -299,3 +416,23 @@ def test_an_error_of_the_server_is_said_as_what_it_is(code: int, kind: type[Outb
     assert type(found) is kind
     assert sentence in str(found)
     assert "Ada" not in f"{found}{found.hint}"
+
+
+@pytest.mark.parametrize(
+    ("error", "may_be"),
+    [
+        (pymysql.OperationalError(1153, "Got a packet bigger than 'max_allowed_packet' bytes"), True),
+        (pymysql.OperationalError(2006, "MySQL server has gone away (BrokenPipeError(32, 'Broken pipe'))"), True),
+        (pymysql.OperationalError(2013, "Lost connection to MySQL server during query"), True),
+        (pymysql.InternalError("Packet sequence number wrong - got 2 expected 1"), True),
+        (ConnectionResetError(104, "Connection reset by peer"), True),
+        (pymysql.OperationalError(2006, "MySQL server has gone away (TimeoutError('timed out'))"), False),
+        (pymysql.OperationalError(2013, "Lost connection to MySQL server during query (timed out)"), False),
+        (pymysql.OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction"), False),
+        (pymysql.OperationalError(1114, "The table 'x' is full"), False),
+    ],
+)
+def test_of_a_closed_connection_the_size_may_be_the_reason_and_of_silence_it_is_none(
+    error: Exception, may_be: bool
+) -> None:
+    assert mysql_errors.may_be_too_large(error) is may_be
