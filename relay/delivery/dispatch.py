@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from relay.delivery.clock_guard import ClockGuard
 from relay.delivery.outcome import decided, say
 from relay.delivery.pacer import Pacer
-from relay.delivery.shared_circuit import STATE, SharedCircuit
+from relay.delivery.shared_circuit import SharedCircuit
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
+from relay.rules import circuit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ class Dispatch:
         make_pool: MakePool,
         log: Log,
     ) -> None:
-        """Take what delivery needs from outside; nothing is sent before the first pass. Raises OutboxError.
+        """Take what delivery needs from outside; nothing is sent, or read from the outbox, before the first pass.
 
         `clock` gives unix seconds, by the clock of all who use the outbox, and `monotonic` seconds that never go back;
         `jitter` gives random numbers from 0 to 1; `make_pool` makes the workers' threads.
@@ -99,7 +100,7 @@ class Dispatch:
         self._jitter = jitter
         self._log = log
         self._circuits = SharedCircuit(outbox=outbox, policy=settings.policy, clock=clock, log=log)
-        self._clock_guard = ClockGuard(outbox, self._circuits, log)
+        self._clock_guard = ClockGuard(outbox, self._circuits, clock, log)
         self._pacer = Pacer(monotonic, log)
         self._workers = Workers(
             outbox=outbox,
@@ -163,6 +164,7 @@ class Dispatch:
 
         Raises OutboxError, and whatever ended a worker.
         """
+        self._circuits.load()
         self._clock_guard.look(now)
         self.settle(now)
         if self._workers.is_stopping or self._settings.is_paused:
@@ -179,6 +181,7 @@ class Dispatch:
         Those that are under way already are left out. As many are sent at once as the backend takes and memory holds;
         `settle` goes on with the others. Raises OutboxError.
         """
+        self._circuits.load()
         self._replays.waiting.extend(ids)
         self._go_on_replaying(now)
 
@@ -288,7 +291,7 @@ class Dispatch:
         """Return in how many seconds a probe or an event is due next, IDLE_S at most."""
         breaker = self.breaker
         circuits = (breaker.backend, *breaker.paths.values())
-        times = [circuit.probe_at for circuit in circuits if circuit is not None]
+        times = [one.probe_at for one in circuits if one is not None]
         if breaker.backend is None and not claimed:
             due_at = self._outbox.next_due(self._flowing(), now)
             times += [max(due_at, now + self._pacer.wait_s())] if due_at is not None else []
@@ -302,6 +305,7 @@ class Dispatch:
 
         Raises OutboxError; nothing is forgotten then, and the next call tries again. Raises whatever ended a worker.
         """
+        self._circuits.load()
         self._unsettled += self._workers.collect()
         circuits = self._circuits.unsaved()
         # What this relay broke off itself may have reached the backend: its attempt stays `unknown`, its lease ends,
@@ -313,7 +317,7 @@ class Dispatch:
         ]
         unsent = [one.delivery for one in self._unsettled if one.outcome is None]
         if settled or circuits.text is not None:
-            self._outbox.settle(settled, now, None if circuits.text is None else {STATE: circuits.text})
+            self._outbox.settle(settled, now, None if circuits.text is None else {circuit.STATE: circuits.text})
         if unsent:
             self._outbox.release(unsent)
         if circuits.has_closed:

@@ -43,14 +43,23 @@ class Loop:
     """Runs a pass again and again in a thread of its own, waiting as long as the pass says, or until it is woken."""
 
     def __init__(
-        self, name: str, run_pass: Callable[[], float], watch: Watch, *, monotonic: Callable[[], float]
+        self,
+        name: str,
+        run_pass: Callable[[], float],
+        watch: Watch,
+        *,
+        monotonic: Callable[[], float],
+        is_down: bool = False,
     ) -> None:
-        """Take a pass that returns after how many seconds the next one is wanted, and a clock that is never set."""
+        """Take a pass that returns after how many seconds the next one is wanted, and a clock that is never set.
+
+        `is_down`: it has been said that the passes fail.
+        """
         self.name = name
         self._run_pass = run_pass
         self._watch = watch
         self._monotonic = monotonic
-        self._is_down = False
+        self._is_down = is_down
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import secrets
 import ssl
@@ -234,7 +233,7 @@ def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, lo
 
 
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
-    """Return what delivers from the outbox. Raises OutboxError."""
+    """Return what delivers from the outbox."""
     machine = opened.machine
 
     def post(delivery: Delivery, _now: float) -> Outcome:
@@ -283,7 +282,7 @@ def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Ex
     return explain.Explainer(
         outbox=opened.outbox,
         moodle=moodle,
-        breaker=circuit.decode(json.loads(opened.outbox.state("circuit") or "{}")),
+        breaker=circuit.load(opened.outbox.state(circuit.STATE)),
         rules=explain.Rules(
             is_paused=not config.enabled,
             disabled=config.events.disabled,
