@@ -178,10 +178,6 @@ _MEMORY = Step(
     event_id TEXT NOT NULL,
     log_id INTEGER,
     PRIMARY KEY (row_table, row_id)) WITHOUT ROWID""",
-        f"""CREATE TABLE {{p}}{PURGED} (
-    log_id INTEGER NOT NULL,
-    event_id TEXT NOT NULL,
-    PRIMARY KEY (log_id, event_id)) WITHOUT ROWID""",
     ),
     mysql=(
         f"""CREATE TABLE IF NOT EXISTS {{p}}{MEMORY} (
@@ -191,6 +187,18 @@ _MEMORY = Step(
     event_id VARCHAR(64) NOT NULL,
     log_id BIGINT,
     PRIMARY KEY (row_table, row_id)) {_IN_SCHEMA}""",
+    ),
+)
+
+_PURGED = Step(
+    version=3,
+    sqlite=(
+        f"""CREATE TABLE {{p}}{PURGED} (
+    log_id INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (log_id, event_id)) WITHOUT ROWID""",
+    ),
+    mysql=(
         f"""CREATE TABLE IF NOT EXISTS {{p}}{PURGED} (
     log_id BIGINT NOT NULL,
     event_id VARCHAR(64) NOT NULL,
@@ -198,7 +206,7 @@ _MEMORY = Step(
     ),
 )
 
-STEPS = (_FIRST, _MEMORY)
+STEPS = (_FIRST, _MEMORY, _PURGED)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

@@ -156,7 +156,7 @@ def test_what_waited_in_an_outbox_of_version_1_is_delivered_once_with_the_same_b
     waiting: Relay, backend: Receiver
 ) -> None:
     said = waiting.once(expect=1)  # there is a dead letter
-    assert '"before": 1, "after": 2' in said.stdout
+    assert f'"before": 1, "after": {migrations.NEWEST}' in said.stdout
     assert_delivered_once(waiting, backend)
     # What was under way has its attempt of unknown outcome, and one more.
     attempts = "SELECT attempt, outcome FROM {attempt} WHERE event_id = ? ORDER BY id"
@@ -230,7 +230,18 @@ def test_relays_that_open_an_old_outbox_at_once_migrate_it_once(old: Place) -> N
         assert outbox.counts().captured_holds
     if isinstance(old, InFile):
         assert len(copies(old)) == 1
-        assert [one for one in found if one] == [Migrated(before=1, after=2, copy=str(copies(old)[0]))]
+        assert [one for one in found if one] == [Migrated(before=1, after=migrations.NEWEST, copy=str(copies(old)[0]))]
+
+
+def test_an_outbox_of_version_2_gets_the_table_that_it_lacks(old: Place) -> None:
+    with opened(old):
+        pass
+    old.run("DROP TABLE mdl_mb_zoho_purged")
+    old.run("UPDATE mdl_mb_zoho_config SET config_value = '2' WHERE config_key = 'schema_version'")
+    with opened(old) as outbox:
+        assert outbox.migrated is not None
+        assert (outbox.migrated.before, outbox.migrated.after) == (2, migrations.NEWEST)
+        assert outbox.sizes()["mb_zoho_purged"] == 0
 
 
 STEPS: dict[type, list[tuple[str, int]]] = {
@@ -291,7 +302,7 @@ def test_the_copy_of_the_file_has_what_was_in_its_write_ahead_log_and_is_for_its
         assert in_file.path.with_name("outbox.db-wal").stat().st_size > 0
         with opened(in_file) as outbox:
             (copy,) = copies(in_file)
-            assert outbox.migrated == Migrated(before=1, after=2, copy=str(copy))
+            assert outbox.migrated == Migrated(before=1, after=migrations.NEWEST, copy=str(copy))
     assert_is_version_1(copy)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with contextlib.closing(sqlite3.connect(copy)) as connection:
