@@ -32,10 +32,6 @@ class EventsConfig:
         )
     )
 
-    def enabled(self, event_type: str) -> bool:
-        """Say whether events of this type are sent."""
-        return event_type not in self.disabled
-
 
 def kind_group(kind: EventKind) -> Group[dict[str, Any]]:
     """Return the section of one kind of event: whether it is sent, and its options."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from relay.errors import MoodleError, OutboxInUse, RelayError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
-from relay.service.logs import make_log, say_migrated
+from relay.service.logs import make_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +50,8 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
     """
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
-    with parts.opened(config, machine, create=True) as opened:
+    with parts.opened(config, machine, create=True, log=log) as opened:
         outbox = opened.outbox
-        say_migrated(log, outbox.migrated)
         outbox.hold(opened.now())
         with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
             is_leading = lease.wait_for_lead(outbox, signals)
@@ -165,7 +164,7 @@ def replay(
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
-    with parts.opened(config, machine) as opened, parts.sending(config, machine) as sender:
+    with parts.opened(config, machine, log=log) as opened, parts.sending(config, machine) as sender:
         dispatch = parts.make_dispatch(config, opened, sender, log)
         woken = threading.Event()
         dispatch.wake = woken.set

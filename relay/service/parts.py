@@ -32,6 +32,7 @@ from relay.rules import circuit, retry
 from relay.rules.server import Address
 from relay.service.daemon import Pool
 from relay.service.lease import Opened
+from relay.service.logs import say_migrated
 from relay.service.machine import Machine
 from relay.service.relay import Relay
 
@@ -74,11 +75,18 @@ def _made_of(key: str) -> Iterator[None]:
         ) from error
 
 
-def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
-    """Open the outbox that the config names; `for_move` opens one that was moved, or half moved, too.
+def make_outbox(config: Config, *, create: bool, for_move: bool = False, log: Log | None = None) -> Outbox:
+    """Open the outbox that the config names, and say in the log, or else on stderr, that this has changed its tables.
 
-    Raises OutboxError.
+    `for_move` opens one that was moved, or half moved, too. Raises OutboxError.
     """
+    outbox = _make_outbox(config, create=create, for_move=for_move)
+    if outbox.migrated is not None:
+        say_migrated(log, outbox.migrated)
+    return outbox
+
+
+def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
     outbox = config.outbox
     if outbox.sqlite_path is not None:
         return SqliteOutbox(outbox.sqlite_path, prefix=outbox.prefix, create=create, for_move=for_move)
@@ -102,9 +110,11 @@ def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outb
 
 
 @contextlib.contextmanager
-def opened(config: Config, machine: Machine, *, create: bool = False, for_move: bool = False) -> Iterator[Opened]:
-    """Open the outbox that the config names, within; `create` makes one where there is none. Raises OutboxError."""
-    with contextlib.closing(make_outbox(config, create=create, for_move=for_move)) as outbox:
+def opened(
+    config: Config, machine: Machine, *, create: bool = False, for_move: bool = False, log: Log | None = None
+) -> Iterator[Opened]:
+    """Open the outbox that the config names, as `make_outbox` does, within; `create` makes one where there is none."""
+    with contextlib.closing(make_outbox(config, create=create, for_move=for_move, log=log)) as outbox:
         yield Opened(outbox=outbox, machine=machine)
 
 

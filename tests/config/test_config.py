@@ -53,7 +53,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (found.backend.timeout, found.backend.concurrency, found.backend.tenant_id) == (30, 8, "default")
     assert (found.retry.max_attempts, found.retry.first_delay, found.retry.multiplier) == (24, 5, 2)
     assert found.retry.max_delay == 6 * 3600
-    assert all(found.events.enabled(event_type) for event_type, kind in KINDS.items() if kind.is_default)
+    assert found.events.disabled == {event_type for event_type, kind in KINDS.items() if not kind.is_default}
     assert found.events.ignore_actors == ()
     assert [(str(least), grade) for least, grade in found.btec.bands] == [
         ("70", "Distinction"),
@@ -224,8 +224,8 @@ def test_each_kind_of_event_is_switched_by_its_name_and_has_its_own_options() ->
     assert found.chosen["grade_updated", "feedback"] == "escaped"
     text = "events: {user_deleted: {enabled: true}, user_created: {enabled: false}, enrollment_created: {role: actual}}"
     found = config.parse(MINIMAL + text, path=HERE).events
-    assert found.enabled("user_deleted")
-    assert not found.enabled("user_created")
+    assert "user_deleted" not in found.disabled
+    assert "user_created" in found.disabled
     assert found.chosen["enrollment_created", "role"] == "actual"
     (wrong,) = mistakes(MINIMAL + "events: {grade_updated: {feedback: loud}}")
     assert wrong.startswith("events.grade_updated.feedback: must be one of escaped, plain")
