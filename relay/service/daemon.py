@@ -199,6 +199,33 @@ class Pool(Generic[Item]):
             return True
 
 
+def within(seconds: float, call: Callable[..., Item]) -> Callable[..., Item]:
+    """Return a function that does what `call` does, and raises TimeoutError where that takes longer.
+
+    For what has no limit of its own, such as the system's resolver: it goes on in a thread that nobody waits for.
+    """
+
+    def bounded(*arguments: Any, **options: Any) -> Item:
+        done: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                done.put((call(*arguments, **options), None))
+            except BaseException as error:  # noqa: BLE001 -- whatever it is, the caller is to have it
+                done.put((None, error))
+
+        threading.Thread(target=work, name="within", daemon=True).start()
+        try:
+            made, error = done.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+        if error is not None:
+            raise error
+        return made  # type: ignore[return-value] # where there is no error, it is what `call` has made
+
+    return bounded
+
+
 class Signals:
     """SIGTERM and SIGINT ask for the end, a second one ends at once; SIGHUP asks for a reload."""
 

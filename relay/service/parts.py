@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
+import socket
 import ssl
 import tempfile
 import time
@@ -30,7 +31,7 @@ from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
 from relay.rules.server import Address
-from relay.service.daemon import Pool
+from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
 from relay.service.machine import Machine
@@ -194,6 +195,8 @@ def make_sender(config: Config, machine: Machine) -> Sender:
             monotonic=machine.monotonic,
             ca_bundle=backend.ca_bundle,
             proxy=None if backend.proxy is None else backend.proxy.reveal(),
+            # The system's resolver has its own times, which may be far longer.
+            resolve=within(backend.timeout, socket.getaddrinfo),
         )
         return Sender(
             transport=transport,
