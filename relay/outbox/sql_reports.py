@@ -12,12 +12,12 @@ from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 from relay.outbox.values import Attempt, Counts, Recorded, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from relay.outbox.values import Selector
 
-#: The columns of an event that are told, in the order of `_recorded`; whether it is free comes behind them.
-RECORDED = "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at"
+#: The fields of a Recorded that are columns of the same name; what is made of others comes behind them.
+RECORDED = ("id", "event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "due_at")
 #: The fields of an Attempt, in the order of the columns that are read.
 ATTEMPT = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
 
@@ -75,30 +75,23 @@ class SqlReports(Sql, Reports):
         given = {term: value for term, value in terms.items() if value is not None}
         free, values = self._free(now)
         found = self._rows(
-            f"SELECT {RECORDED}, {free} FROM {{p}}{EVENTS} WHERE {' AND '.join(given)} "
-            "ORDER BY occurred_at DESC, id DESC LIMIT 500",
+            f"SELECT {', '.join(RECORDED)}, status, retry_count, last_error, {free} FROM {{p}}{EVENTS} "
+            f"WHERE {' AND '.join(given)} ORDER BY occurred_at DESC, id DESC LIMIT 500",
             [*values, *given.values()],
         )
         return [self._recorded(row, types) for row in reversed(found)]
 
     def _recorded(self, row: Sequence[Any], types: frozenset[str] | None) -> Recorded:
-        row_id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, failures = row[:9]
-        error, due_at, is_free = row[9:]
+        kept = dict(zip(RECORDED, row, strict=False))
+        status, failures, error, is_free = row[len(RECORDED) :]
         return Recorded(
-            id=row_id,
-            event_id=event_id,
-            event_type=event_type,
-            log_id=log_id,
-            user_id=user_id,
-            occurred_at=occurred_at,
-            created_at=created_at,
+            **kept,
             status=Status(status),
             failures=failures,
             last_error=json.loads(error or "{}"),
-            due_at=due_at,
             is_under_way=not is_free,
-            attempts=self._attempts(event_id),
-            waits_for=None if due_at is None else self._earlier(row_id, user_id, occurred_at, types),
+            attempts=self._attempts(kept["event_id"]),
+            waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
         )
 
     def _attempts(self, event_id: str) -> Sequence[Attempt]:
@@ -109,13 +102,13 @@ class SqlReports(Sql, Reports):
         )
         return [Attempt(**dict(zip(ATTEMPT, row, strict=True))) for row in found]
 
-    def _earlier(self, row_id: int, user_id: int, occurred_at: int, types: frozenset[str] | None) -> str | None:
-        """Return the first undelivered event of a user before this one."""
+    def _earlier(self, event: Mapping[str, Any], types: frozenset[str] | None) -> str | None:
+        """Return the first undelivered event of the user before this one, given by its columns."""
         term, values = ("", ()) if types is None else self._among(sorted(types))
         found = self._rows(
             f"SELECT event_id FROM {{p}}{EVENTS} WHERE user_id = ? AND due_at IS NOT NULL "
             f"AND (occurred_at, id) < (?, ?) {term and f'AND event_type {term}'} ORDER BY occurred_at, id LIMIT 1",
-            (user_id, occurred_at, row_id, *values),
+            (event["user_id"], event["occurred_at"], event["id"], *values),
         )
         return found[0][0] if found else None
 
