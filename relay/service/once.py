@@ -91,6 +91,8 @@ class _Working:
         #: When waiting ends, and when the log is read next, in unix seconds.
         self._ends_at = opened.now() + timeout_s
         self._read_at = min(opened.now() + LATE_S, self._ends_at)
+        #: For how long the backend took no more when the last pass began, in seconds.
+        self._paced_s = 0.0
         self._failed: MoodleError | None = None
         self._woken = threading.Event()
         relay.dispatch.wake = self._woken.set
@@ -102,6 +104,7 @@ class _Working:
             self._woken.clear()
             self._read_late_rows()
             now = self._opened.now()
+            self._paced_s = dispatch.pace_wait_s
             # What is under way is waited for; what falls due behind the end is not begun.
             delay = dispatch.settle(now) if self._is_over(now) else self._relay.dispatch_pass(now)
             if self._signals.stop.is_set():
@@ -121,8 +124,8 @@ class _Working:
         if self._waits_for_rows():
             return False
         next_at = self._next_try()
-        if 0 < self._relay.dispatch.pace_wait_s <= PACE_S:
-            # What is due is tried, at the rate that the backend takes.
+        if 0 < max(self._paced_s, self._relay.dispatch.pace_wait_s) <= PACE_S:
+            # What is due is tried, at the rate that the backend takes: a pause may have ended just after the pass.
             return next_at > self._ends_at
         # What is due and was not begun waits for an earlier event of its user: the time alone ends this then.
         return max(next_at, self._opened.now()) >= self._ends_at
