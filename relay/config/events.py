@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class EventsConfig:
     """Which events are sent, and how."""
 
+    #: All kinds by name: those of the catalogue, and the config's own.
+    kinds: Mapping[str, EventKind]
     #: Every kind that is not sent, by name.
     disabled: frozenset[str]
     #: What is chosen of the kinds' options, by kind and option: of each option, its default where nothing is written.
@@ -49,6 +51,7 @@ def kind_group(kind: EventKind) -> Group[dict[str, Any]]:
 
 def _make(_section: Section, values: dict[str, Any]) -> EventsConfig:
     return EventsConfig(
+        kinds=KINDS,
         disabled=frozenset(name for name in KINDS if not values[name]["enabled"]),
         chosen={
             (kind.name, option.name): values[kind.name][option.name]

@@ -112,6 +112,7 @@ ENROLLMENT_CREATED = EventKind(
     moodle_event=r"\core\event\user_enrolment_created",
     meaning="somebody was enrolled in a course",
     facts=ENROLMENTS,
+    row_table="user_enrolments",
     subject=related_user,
     build=_enrolment,
     fields=(

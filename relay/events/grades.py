@@ -85,6 +85,7 @@ GRADE_UPDATED = EventKind(
     moodle_event=r"\mod_assign\event\submission_graded",
     meaning="an assignment was graded, or graded anew",
     facts=GRADES,
+    row_table="assign_grades",
     subject=related_user,
     build=_grade,
     fields=(
