@@ -79,7 +79,7 @@ class Event:
 
     @property
     def state(self) -> str:
-        """What it says of the row, as JSON text: where it is the same for two events, the later one says nothing new."""
+        """What it says of the row, as JSON text: the same for two of which the later one says nothing new."""
         return self.compared or self.data
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.events.enrolments import ENROLLMENT_CREATED
+from relay.events.completions import COURSE_COMPLETED
+from relay.events.courses import COURSE_CREATED, COURSE_DELETED, COURSE_UPDATED
+from relay.events.enrolments import ENROLLMENT_CREATED, ENROLLMENT_DELETED, ENROLLMENT_UPDATED
 from relay.events.grades import GRADE_UPDATED
+from relay.events.roles import ROLE_ASSIGNED, ROLE_UNASSIGNED
+from relay.events.submissions import SUBMISSION_SUBMITTED
 from relay.events.users import USER_CREATED, USER_DELETED, USER_UPDATED
 
 if TYPE_CHECKING:
@@ -21,6 +25,15 @@ KINDS: Mapping[str, EventKind] = {
         ENROLLMENT_CREATED,
         GRADE_UPDATED,
         USER_DELETED,
+        ENROLLMENT_UPDATED,
+        ENROLLMENT_DELETED,
+        COURSE_COMPLETED,
+        ROLE_ASSIGNED,
+        ROLE_UNASSIGNED,
+        COURSE_CREATED,
+        COURSE_UPDATED,
+        COURSE_DELETED,
+        SUBMISSION_SUBMITTED,
     )
 }
 #: What `relay sync` sends, by the name of the rows.

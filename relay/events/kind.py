@@ -35,6 +35,8 @@ class Field:
     type: str
     #: What it means, in a few words.
     meaning: str
+    #: The option and its value under which it is sent; None for always.
+    only_with: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,9 +85,9 @@ def test_a_config_that_switches_nothing_on_needs_these_rights() -> None:
     assert all(len(set(names)) == len(names) for names in read.values())
 
 
-def test_the_column_other_is_read_only_where_a_kind_needs_it() -> None:
+def test_further_columns_of_the_log_are_read_only_where_a_kind_needs_them() -> None:
     read = columns(tuple(KINDS.values()))["logstore_standard_log"]
-    assert set(read) - GRANTED["logstore_standard_log"] == {"other"}
+    assert set(read) - GRANTED["logstore_standard_log"] == {"other", "contextlevel"}
 
 
 def test_what_is_switched_off_is_still_counted_where_it_was_sent_by_default() -> None:
