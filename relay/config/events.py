@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.config.reader import Section
-    from relay.events.kind import EventKind
+    from relay.config.values import ValueType
+    from relay.events.kind import EventKind, Option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +40,23 @@ class EventsConfig:
         return event_type not in self.disabled
 
 
+def _chosen(value: object) -> str:
+    """Return a value as the kind's option has it among its choices."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def kind_group(kind: EventKind) -> Group[dict[str, Any]]:
     """Return the section of one kind of event: whether it is sent, and its options."""
     switch = Key(value=boolean(), default="true" if kind.is_default else "false", meaning=f"sent when {kind.meaning}")
     options = {
-        option.name: Key(value=choice(*option.choices), default=option.choices[0], meaning=option.meaning)
+        option.name: Key(value=_value(option), default=option.choices[0], meaning=option.meaning)
         for option in kind.options
     }
     return Group(keys={"enabled": switch, **options}, make=lambda _section, values: values, is_inline=True)
+
+
+def _value(option: Option) -> ValueType:
+    return boolean() if option.is_switch else choice(*option.choices)
 
 
 def _make(_section: Section, values: dict[str, Any]) -> EventsConfig:
@@ -54,7 +64,7 @@ def _make(_section: Section, values: dict[str, Any]) -> EventsConfig:
         kinds=KINDS,
         disabled=frozenset(name for name in KINDS if not values[name]["enabled"]),
         chosen={
-            (kind.name, option.name): values[kind.name][option.name]
+            (kind.name, option.name): _chosen(values[kind.name][option.name])
             for kind in KINDS.values()
             for option in kind.options
         },

@@ -25,6 +25,11 @@ class Option:
     #: What it means, as config.example.yaml and the README say it.
     meaning: str
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether true or false is written."""
+        return self.choices == ("false", "true")
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
