@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from relay.config.custom import CUSTOM
 from relay.config.keys import Group, Key, defaulted, keys_of
 from relay.config.values import boolean, choice, ids
 from relay.events.catalogue import KINDS
@@ -61,7 +62,7 @@ def _value(option: Option) -> ValueType:
 
 def _make(_section: Section, values: dict[str, Any]) -> EventsConfig:
     return EventsConfig(
-        kinds=KINDS,
+        kinds={**KINDS, **{kind.name: kind for kind in values["custom"]}},
         disabled=frozenset(name for name in KINDS if not values[name]["enabled"]),
         chosen={
             (kind.name, option.name): _chosen(values[kind.name][option.name])
@@ -72,4 +73,7 @@ def _make(_section: Section, values: dict[str, Any]) -> EventsConfig:
     )
 
 
-EVENTS = Group(keys={**{kind.name: kind_group(kind) for kind in KINDS.values()}, **keys_of(EventsConfig)}, make=_make)
+EVENTS = Group(
+    keys={**{kind.name: kind_group(kind) for kind in KINDS.values()}, "custom": CUSTOM, **keys_of(EventsConfig)},
+    make=_make,
+)

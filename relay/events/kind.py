@@ -235,6 +235,8 @@ class EventKind:
     id_field: str
     #: Columns of the log row that it needs beside those that each kind does: `other`, which can be large, and such.
     log_columns: tuple[str, ...] = ()
+    #: The facts of `other` that the config lists for a kind of its own; None for a kind of the catalogue.
+    listed: tuple[str, ...] | None = None
     #: So many of them in a page of the log at most, as each may be large; None for any number.
     most_in_page: int | None = None
     #: Says that something which belongs to the row is not there yet; a young row is read again for it.
