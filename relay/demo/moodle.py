@@ -60,6 +60,8 @@ SCHEMA = (
     """CREATE TABLE {p}assignfeedback_comments (id BIGINT AUTO_INCREMENT PRIMARY KEY,
     assignment BIGINT NOT NULL DEFAULT 0, grade BIGINT NOT NULL DEFAULT 0, commenttext LONGTEXT,
     commentformat SMALLINT NOT NULL DEFAULT 1, KEY (grade))""",
+    """CREATE TABLE {p}grade_items (id BIGINT AUTO_INCREMENT PRIMARY KEY, courseid BIGINT, itemname VARCHAR(255),
+    itemtype VARCHAR(30) NOT NULL DEFAULT '', itemmodule VARCHAR(30), iteminstance BIGINT)""",
     "CREATE TABLE {p}scale (id BIGINT AUTO_INCREMENT PRIMARY KEY, scale LONGTEXT NOT NULL)",
     """CREATE TABLE {p}context (id BIGINT AUTO_INCREMENT PRIMARY KEY, contextlevel BIGINT NOT NULL DEFAULT 0,
     instanceid BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (contextlevel, instanceid))""",

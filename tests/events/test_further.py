@@ -149,6 +149,45 @@ def test_a_completion_outlives_its_course(
 
 
 @pytest.mark.parametrize("is_there", [True, False])
+def test_gradebook_grade_deleted(
+    all_on: Relay, college: College, backend: Receiver, ada: int, course: int, is_there: bool
+) -> None:
+    of = {"itemtype": "mod", "itemmodule": "quiz", "iteminstance": 8, "itemname": "Quiz <b>1</b>"}
+    item = college.insert("grade_items", courseid=course, **of)
+    if not is_there:
+        college.run("DELETE FROM {p}grade_items")
+    for at, grade in enumerate(("55.50000", None, -3, 10**400)):
+        other = json.dumps({"itemid": str(item), "overridden": False, "finalgrade": grade})
+        college.log("gradebook_grade_deleted", 70 + at, user=ada, at=AT + at, courseid=course, other=other)
+    all_on.once()
+    first, *others = sent(backend, "gradebook_grade_deleted")
+    assert first == [
+        ("gradeid", 70),
+        ("itemid", item),
+        ("userid", ada),
+        ("courseid", course),
+        ("finalgrade", 55.5),
+        *({**of, "itemname": "Quiz 1"}.items() if is_there else dict.fromkeys(of).items()),
+    ]
+    assert [dict(one)["finalgrade"] for one in others] == [None, -3.0, None]
+
+
+def test_a_path_that_the_backend_does_not_have_holds_up_no_other(
+    all_on: Relay, college: College, backend: Receiver, ada: int, course: int
+) -> None:
+    backend.answer = lambda request: Reply(code=404 if request.path.endswith("course_updated") else 200)
+    enrolment = college.enrol(ada, course, AT + 1)
+    for at in range(2, 5):
+        college.log("course_updated", course, user=None, at=AT + at, courseid=course)
+    college.log("enrollment_updated", enrolment, user=ada, at=AT + 5, courseid=course)
+    college.log("course_deleted", course, user=None, at=AT + 6, courseid=course, other="{}")
+    all_on.once("--timeout", "1s", expect=1)
+    waiting = all_on.rows("SELECT event_type, COUNT(*) FROM {log} WHERE status <> 'success' GROUP BY event_type")
+    assert waiting == [("course_updated", 3)]
+    assert len(sent(backend, "enrollment_updated")) == len(sent(backend, "course_deleted")) == 1
+
+
+@pytest.mark.parametrize("is_there", [True, False])
 @pytest.mark.parametrize("event_type", ["role_assigned", "role_unassigned"])
 def test_roles(
     all_on: Relay, college: College, backend: Receiver, ada: int, course: int, event_type: str, is_there: bool
