@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Made once: json.dumps makes an encoder at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 #: What a builder raises where nothing can be made of what a table holds.
-UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError)
+UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError, AttributeError)
 
 
 def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event | Skip:

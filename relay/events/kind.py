@@ -215,7 +215,7 @@ class EventKind:
     #: Returns whom it is about (user.id): events of one user are delivered in order. So are those of one course, which
     #: have minus its id here.
     subject: Callable[[LogRow], int]
-    #: Returns the data of a log row. Raises NoEvent, and ValueError, TypeError, ArithmeticError, KeyError for values
+    #: Returns the data of a log row. Raises NoEvent, and what envelope.UNUSABLE names for values
     #: that nothing can be made of.
     build: Callable[[LogRow, Facts, Options], dict[str, Any]]
     fields: tuple[Field, ...]
