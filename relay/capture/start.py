@@ -142,9 +142,7 @@ class Switches:
 
     def _say_uncovered(self, name: str, off_since: float, now: float) -> None:
         since, rows = times.iso(off_since), catalogue.sync_name(name)
-        kind = self._rules.kinds[name]
-        has_rows = kind.current is not None or kind.is_default
-        remedy = f"relay sync {rows} --since {since}" if has_rows else "there is nothing left to send it from"
+        remedy = f"relay sync {rows} --since {since}" if rows else "there is nothing left to send it from"
         self._log.warning(
             "events.uncovered",
             event_type=name,

@@ -74,9 +74,11 @@ def by_subject(kinds: Iterable[EventKind]) -> dict[str, tuple[EventKind, ...]]:
 
 
 def sync_name(name: str) -> str:
-    """Return what `relay sync` calls the rows that events of a type are about; '' where it sends none of them."""
-    table = KINDS[name].row_table if name in KINDS else ""
-    return next((rows for rows, kind in SYNCED.items() if kind.row_table == table), "")
+    """Return what `relay sync` calls the rows that tell what events of a type tell; '' where it sends none of them."""
+    kind = KINDS.get(name)
+    if kind is None or not (kind.is_default or kind.current):
+        return ""
+    return next((rows for rows, one in SYNCED.items() if one.row_table == kind.row_table), "")
 
 
 def newer_columns(kinds: Iterable[EventKind]) -> dict[str, tuple[str, ...]]:

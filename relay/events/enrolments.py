@@ -161,7 +161,7 @@ FIELDS = (
     Field("courseid", "int", "course.id"),
     Field("coursename", "str", "the course's full name, without tags"),
     Field("courseshortname", "str", "its short name, without tags"),
-    Field("roleid", "int", "5, Moodle's stock student role, unless `role: actual` is set"),
+    Field("roleid", "int", "5, Moodle's stock student role, unless `events.enrollment_created.role` is `actual`"),
     Field("status", "int", "0 active, 1 suspended"),
     Field("timestart", "int", "from when on, in unix seconds; 0 for no limit"),
     Field("timeend", "int", "until when, in unix seconds; 0 for no limit"),

@@ -311,7 +311,7 @@ def test_they_are_off_by_default_and_switched_on_they_send_nothing_of_the_past_a
     assert all(line["since"] <= line["until"] for line in said)
     hints = {line["event_type"]: line["hint"] for line in said}
     assert "relay sync enrolments --since" in hints["enrollment_updated"]
-    assert "nothing left" in hints["course_completed"]
+    assert all("nothing left" in hints[name] for name in FURTHER if name != "enrollment_updated")
     assert "events.uncovered" not in relay.once().slugs()
     assert relay.rows("SELECT * FROM {log}") == []
     for event_type in FURTHER:
@@ -326,6 +326,21 @@ def test_the_rights_that_a_kind_needs_are_asked_for_with_it(relay: Relay) -> Non
     relay.set("events.course_completed", {"enabled": True})
     (more,) = set(relay.run("grants").stdout.splitlines()) - before
     assert "`timecompleted`) ON `moodle`.`mdl_course_completions`" in more
+
+
+def test_events_of_one_course_come_in_order_on_a_shared_outbox_too(
+    other: Relay, college: College, backend: Receiver, course: int
+) -> None:
+    other.set("events.course_updated", {"enabled": True})
+    other.set("events.course_deleted", {"enabled": True})
+    for at in range(5):
+        college.log("course_updated", course, user=None, at=AT + at, courseid=course)
+    college.log("course_deleted", course, user=None, at=AT + 6, courseid=course, other="{}")
+    other.once()
+    times = [post.envelope["timestamp"] for post in backend.posts]
+    assert len(times) == 6
+    assert times == sorted(times)
+    assert set(other.rows("SELECT user_id FROM {log}")) == {(-course,)}
 
 
 def test_events_of_one_user_come_in_the_order_they_happened_over_all_types(
