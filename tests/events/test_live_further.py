@@ -24,6 +24,10 @@ FURTHER = [kind for kind in KINDS.values() if not kind.is_default]
 ROLES = {"role_assigned", "role_unassigned"}
 
 
+#: An event of the config's own.
+OWN = {"type": "quiz_attempted", "eventname": r"\mod_quiz\event\attempt_submitted", "fields": ["quizid"]}
+
+
 @pytest.fixture(scope="module")
 def truth() -> list[dict[str, Any]]:
     if not TRUTH.exists():
@@ -47,8 +51,22 @@ def live(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, truth: list
         made = Relay(tmp_path_factory.mktemp("live"), mariadb, backend.url)
         for kind in FURTHER:
             made.set(f"events.{kind.name}", {"enabled": True})
+        made.set("events.grade_updated", {"attempt": True})
+        made.set("events.custom", [OWN])
+        read_with_least_rights(made, mariadb)
         made.once()
         yield made
+
+
+def read_with_least_rights(relay: Relay, mariadb: MariaDB) -> None:
+    """Let a relay read as the database user that it asks for."""
+    printed = relay.run("grants", "--user", "further", "--host", "127.0.0.1").stdout
+    with mariadb.connect("moodle") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP USER IF EXISTS further@'127.0.0.1'")
+        for statement in printed.replace("CHOOSE-A-PASSWORD", "made-up").strip().split("\n"):
+            cursor.execute(statement)
+    relay.set("moodle.database.user", "further")
+    relay.set("moodle.database.password", "made-up")
 
 
 def expected(kind: EventKind, line: dict[str, Any]) -> dict[str, Any] | None:
@@ -102,6 +120,20 @@ def test_a_role_is_what_its_log_row_says(live: Relay, truth: list[dict[str, Any]
         assert found["roleshortname"]
         assert found["timemodified"] is None or name == "role_assigned"
     assert checked == len(lines)
+
+
+def test_an_event_of_the_configs_own_is_sent(live: Relay, truth: list[dict[str, Any]]) -> None:
+    (line,) = [line for line in truth if line["eventname"] == OWN["eventname"]]
+    ((data,),) = live.rows("SELECT event_data FROM {log} WHERE event_type = ?", OWN["type"])
+    found = json.loads(data)
+    assert {name: found[name] for name in ("logid", "objecttable", "objectid", "actor", "courseid", "quizid")} == {
+        "logid": line["log_id"],
+        "objecttable": line["objecttable"],
+        "objectid": line["objectid"],
+        "actor": line["userid"],
+        "courseid": line["courseid"],
+        "quizid": line["other"]["quizid"],
+    }
 
 
 def test_all_is_accounted_for(live: Relay) -> None:
