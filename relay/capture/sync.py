@@ -125,7 +125,7 @@ class Syncing:
         if not ids:
             return [], []
         facts = self._moodle.current(self._kind, ids, self._options)
-        rows = facts.of(self._kind.facts)
+        rows = facts.of(self._kind.facts) if self._kind.facts else {}
         made = [envelope.build_current(self._kind, rows[i], facts, self._options) for i in ids if i in rows]
         return ids, [event for event in made if event is not None]
 
@@ -152,13 +152,13 @@ class Syncing:
         An id is derived from the data and from the event that was the row's newest: a row that has changed back is sent
         again, with another id than the first time.
         """
-        before = self._outbox.remembered(self._kind.facts.table, [event.row_id for event in events])
+        before = self._outbox.remembered(self._kind.row_table, [event.row_id for event in events])
         changed = []
         for event in events:
             known = before.get(event.row_id)
             if known is None:
                 changed.append(event)
-            elif known.log_id is not None or known.digest != digest(event.data):
+            elif known.log_id is not None or known.digest != digest(event.state):
                 changed.append(envelope.renamed(event, known.event_id, self._options))
         return changed
 

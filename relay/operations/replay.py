@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from relay import times
 from relay.errors import UsageError
-from relay.events.catalogue import KINDS
 from relay.model import Status
 from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from relay.outbox.contract import Reports
 
@@ -49,8 +48,11 @@ class Delivering(Protocol):
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
-def parse_selector(text: str) -> Selector:
-    """Return what `--replay TEXT` means (contract, section 5). Raises UsageError."""
+def parse_selector(text: str, types: Collection[str]) -> Selector:
+    """Return what `--replay TEXT` means, given the event types that there are (contract, section 5).
+
+    Raises UsageError.
+    """
     if text == "failed":
         return Selector(status=Status.GAVE_UP)
     if "=" not in text:
@@ -66,7 +68,7 @@ def parse_selector(text: str) -> Selector:
         raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
     return Selector(
         status=None if "status" not in terms else Status(_one_of(list(Status), "status", terms["status"])),
-        event_type=None if "type" not in terms else _one_of(list(KINDS), "type", terms["type"]),
+        event_type=None if "type" not in terms else _one_of(list(types), "type", terms["type"]),
         user_id=_number(terms.get("user")),
         since=_time("since", terms.get("since")),
         until=_time("until", terms.get("until")),

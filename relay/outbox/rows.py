@@ -106,7 +106,7 @@ def memory_rows(events: Sequence[Event], new: Sequence[str]) -> list[dict[str, A
         {
             "row_table": table,
             "row_id": row_id,
-            "digest": values.digest(event.data),
+            "digest": values.digest(event.state),
             "event_id": event.event_id,
             "log_id": event.log_id,
         }

@@ -80,16 +80,16 @@ class Sync:
 class Remembered:
     """The newest event of a row of Moodle."""
 
-    #: What `digest` makes of its data.
+    #: What `digest` makes of its state.
     digest: bytes
     event_id: str
     #: The row of the log that it was made of; None for an event that sync made.
     log_id: int | None
 
 
-def digest(data: str) -> bytes:
-    """Return what is remembered of an event's `data` (JSON text): the first DIGEST_BYTES of its SHA-256."""
-    return hashlib.sha256(data.encode()).digest()[:DIGEST_BYTES]
+def digest(state: str) -> bytes:
+    """Return what is remembered of an event's state (JSON text): the first DIGEST_BYTES of its SHA-256."""
+    return hashlib.sha256(state.encode()).digest()[:DIGEST_BYTES]
 
 
 # -- delivery

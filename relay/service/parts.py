@@ -139,7 +139,7 @@ def temporary_outbox() -> Iterator[Outbox]:
 
 def make_moodle(config: Config) -> MoodleReader:
     """Return the reader of Moodle's database; it connects when it is first asked."""
-    kinds = catalogue.watched(config.events.disabled)
+    kinds = catalogue.watched(config.events.kinds.values(), config.events.disabled)
     on = [kind for kind in kinds if kind.name not in config.events.disabled]
     return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")))
 
@@ -233,6 +233,7 @@ def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Ca
     """Return what reads the log into the outbox."""
     rules = Rules(
         start_from=config.moodle.start_from,
+        kinds=config.events.kinds,
         disabled=config.events.disabled,
         ignore_actors=frozenset(config.events.ignore_actors),
         options=make_options(config),
@@ -264,7 +265,7 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
                 multiplier=config.retry.multiplier,
                 max_delay_s=config.retry.max_delay,
             ),
-            types=frozenset(catalogue.KINDS),
+            types=frozenset(config.events.kinds),
             concurrency=config.backend.concurrency,
             attempt_s=config.backend.timeout,
             is_paused=not config.enabled,
@@ -298,6 +299,7 @@ def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Ex
         breaker=circuit.load(opened.outbox.state(circuit.STATE)),
         rules=explain.Rules(
             is_paused=not config.enabled,
+            kinds=config.events.kinds,
             disabled=config.events.disabled,
             ignore_actors=frozenset(config.events.ignore_actors),
         ),

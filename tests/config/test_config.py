@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -77,7 +78,10 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path, pems: Path
         (tmp_path / name).write_bytes((pems / "cert").read_bytes())
     (tmp_path / "client.key").write_bytes((pems / "key").read_bytes())
     found = config.parse(secrets_of(everything, tmp_path), path=tmp_path / "config.yaml")
-    for section in ("enabled", "retry", "events", "btec", "log", "status"):
+    shown = found.events.kinds.keys() - given_only.events.kinds.keys()
+    assert shown == {"quiz_attempted"}, "the one that has no default"
+    assert replace(found.events, kinds=KINDS) == given_only.events
+    for section in ("enabled", "retry", "btec", "log", "status"):
         assert getattr(found, section) == getattr(given_only, section), section
     assert found.backend.timeout == given_only.backend.timeout
     assert found.outbox.url == given_only.outbox.url

@@ -83,7 +83,7 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
 
 
 def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:
-    done = once.replay(loaded, replay.parse_selector(selector), signals)
+    done = once.replay(loaded, replay.parse_selector(selector, loaded.events.kinds), signals)
     print(
         f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
         file=sys.stderr,

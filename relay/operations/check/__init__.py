@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from relay.config import Config
-    from relay.moodle.contract import SiteReads
+    from relay.moodle.contract import Moodle
     from relay.operations.backend import Backend
     from relay.operations.check.result import Check
     from relay.outbox.contract import Outbox
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def examine(
     config: Config,
     *,
-    moodle: SiteReads,
+    moodle: Moodle,
     open_outbox: Callable[[], Outbox],
     backend: Backend,
     now: Callable[[], float],
