@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Relay
-from pymysql.constants import CLIENT
+from harness import Relay, load_dump
 from receiver import receiver
 
 from relay.demo.mariadb import MariaDB
@@ -40,13 +39,7 @@ def truth() -> list[dict[str, Any]]:
 def live(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, truth: list[dict[str, Any]]) -> Iterator[Relay]:
     """What a relay with all kinds on makes of it, delivered to a backend that takes everything."""
     assert truth
-    with mariadb.connect(client_flag=CLIENT.MULTI_STATEMENTS) as connection, connection.cursor() as cursor:
-        cursor.execute("DROP DATABASE IF EXISTS moodle; CREATE DATABASE moodle CHARACTER SET utf8mb4; USE moodle")
-        while cursor.nextset():
-            pass
-        cursor.execute(gzip.decompress(DUMP.read_bytes()).decode())
-        while cursor.nextset():
-            pass
+    load_dump(mariadb, DUMP)
     with receiver() as backend:
         made = Relay(tmp_path_factory.mktemp("live"), mariadb, backend.url)
         for kind in FURTHER:
