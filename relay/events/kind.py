@@ -158,6 +158,9 @@ class Facts:
     rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     #: Values by the name of their lookup and the pair of ids.
     pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
+    #: When they were read, in unix seconds by the clock of Moodle's database: what is hidden until a time is judged by
+    #: it. Relay's own clock may be another, and one that is ahead would give a grade away. At 0 nothing is over.
+    now: int = 0
 
     def of(self, table: FactsTable) -> Mapping[int, Row]:
         """Return the rows of a table by id."""
@@ -183,8 +186,8 @@ class EventKind:
     facts: FactsTable
     #: Returns whom it is about (user.id): events of one user are delivered in order.
     subject: Callable[[LogRow], int]
-    #: Returns the data of a log row. Raises NoEvent, and ValueError, TypeError, ArithmeticError, KeyError for values
-    #: that nothing can be made of.
+    #: Returns the data of a log row. Raises NoEvent; Held where the student may not see it yet, before anything of it
+    #: is made; and ValueError, TypeError, ArithmeticError, KeyError for values that nothing can be made of.
     build: Callable[[LogRow, Facts, Options], dict[str, Any]]
     fields: tuple[Field, ...]
     #: It is sent unless the config switches it off; else only where the config switches it on.
