@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from relay.rules.circuit import Breaker
 
 #: The states of an event that has been captured, in the order of the sum.
-KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP)
+KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP, Status.HELD)
 
 
 def status_lines(report: Report) -> list[str]:

@@ -8,8 +8,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from relay.events.held import Held
 from relay.events.rows import NoEvent, NotThere, integer
-from relay.model import Event, Skip
+from relay.model import Event, Hold, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +25,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError)
 
 
-def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event | Skip:
-    """Return the event of a log row, or a Skip with the reason; never raises on what a table may hold."""
+def build(kind: EventKind, row: LogRow, facts: Facts, options: Options, *, event_id: str = "") -> Event | Hold | Skip:
+    """Return the event of a log row, or a Hold or Skip with the reason; never raises on what a table may hold.
+
+    `event_id`: the id that it had when it was held; else it is derived from the log row.
+    """
     may_come = False
-    event_id = derive_id(options.site, "log", row.id, kind.moodle_event, row.object_id, row.created_at)
+    event_id = event_id or derive_id(options.site, "log", row.id, kind.moodle_event, row.object_id, row.created_at)
     user_id = kind.subject(row)
     try:
         data = kind.build(row, facts, options)
@@ -40,6 +44,18 @@ def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event
             data,
             options,
             row_of=(kind.facts.table, row.object_id),
+        )
+    except Held as held:
+        return Hold(
+            event_id=event_id,
+            event_type=kind.name,
+            log_id=row.id,
+            user_id=user_id,
+            occurred_at=row.created_at,
+            reason=held.reason,
+            until=held.until,
+            row_table=kind.facts.table,
+            row_id=row.object_id or 0,
         )
     except NoEvent as reason:
         why, may_come = str(reason), isinstance(reason, NotThere)
@@ -60,8 +76,8 @@ def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event
 def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> Event | None:
     """Return the event of a current row, or None where none can be made of it.
 
-    The id is derived from the data: as long as the row is unchanged, it is the same. Raises LookupError for a kind
-    whose rows are not sent without a log row.
+    The id is derived from the data: as long as the row is unchanged, it is the same. Raises Held, and LookupError for a
+    kind whose rows are not sent without a log row.
     """
     return _of_row(kind, row, facts, options, None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events import text
+from relay.events import held, text
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Option
 from relay.events.marks import mark
 from relay.events.rows import NotThere, find, integer, integers, match, related_user
@@ -41,6 +41,22 @@ GRADES = FactsTable(
             columns={"commenttext": "commenttext"},
             keys=("id", "grade"),
         ),
+        # The gradebook says what the student may see. By the course too: older Moodles have no other index for it.
+        Join(
+            table="grade_items",
+            alias="gi",
+            on="gi.itemtype = 'mod' AND gi.itemmodule = 'assign' AND gi.iteminstance = t.assignment "
+            "AND gi.courseid = a.course AND gi.itemnumber = 0",
+            columns={"item_hidden": "hidden"},
+            keys=("id", "itemtype", "itemmodule", "iteminstance", "courseid", "itemnumber"),
+        ),
+        Join(
+            table="grade_grades",
+            alias="gg",
+            on="gg.itemid = gi.id AND gg.userid = t.userid",
+            columns={"finalgrade": "finalgrade", "grade_hidden": "hidden"},
+            keys=("itemid", "userid"),
+        ),
     ),
     # Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
     order="f.id DESC",
@@ -50,10 +66,13 @@ GRADES = FactsTable(
 )
 
 
-def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
-    """Return the `data` of grade_updated. Raises NotThere where the course is gone."""
+def grade_data(grade: Row, facts: Facts, options: Options) -> dict[str, Any]:
+    """Return the `data` of grade_updated. Raises NotThere where the course is gone, Held where the grade is held."""
     if grade["fullname"] is None:
         raise NotThere("the row is gone: its course is no longer there")
+    if _is_graded(grade):
+        hidden = {"item": grade["item_hidden"], "grade": grade["grade_hidden"]}
+        held.check(GRADE_UPDATED, options, facts, finalgrade=grade["finalgrade"], **hidden)
     scale = None if grade["scale"] is None else text.as_stored(grade["scale"])
     score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec, penalty=grade.get("penalty"))
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
@@ -69,6 +88,11 @@ def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
         "feedback": text.feedback(grade["commenttext"], plain=is_plain),
         **integers(grade, "grader", "timecreated", "timemodified"),
     }
+
+
+def _is_graded(grade: Row) -> bool:
+    """Say whether there is a grade that could be kept back: else null is sent (contract, section 2)."""
+    return grade["grade"] is not None and grade["grade"] >= 0 and integer(grade["maximum"]) != 0
 
 
 def _grade(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
@@ -107,7 +131,9 @@ GRADE_UPDATED = EventKind(
             choices=("escaped", "plain"),
             meaning="`escaped` leaves `&amp;`, `&lt;`, `&gt;` as Moodle does; `plain` decodes them",
         ),
+        held.UNRELEASED,
     ),
+    lookups=(held.ENROLLED,),
     current=CurrentRows(
         name="grades",
         # An older attempt is not the student's grade any more.

@@ -5,17 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay import times
-from relay.events.kind import Option
+from relay.events.kind import Lookup, Option
 from relay.events.rows import integer
 
 if TYPE_CHECKING:
     from relay.events.kind import EventKind, Facts, Options
+    from relay.events.rows import Row
 
 #: The option of each kind whose events may be held.
 UNRELEASED = Option(
     name="unreleased",
     choices=("hold", "send"),
     meaning="a grade that Moodle keeps from the student: `hold` sends it once Moodle shows it; `send` sends it at once",
+)
+
+
+def _user_and_course(grade: Row) -> tuple[int, int] | None:
+    course = grade.get("courseid")
+    return None if course is None else (integer(grade["userid"]), integer(course))
+
+
+#: Whether a student has an enrolment in the course of a grade, whatever its state: without one, Moodle deletes the
+#: gradebook's row. A fact of such a kind has a `userid` and a `courseid`. It is asked about what is held alone.
+ENROLLED = Lookup(
+    name="enrolled",
+    statement="""
+SELECT ue.userid AS first, e.courseid AS second, 1 AS value
+FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid WHERE ue.userid IN %s AND e.courseid IN %s
+""",
+    pair=_user_and_course,
+    option=None,
+    reads={"user_enrolments": ("userid", "enrolid"), "enrol": ("id", "courseid")},
 )
 
 

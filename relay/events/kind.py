@@ -98,8 +98,8 @@ class Lookup:
     statement: str
     #: Which pair a fact asks for; None where it asks for none.
     pair: Callable[[Row], tuple[int, int] | None]
-    #: The option and its value that it is asked for under.
-    option: tuple[str, str]
+    #: The option and its value that it is asked for under; None where it does not come with the facts of log rows.
+    option: tuple[str, str] | None
     reads: Mapping[str, tuple[str, ...]]
 
 
@@ -218,6 +218,11 @@ class EventKind:
         """Say whether the config has chosen this value for this option."""
         return self.chosen(options, option[0]) == option[1]
 
+    @property
+    def may_be_held(self) -> bool:
+        """Whether its events are held while Moodle keeps from the student what they say (`events.held`)."""
+        return any(option.name == "unreleased" for option in self.options)
+
     def asked(self, options: Options) -> tuple[Lookup, ...]:
         """Return the lookups that the config asks for."""
-        return tuple(one for one in self.lookups if self.is_chosen(options, one.option))
+        return tuple(one for one in self.lookups if one.option is not None and self.is_chosen(options, one.option))

@@ -45,8 +45,8 @@ class TableReader(Database):
         pairs: dict[str, Mapping[tuple[int, int], int]] = {}
         for kind in kinds:
             for lookup in kind.asked(options):
-                pairs[lookup.name] = self._pairs(lookup, found[kind.facts.table].values())
-        return Facts(rows=found, pairs=pairs)
+                pairs[lookup.name] = self.pairs(lookup, found[kind.facts.table].values())
+        return Facts(rows=found, pairs=pairs, now=self._now(kinds))
 
     def current_ids(self, kind: EventKind, after: int, limit: int, filters: Filters) -> list[int]:
         current = kind.current
@@ -64,8 +64,12 @@ class TableReader(Database):
     def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
         rows = self._by_id(kind.facts, set(ids))
         lookups = () if options is None else kind.asked(options)
-        pairs = {lookup.name: self._pairs(lookup, rows.values()) for lookup in lookups}
-        return Facts(rows={kind.facts.table: rows}, pairs=pairs)
+        pairs = {lookup.name: self.pairs(lookup, rows.values()) for lookup in lookups}
+        return Facts(rows={kind.facts.table: rows}, pairs=pairs, now=self._now([kind]))
+
+    def _now(self, kinds: Iterable[EventKind]) -> int:
+        """Return the time by the server's clock, in unix seconds; 0 where no kind judges by it."""
+        return self.number("SELECT UNIX_TIMESTAMP()") if any(kind.may_be_held for kind in kinds) else 0
 
     def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> dict[int, list[int]]:
         trigger = kind.trigger
@@ -78,7 +82,7 @@ class TableReader(Database):
             ids[int(row["first"]), int(row["second"])].append(int(row["id"]))
         return {log_id: ids[pair] for log_id, pair in pairs.items() if pair in ids}
 
-    def _pairs(self, lookup: Lookup, rows: Iterable[Row]) -> dict[tuple[int, int], int]:
+    def pairs(self, lookup: Lookup, rows: Iterable[Row]) -> dict[tuple[int, int], int]:
         pairs = {pair for row in rows if (pair := lookup.pair(row)) is not None}
         if not pairs:
             return {}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         Accepted,
         Batch,
         Counts,
+        HeldEvent,
+        Judged,
         Member,
         Migrated,
         Purged,
@@ -80,12 +82,43 @@ class Sharing(Protocol):
         """Return the relays that take part in a shared outbox."""
 
 
-class Ledger(State, Protocol):
+class HeldReads(Protocol):
+    """What is asked about held events."""
+
+    @abstractmethod
+    def held_of(self, table: str, ids: Sequence[int]) -> Sequence[HeldEvent]:
+        """Return all that is held about these rows of a table of Moodle, in the order in which it was recorded."""
+
+
+class Holding(HeldReads, Protocol):
+    """For capture: events that are not sent before Moodle shows the student what they say."""
+
+    @abstractmethod
+    def held(self, after: int, limit: int) -> Sequence[HeldEvent]:
+        """Return what is held behind a row of the outbox, in the order in which it was recorded."""
+
+    @abstractmethod
+    def judge(self, judged: Judged, now: float) -> Sequence[str]:
+        """Release held events, due at once, skip them, or keep them as they are now known; in one transaction.
+
+        Returns the ids of those that are held no more. A released event that the outbox cannot keep is skipped, with
+        the reason. Raises OutboxFenced where this relay does not lead.
+        """
+
+    @abstractmethod
+    def hold_undelivered(self, event_type: str, table: str, field: str, now: float) -> int:
+        """Hold what is undelivered of a type, and not under way; return how many. `field` of its data has the row's id.
+
+        For what a relay has recorded that did not hold. The bodies stay until they are judged.
+        """
+
+
+class Ledger(State, Holding, Protocol):
     """For capture and sync: records what was read from Moodle."""
 
     @abstractmethod
     def accept(self, batch: Batch, now: float) -> Accepted:
-        """Record events, skips, counts and the new position in one transaction; return what is new.
+        """Record events, skips, holds, counts and the new position in one transaction; return what is new.
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
@@ -212,7 +245,7 @@ class Membership(Sharing, Protocol):
         """Renew this relay's leases, free what dead relays had under way, and take the lead where nobody has it."""
 
 
-class Reports(State, Sharing, Protocol):
+class Reports(State, Sharing, HeldReads, Protocol):
     """For status, explain and replay: questions about what is recorded."""
 
     @abstractmethod

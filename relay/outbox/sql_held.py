@@ -1,0 +1,192 @@
+"""What Moodle keeps from its student, in SQL: the Holding of both dialects."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from relay.errors import OutboxRefused
+from relay.model import Status
+from relay.outbox import rows
+from relay.outbox.contract import Holding
+from relay.outbox.sql import IDS, Sql
+from relay.outbox.tables import EVENTS, HELD, MEMORY
+from relay.outbox.values import HeldEvent, Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from relay.model import Event, Hold
+    from relay.outbox.sql import Run
+
+#: The columns of a HeldEvent, in the order of its fields; whether it has a body comes behind them.
+_COLUMNS = (
+    "e.id, e.event_id, e.event_type, e.log_id, e.user_id, e.occurred_at, e.last_error, h.row_table, h.row_id, "
+    "h.absent_since"
+)
+_JOINED = f"{{p}}{HELD} AS h JOIN {{p}}{EVENTS} AS e ON e.id = h.id"
+#: What is known of an event of which nothing is built.
+NOTHING = "{}"
+
+
+class SqlHeld(Sql, Holding):
+    """Held events: recorded with the batch that they came with, looked at, and released or skipped."""
+
+    #: The column that is NULL where no body is built.
+    _HEAD: str
+
+    def held(self, after: int, limit: int) -> Sequence[HeldEvent]:
+        return self._held_where("h.id > ? ORDER BY h.id LIMIT ?", (after, limit))
+
+    def held_of(self, table: str, ids: Sequence[int]) -> Sequence[HeldEvent]:
+        found: list[HeldEvent] = []
+        for start in range(0, len(ids), IDS):
+            term, values = self._among(ids[start : start + IDS])
+            found += self._held_where(f"h.row_table = ? AND h.row_id {term} ORDER BY h.id", (table, *values))
+        return found
+
+    def _held_where(self, term: str, values: Sequence[Any]) -> list[HeldEvent]:
+        statement = f"SELECT {_COLUMNS}, e.{self._HEAD} IS NOT NULL FROM {_JOINED} WHERE e.status = ? AND {term}"
+        return [_held_event(row) for row in self._rows(statement, (Status.HELD, *values))]
+
+    def _note_held(self, run: Run, holds: Sequence[Hold], new: Sequence[str]) -> None:
+        """Write down which rows of Moodle the new ones of these are about."""
+        about = {hold.event_id: hold for hold in holds}
+        for start in range(0, len(new), IDS):
+            term, values = self._among(new[start : start + IDS])
+            found = run(f"SELECT id, event_id FROM {{p}}{EVENTS} WHERE event_id {term}", values).fetchall()
+            kept = [(row_id, about[event_id].row_table, about[event_id].row_id) for row_id, event_id in found]
+            self._insert_held(run, kept)
+
+    def _insert_held(self, run: Run, kept: Iterable[tuple[int, str, int]]) -> None:
+        named = [dict(zip(("id", "row_table", "row_id"), one, strict=True)) for one in sorted(kept)]
+        self._insert(run, HELD, named)
+
+    # -- what has become of them
+
+    def judge(self, judged: Judged, now: float) -> Sequence[str]:
+        unfit = {}
+        for held, event in judged.released:
+            if (reason := self._too_large(next(rows.event_rows([event], now)))) is not None:
+                unfit[held.id] = reason
+        try:
+            return self._judge(_without(judged, unfit), now)
+        except OutboxRefused:
+            if len(judged.released) < 2:
+                if not judged.released:
+                    raise
+                ((held, _),) = judged.released
+                return self._judge(_without(judged, {held.id: "the outbox does not take it"}), now)
+        done = list(self.judge(replace(judged, released=()), now))
+        for one in judged.released:
+            done += self.judge(Judged(released=(one,)), now)
+        return done
+
+    def _judge(self, judged: Judged, now: float) -> Sequence[str]:
+        def work(run: Run) -> Sequence[str]:
+            self._check_taking_part(run, is_reading=True)
+            done = [held.event_id for held, event in judged.released if self._release(run, held, event, now)]
+            done += [held.event_id for held in judged.sent if self._send(run, held, now)]
+            done += [held.event_id for held, reason in judged.skipped if self._skip(run, held, reason, now)]
+            for held in judged.kept:
+                self._keep(run, held, now)
+            events = [event for _, event in judged.released]
+            self._insert(run, MEMORY, rows.memory_rows(events, done), self.REMEMBER)
+            return done
+
+        return self._do(work)
+
+    def _change(self, run: Run, held: HeldEvent, columns: Mapping[str, Any], now: float) -> bool:
+        """Change the row of a held event; say whether it was still held."""
+        changed = {**columns, "updated_at": int(now)}
+        statement = (
+            f"UPDATE {{p}}{EVENTS} SET {', '.join(f'{name} = ?' for name in changed)} WHERE id = ? AND status = ?"
+        )
+        return run(statement, (*changed.values(), held.id, Status.HELD)).rowcount == 1
+
+    def _end(self, run: Run, held: HeldEvent, columns: Mapping[str, Any], now: float) -> bool:
+        if not self._change(run, held, columns, now):
+            return False
+        run(f"DELETE FROM {{p}}{HELD} WHERE id = ?", (held.id,))
+        return True
+
+    def _release(self, run: Run, held: HeldEvent, event: Event, now: float) -> bool:
+        kept = dict(self._as_kept({"body": event.body, "event_data": event.data}))
+        # Data and bytes may be large: each has a statement of its own.
+        if not self._change(run, held, {"event_data": kept.pop("event_data")}, now):
+            return False
+        return self._end(run, held, {**kept, "status": Status.PENDING, "last_error": None, "due_at": now}, now)
+
+    def _send(self, run: Run, held: HeldEvent, now: float) -> bool:
+        return self._end(run, held, {"status": Status.PENDING, "last_error": None, "due_at": now}, now)
+
+    def _skip(self, run: Run, held: HeldEvent, reason: str, now: float) -> bool:
+        nothing = self._as_kept({"body": None, "event_data": None})
+        error = json.dumps({"reason": reason})
+        columns = {**nothing, "status": Status.SKIPPED, "last_error": error, "processed_at": int(now)}
+        if not self._end(run, held, columns, now):
+            return False
+        # It is captured, or synced, no more.
+        self._add(run, "count.captured" if held.log_id is not None else "count.synced", -1, now)
+        if held.log_id is None:
+            self._add(run, "count.seen", 1, now)
+        return True
+
+    def _keep(self, run: Run, held: HeldEvent, now: float) -> None:
+        nothing = self._as_kept({"body": None, "event_data": NOTHING})
+        self._change(run, held, {**nothing, "last_error": json.dumps({"reason": held.reason})}, now)
+        run(f"UPDATE {{p}}{HELD} SET absent_since = ? WHERE id = ?", (held.absent_since, held.id))
+        if held.is_built:
+            # A digest of a score could be guessed.
+            run(f"DELETE FROM {{p}}{MEMORY} WHERE event_id = ?", (held.event_id,))
+
+    def _add(self, run: Run, key: str, count: int, now: float) -> None:
+        run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
+
+    # -- what an older relay has recorded
+
+    def hold_undelivered(self, event_type: str, table: str, field: str, now: float) -> int:
+        free, values = self._free(now)
+        found = (
+            f"SELECT id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
+            f"WHERE due_at IS NOT NULL AND event_type = ? AND {free}"
+        )
+
+        def work(run: Run) -> int:
+            kept = [(row[0], table, int(row[1] or 0)) for row in run(found, (event_type, *values)).fetchall()]
+            self._insert_held(run, kept)
+            error = json.dumps({"reason": "it was recorded by an older relay, and is looked at before it is sent"})
+            for start in range(0, len(kept), IDS):
+                term, ids = self._among([one[0] for one in kept[start : start + IDS]])
+                statement = f"UPDATE {{p}}{EVENTS} SET status = ?, due_at = NULL, last_error = ? WHERE id {term}"
+                run(statement, (Status.HELD, error, *ids))
+            return len(kept)
+
+        return self._do(work)
+
+
+def _held_event(row: Sequence[Any]) -> HeldEvent:
+    row_id, event_id, event_type, log_id, user_id, occurred_at, error, table, about, absent_since, is_built = row
+    return HeldEvent(
+        id=row_id,
+        event_id=event_id,
+        event_type=event_type,
+        log_id=log_id,
+        user_id=user_id,
+        occurred_at=occurred_at,
+        reason=str(json.loads(error or "{}").get("reason", "")),
+        row_table=table,
+        row_id=about,
+        absent_since=absent_since,
+        is_built=bool(is_built),
+    )
+
+
+def _without(judged: Judged, unfit: Mapping[int, str]) -> Judged:
+    """Return what was judged, with what cannot be kept among the skipped, given why by the held event's row."""
+    if not unfit:
+        return judged
+    skipped = [(held, f"it cannot be kept: {unfit[held.id]}") for held, _ in judged.released if held.id in unfit]
+    released = [one for one in judged.released if one[0].id not in unfit]
+    return replace(judged, released=released, skipped=[*judged.skipped, *skipped])
