@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.events import envelope
 from relay.events.catalogue import KINDS
-from relay.events.held import ENROLLED
+from relay.events.held import ENROLLED, HOLD
 from relay.model import Event, Hold, LogRow, Skip
 from relay.outbox.values import HeldEvent, Judged
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from relay.model import Log
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Ledger
-    from relay.outbox.values import Remembered
 
 #: How often all that is held is looked at, in seconds: within 60 s (contract, section 2) it is seen and sent.
 LOOK_EVERY_S = 30.0
@@ -32,8 +31,21 @@ LOOK_EVERY_S = 30.0
 AT_ONCE = 500
 #: After how long without any enrolment in the course a student's held event is given up, in seconds.
 ABSENT_S = 86400
-#: Says in the outbox's state that what an older relay had recorded was looked at.
+#: The outbox's state that names the kinds whose events were held when the outbox was last used.
 STATE_KEY = "holds"
+
+
+def hold_recorded(outbox: Ledger, options: Options, now: float) -> None:
+    """Hold what is undelivered of kinds that are held from now on, until it is looked at.
+
+    An older relay, or another config, has recorded it without asking. Call it before anything is sent.
+    """
+    saved = (outbox.state(STATE_KEY) or "").split()
+    held = sorted(name for name, kind in KINDS.items() if kind.may_be_held and kind.is_chosen(options, HOLD))
+    for kind in [KINDS[name] for name in held if name not in saved]:
+        outbox.hold_undelivered(kind.name, kind.facts.table, kind.id_field, now)
+    if held != saved:
+        outbox.set_state(STATE_KEY, " ".join(held), now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +83,21 @@ class Releasing:
     def note(self, holds: Sequence[Hold], now: float) -> None:
         """Be told what is held from now on: some of it may end by itself before the next round.
 
-        Where something was sent of the same row already, it says so: it is not called back.
+        What was recorded of the same row, and never sent, is held too. What was sent is not called back; it is said.
         """
-        rows: defaultdict[str, set[int]] = defaultdict(set)
+        for name in sorted({hold.event_type for hold in holds}):
+            kind, mine = KINDS[name], [hold for hold in holds if hold.event_type == name]
+            before = self._outbox.remembered(kind.facts.table, sorted({hold.row_id for hold in mine}))
+            known = [one.event_id for one in before.values()]
+            of_kind = (name, kind.facts.table, kind.id_field)
+            unsent = self._outbox.hold_undelivered(*of_kind, now, event_ids=known) if known else ()
+            for hold in mine:
+                one = before.get(hold.row_id)
+                if one is not None and one.event_id not in unsent:
+                    self._log.warning("grade.hidden_again", **_names(hold), sent=one.event_id)
+            if unsent:
+                self._wake_at(now)
         for hold in holds:
-            rows[hold.row_table].add(hold.row_id)
-        sent = {(table, one): it for table, ids in rows.items() for one, it in self._sent(table, ids).items()}
-        for hold in holds:
-            if (before := sent.get((hold.row_table, hold.row_id))) is not None:
-                self._log.warning("grade.hidden_again", **_names(hold), sent=before.event_id)
             if hold.until is not None:
                 self._wake_at(max(now, hold.until))
 
@@ -141,9 +159,6 @@ class Releasing:
         enrolled = self._moodle.pairs(ENROLLED, rows) if rows else {}
         return {one for one, pair in pairs.items() if pair is not None and pair not in enrolled}
 
-    def _sent(self, table: str, ids: Collection[int]) -> Mapping[int, Remembered]:
-        return self._outbox.remembered(table, sorted(ids))
-
     def _wake_at(self, at: float) -> None:
         self._soonest, self._round_at = min(self._soonest, at), min(self._round_at, at)
 
@@ -194,9 +209,7 @@ def _judged(made: Mapping[HeldEvent, Event | Hold | Skip], absent: Collection[He
     skipped: list[tuple[HeldEvent, str]] = []
     kept: list[HeldEvent] = []
     for one, it in made.items():
-        if isinstance(it, Skip):
-            skipped.append((one, it.reason))
-        elif isinstance(it, Hold):
+        if isinstance(it, Hold):
             since = int(min(now, one.absent_since or now)) if one in absent else None
             after = replace(one, reason=it.reason, absent_since=since)
             if since is not None and now - since >= ABSENT_S:
@@ -204,7 +217,10 @@ def _judged(made: Mapping[HeldEvent, Event | Hold | Skip], absent: Collection[He
             elif one.is_built or after != one:
                 kept.append(after)
         elif one.is_built:
+            # Also where the row is gone: it was recorded, and nothing keeps it back.
             sent.append(one)
+        elif isinstance(it, Skip):
+            skipped.append((one, it.reason))
         elif newest[one.event_type, one.row_table, one.row_id] is one:
             released.append((one, it))
         else:

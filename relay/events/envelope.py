@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from relay.events.held import Held
 from relay.events.rows import NoEvent, NotThere, integer
-from relay.model import Event, Hold, Skip
+from relay.model import Event, Hold, LogRow, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.events.kind import EventKind, Facts, Options
     from relay.events.rows import Row
-    from relay.model import LogRow
 
 #: Made once: json.dumps makes an encoder at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -107,6 +106,27 @@ def _of_row(kind: EventKind, row: Row, facts: Facts, options: Options, trigger: 
         return make_event(event_id, kind.name, log_id, user_id, at, data, options, row_of=row_of)
     except (NoEvent, *UNUSABLE):
         return None
+
+
+def kept_now(kind: EventKind, row_id: int, facts: Facts, options: Options) -> Held | None:
+    """Return why Moodle keeps from the student what an event about a row would say; None where nothing is kept."""
+    row = LogRow(
+        id=0,
+        event_type=kind.name,
+        object_id=row_id,
+        actor_id=0,
+        related_user_id=None,
+        course_id=None,
+        created_at=0,
+        origin="",
+    )
+    try:
+        kind.build(row, facts, options)
+    except Held as held:
+        return held
+    except (NoEvent, *UNUSABLE):
+        pass
+    return None
 
 
 def renamed(event: Event, after: str, options: Options) -> Event:

@@ -20,6 +20,10 @@ UNRELEASED = Option(
 )
 
 
+#: The choice that holds.
+HOLD = (UNRELEASED.name, UNRELEASED.choices[0])
+
+
 def _user_and_course(grade: Row) -> tuple[int, int] | None:
     course = grade.get("courseid")
     return None if course is None else (integer(grade["userid"]), integer(course))
@@ -76,7 +80,7 @@ def check(kind: EventKind, options: Options, facts: Facts, *, finalgrade: Any, i
 
     `item` and `grade` are the columns `hidden` of both.
     """
-    if kind.chosen(options, UNRELEASED.name) == "hold":
+    if kind.is_chosen(options, HOLD):
         held = kept_back(finalgrade, item, grade, facts.now)
         if held is not None:
             raise held

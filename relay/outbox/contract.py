@@ -106,10 +106,12 @@ class Holding(HeldReads, Protocol):
         """
 
     @abstractmethod
-    def hold_undelivered(self, event_type: str, table: str, field: str, now: float) -> int:
-        """Hold what is undelivered of a type, and not under way; return how many. `field` of its data has the row's id.
+    def hold_undelivered(
+        self, event_type: str, table: str, field: str, now: float, *, event_ids: Sequence[str] | None = None
+    ) -> Sequence[str]:
+        """Hold what is undelivered of a type, and not under way; return the ids. `field` of its data has the row's id.
 
-        For what a relay has recorded that did not hold. The bodies stay until they are judged.
+        It keeps its body until it is judged. `event_ids`: of these, those that were never under way.
         """
 
 
@@ -258,7 +260,18 @@ class Reports(State, Sharing, HeldReads, Protocol):
 
     @abstractmethod
     def select(self, selector: Selector) -> Sequence[int]:
-        """Return the row ids of the events that are meant, skipped ones aside, in the order they happened."""
+        """Return the row ids of the events that are meant, skipped and held ones aside, in the order they happened."""
+
+    @abstractmethod
+    def count_held(self, selector: Selector) -> int:
+        """Return how many held events are meant."""
+
+    @abstractmethod
+    def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
+        """Return which row of Moodle those of the events (row ids) of a type are about: what `field` of the data says.
+
+        One whose data say nothing is left out.
+        """
 
     @abstractmethod
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:

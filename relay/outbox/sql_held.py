@@ -144,24 +144,32 @@ class SqlHeld(Sql, Holding):
     def _add(self, run: Run, key: str, count: int, now: float) -> None:
         run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
 
-    # -- what an older relay has recorded
+    # -- what was recorded without being held
 
-    def hold_undelivered(self, event_type: str, table: str, field: str, now: float) -> int:
+    def hold_undelivered(
+        self, event_type: str, table: str, field: str, now: float, *, event_ids: Sequence[str] | None = None
+    ) -> Sequence[str]:
         free, values = self._free(now)
+        waits = f"due_at IS NOT NULL AND {free}"
+        among, ids = ("", ()) if event_ids is None else self._among(event_ids)
+        only = "" if event_ids is None else f"AND attempts = 0 AND event_id {among}"
         found = (
-            f"SELECT id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
-            f"WHERE due_at IS NOT NULL AND event_type = ? AND {free}"
+            f"SELECT id, event_id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
+            f"WHERE {waits} AND event_type = ? {only}"
         )
+        error = json.dumps({"reason": "it was recorded already, and is looked at once more before it is sent"})
 
-        def work(run: Run) -> int:
-            kept = [(row[0], table, int(row[1] or 0)) for row in run(found, (event_type, *values)).fetchall()]
-            self._insert_held(run, kept)
-            error = json.dumps({"reason": "it was recorded by an older relay, and is looked at before it is sent"})
-            for start in range(0, len(kept), IDS):
-                term, ids = self._among([one[0] for one in kept[start : start + IDS]])
-                statement = f"UPDATE {{p}}{EVENTS} SET status = ?, due_at = NULL, last_error = ? WHERE id {term}"
-                run(statement, (Status.HELD, error, *ids))
-            return len(kept)
+        def work(run: Run) -> Sequence[str]:
+            rows = run(found, (*values, event_type, *ids)).fetchall()
+            for start in range(0, len(rows), IDS):
+                some = rows[start : start + IDS]
+                term, numbers = self._among([row[0] for row in some])
+                hold = f"UPDATE {{p}}{EVENTS} SET status = ?, due_at = NULL, last_error = ? WHERE id {term} AND {waits}"
+                run(hold, (Status.HELD, error, *numbers, *values))
+                # Another relay may do the same at this moment.
+                run(f"DELETE FROM {{p}}{HELD} WHERE id {term}", numbers)
+                self._insert_held(run, [(row_id, table, int(about or 0)) for row_id, _, about in some])
+            return [row[1] for row in rows]
 
         return self._do(work)
 

@@ -172,7 +172,10 @@ def replay(
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
-    with parts.opened(config, machine, log=log) as opened, parts.sending(config, machine) as sender:
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(parts.opened(config, machine, log=log))
+        moodle = stack.enter_context(parts.reading(config))
+        sender = stack.enter_context(parts.sending(config, machine))
         dispatch = parts.make_dispatch(config, opened, sender, log)
         woken = threading.Event()
         dispatch.wake = woken.set
@@ -186,7 +189,8 @@ def replay(
         try:
             opened.outbox.join(opened.now())
             with lease.kept(opened):
-                return replaying.replay(opened.outbox, dispatch, selector, opened.now, wait)
+                kept = parts.make_kept(config, moodle, opened)
+                return replaying.replay(opened.outbox, kept, dispatch, selector, opened.now, wait)
         finally:
             dispatch.close()
 

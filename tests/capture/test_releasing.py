@@ -321,3 +321,36 @@ def test_once_says_how_many_are_held_and_is_well(ada: Class, relay: Relay, backe
     shown = done.stdout + done.stderr + relay.run("status").stdout
     assert "canary" not in shown
     assert "77.77" not in shown
+
+
+def test_what_was_recorded_and_never_sent_is_not_sent_when_it_is_hidden_again(ada: Class, captured: Captured) -> None:
+    """The backend was away meanwhile: what it never got it does not get."""
+    grade = ada.grade(is_released=True)
+    captured.read()
+    ada.grade()
+    captured.read()
+    assert holds(captured) == [Status.HELD, Status.HELD]
+    assert captured.outbox.remembered("assign_grades", [grade]) == {}
+    assert "grade.hidden_again" not in captured.log.slugs()
+    assert captured.data("grade_updated") == [{}, {}]
+    ada.show()
+    captured.read(LOOK_S)
+    assert holds(captured) == [Status.SKIPPED, Status.PENDING]
+
+
+def test_what_an_older_relay_recorded_is_looked_at_before_it_is_sent(
+    ada: Class, captured: Captured, relay: Relay, backend: Receiver
+) -> None:
+    """One that Moodle shows keeps its bytes; of one that it keeps back nothing stays."""
+    ada.grade(is_released=True)
+    ben = ada.college.sign_up("Ben", "Nevis", AT)
+    hidden = ada.college.grade(ben, ada.work, "66.66", AT, is_released=True)
+    captured.read()
+    shown = captured.data("grade_updated")[0]
+    ada.college.release(ben, ada.work, None)
+    assert holds(captured) == [Status.PENDING, Status.PENDING]
+    relay.once()
+    assert [one.envelope["data"] for one in backend.posts if "grade_updated" in one.path] == [shown]
+    assert holds(captured) == [Status.SUCCESS, Status.HELD]
+    assert captured.outbox.remembered("assign_grades", [hidden]) == {}
+    assert "66.66" not in "".join(json.dumps(data) for data in captured.data("grade_updated"))

@@ -91,6 +91,9 @@ def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:
         f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
         file=sys.stderr,
     )
+    if done.held:
+        print(f"  {done.held} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
+        print("  What is held is sent once Moodle shows it: `relay explain ID` says why it is.", file=sys.stderr)
     if done.meant == 0:
         print("  The selector means no recorded event: `relay status` shows what there is.", file=sys.stderr)
     return Exit.UNDELIVERED if done.undelivered or done.sent < done.meant else Exit.WELL
