@@ -166,14 +166,13 @@ class Releasing:
         """Record what was found, and say it; return how many are due now."""
         if not (judged.released or judged.sent or judged.skipped or judged.kept):
             return 0
-        done = frozenset(self._outbox.judge(judged, now))
-        due = [one for one in (*(one for one, _ in judged.released), *judged.sent) if one.event_id in done]
+        done = self._outbox.judge(judged, now)
+        due = [*(one for one, _ in done.released), *done.sent]
         with self._log.buffered():
             for one in due:
                 self._log.info("event.released", **_names(one))
-            for one, reason in judged.skipped:
-                if one.event_id in done:
-                    self._log.warning("event.skipped", **_names(one), reason=reason)
+            for one, reason in done.skipped:
+                self._log.warning("event.skipped", **_names(one), reason=reason)
         return len(due)
 
 

@@ -285,7 +285,6 @@ class Capture:
         self._releasing.note([hold for hold in built.holds if hold.event_id in accepted], now)
         return self._releasing.look_at(built.events, now, self._payload_options())
 
-
     def _say(self, built: Built, accepted: Accepted, late: frozenset[int]) -> None:
         new = frozenset(accepted)
         with self._log.buffered():

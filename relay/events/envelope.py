@@ -29,47 +29,30 @@ def build(kind: EventKind, row: LogRow, facts: Facts, options: Options, *, event
 
     `event_id`: the id that it had when it was held; else it is derived from the log row.
     """
-    may_come = False
     event_id = event_id or derive_id(options.site, "log", row.id, kind.moodle_event, row.object_id, row.created_at)
-    user_id = kind.subject(row)
+    about: dict[str, Any] = {
+        "event_type": kind.name,
+        "log_id": row.id,
+        "user_id": kind.subject(row),
+        "occurred_at": row.created_at,
+    }
+    row_of = (kind.facts.table, row.object_id)
     try:
-        data = kind.build(row, facts, options)
-        return make_event(
-            event_id,
-            kind.name,
-            row.id,
-            user_id,
-            row.created_at,
-            data,
-            options,
-            row_of=(kind.facts.table, row.object_id),
-        )
+        return make_event(event_id, data=kind.build(row, facts, options), options=options, row_of=row_of, **about)
     except Held as held:
-        return Hold(
-            event_id=event_id,
-            event_type=kind.name,
-            log_id=row.id,
-            user_id=user_id,
-            occurred_at=row.created_at,
-            reason=held.reason,
-            until=held.until,
-            row_table=kind.facts.table,
-            row_id=row.object_id or 0,
-        )
+        kept: dict[str, Any] = {
+            "reason": held.reason,
+            "until": held.until,
+            "row_table": row_of[0],
+            "row_id": row.object_id or 0,
+        }
+        return Hold(event_id=event_id, **about, **kept)
     except NoEvent as reason:
-        why, may_come = str(reason), isinstance(reason, NotThere)
+        return Skip(event_id=event_id, reason=str(reason), may_come=isinstance(reason, NotThere), **about)
     except UNUSABLE as error:
         # Only the error's kind: its text could hold what stands in the row.
         why = f"the row cannot be turned into a payload ({type(error).__name__})"
-    return Skip(
-        event_id=event_id,
-        event_type=kind.name,
-        log_id=row.id,
-        user_id=user_id,
-        occurred_at=row.created_at,
-        reason=why,
-        may_come=may_come,
-    )
+        return Skip(event_id=event_id, reason=why, **about)
 
 
 def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> Event | None:

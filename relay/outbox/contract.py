@@ -98,11 +98,11 @@ class Holding(HeldReads, Protocol):
         """Return what is held behind a row of the outbox, in the order in which it was recorded."""
 
     @abstractmethod
-    def judge(self, judged: Judged, now: float) -> Sequence[str]:
-        """Release held events, due at once, skip them, or keep them as they are now known; in one transaction.
+    def judge(self, judged: Judged, now: float) -> Judged:
+        """Release held events, due at once, skip them, or keep them as they are now known.
 
-        Returns the ids of those that are held no more. A released event that the outbox cannot keep is skipped, with
-        the reason. Raises OutboxFenced where this relay does not lead.
+        Returns what was done: a released event that the outbox cannot keep is skipped, with the reason, and one that
+        was not held any more is left out. Raises OutboxFenced where this relay does not lead.
         """
 
     @abstractmethod

@@ -65,34 +65,39 @@ class SqlHeld(Sql, Holding):
 
     # -- what has become of them
 
-    def judge(self, judged: Judged, now: float) -> Sequence[str]:
+    def judge(self, judged: Judged, now: float) -> Judged:
         unfit = {}
         for held, event in judged.released:
             if (reason := self._too_large(next(rows.event_rows([event], now)))) is not None:
                 unfit[held.id] = reason
+        judged = _without(judged, unfit)
         try:
-            return self._judge(_without(judged, unfit), now)
-        except OutboxRefused:
-            if len(judged.released) < 2:
-                if not judged.released:
-                    raise
-                ((held, _),) = judged.released
-                return self._judge(_without(judged, {held.id: "the outbox does not take it"}), now)
-        done = list(self.judge(replace(judged, released=()), now))
-        for one in judged.released:
-            done += self.judge(Judged(released=(one,)), now)
-        return done
+            return self._judge(judged, now)
+        except OutboxRefused as refused:
+            # Each by itself: the others can be kept.
+            others = self._judge(replace(judged, released=()), now)
+            return _together([others, *(self._judge_one(*one, str(refused), now) for one in judged.released)])
 
-    def _judge(self, judged: Judged, now: float) -> Sequence[str]:
-        def work(run: Run) -> Sequence[str]:
+    def _judge_one(self, held: HeldEvent, event: Event, reason: str, now: float) -> Judged:
+        one = Judged(released=[(held, event)])
+        try:
+            return self._judge(one, now)
+        except OutboxRefused:
+            return self._judge(_without(one, {held.id: reason}), now)
+
+    def _judge(self, judged: Judged, now: float) -> Judged:
+        def work(run: Run) -> Judged:
             self._check_taking_part(run, is_reading=True)
-            done = [held.event_id for held, event in judged.released if self._release(run, held, event, now)]
-            done += [held.event_id for held in judged.sent if self._send(run, held, now)]
-            done += [held.event_id for held, reason in judged.skipped if self._skip(run, held, reason, now)]
+            done = Judged(
+                released=[one for one in judged.released if self._release(run, *one, now)],
+                sent=[held for held in judged.sent if self._send(run, held, now)],
+                skipped=[one for one in judged.skipped if self._skip(run, *one, now)],
+                kept=judged.kept,
+            )
             for held in judged.kept:
                 self._keep(run, held, now)
-            events = [event for _, event in judged.released]
-            self._insert(run, MEMORY, rows.memory_rows(events, done), self.REMEMBER)
+            events = [event for _, event in done.released]
+            self._insert(run, MEMORY, rows.memory_rows(events, [one.event_id for one in events]), self.REMEMBER)
             return done
 
         return self._do(work)
@@ -198,3 +203,13 @@ def _without(judged: Judged, unfit: Mapping[int, str]) -> Judged:
     skipped = [(held, f"it cannot be kept: {unfit[held.id]}") for held, _ in judged.released if held.id in unfit]
     released = [one for one in judged.released if one[0].id not in unfit]
     return replace(judged, released=released, skipped=[*judged.skipped, *skipped])
+
+
+def _together(parts: Iterable[Judged]) -> Judged:
+    every = list(parts)
+    return Judged(
+        released=[one for part in every for one in part.released],
+        sent=[one for part in every for one in part.sent],
+        skipped=[one for part in every for one in part.skipped],
+        kept=[one for part in every for one in part.kept],
+    )
