@@ -355,3 +355,34 @@ def test_what_an_older_relay_recorded_is_looked_at_before_it_is_sent(
     assert holds(captured) == [Status.SUCCESS, Status.HELD]
     assert captured.outbox.remembered("assign_grades", [hidden]) == {}
     assert "66.66" not in "".join(json.dumps(data) for data in captured.data("grade_updated"))
+
+
+def test_the_payload_is_what_stands_there_when_it_is_released(ada: Class, captured: Captured) -> None:
+    """Moodle 5.1 takes off a late penalty; the teacher has changed the comment meanwhile."""
+    ada.college.run("ALTER TABLE {p}assign_grades ADD COLUMN penalty DECIMAL(10,5) NOT NULL DEFAULT 0")
+    captured.restart()
+    ada.grade()
+    captured.read()
+    ada.college.run("UPDATE {p}assign_grades SET grade = 80, penalty = 12.5")
+    ada.college.run("UPDATE {p}assignfeedback_comments SET commenttext = 'Mended'")
+    ada.show()
+    captured.read(LOOK_S)
+    (data,) = captured.data("grade_updated")
+    assert (data["score"], data["btec_grade"], data["feedback"]) == (70.0, "Distinction", "Mended")
+
+
+def test_the_daemon_wakes_for_what_is_hidden_until_a_time(ada: Class, relay: Relay, backend: Receiver) -> None:
+    """However rarely it reads the log."""
+    relay.set("moodle.poll_interval", "10m")
+    ada.grade(is_released=True)
+    ada.college.run("UPDATE {p}grade_items SET hidden = UNIX_TIMESTAMP() + 10")
+    with relay.start() as daemon:
+        daemon.wait_for("event.held")
+        daemon.wait_for("event.released")
+        daemon.wait_until(
+            lambda lines: any(
+                (line["event"], line.get("event_type")) == ("delivery.succeeded", "grade_updated") for line in lines
+            )
+        )
+        assert daemon.stop() == 0
+    assert len([post for post in backend.posts if "grade_updated" in post.path]) == 1
