@@ -88,9 +88,9 @@ class Releasing:
         for name in sorted({hold.event_type for hold in holds}):
             kind, mine = KINDS[name], [hold for hold in holds if hold.event_type == name]
             before = self._outbox.remembered(kind.facts.table, sorted({hold.row_id for hold in mine}))
-            known = [one.event_id for one in before.values()]
+            only = {hold.row_id: hold.user_id for hold in mine if hold.row_id in before}
             of_kind = (name, kind.facts.table, kind.id_field)
-            unsent = self._outbox.hold_undelivered(*of_kind, now, event_ids=known) if known else ()
+            unsent = self._outbox.hold_undelivered(*of_kind, now, only=only) if only else ()
             for hold in mine:
                 one = before.get(hold.row_id)
                 if one is not None and one.event_id not in unsent:
@@ -117,12 +117,17 @@ class Releasing:
 
     def look_at(self, events: Sequence[Event], now: float, options: Options) -> int:
         """Look at what is held of the rows of these events, which Moodle shows; return how many are due now."""
+        shown = [event for event in events if KINDS[event.event_type].may_be_held]
+        return self._judge(self._held_about(shown), now, options)
+
+    def _held_about(self, shown: Sequence[Event | HeldEvent]) -> list[HeldEvent]:
+        """Return all that is held of the rows that these are about, of their types."""
         rows: defaultdict[str, set[int]] = defaultdict(set)
-        for event in events:
-            if KINDS[event.event_type].may_be_held:
-                rows[event.row_table].add(event.row_id)
+        for one in shown:
+            rows[one.row_table].add(one.row_id)
+        types = {one.event_type for one in shown}
         found = [one for table, ids in rows.items() for one in self._outbox.held_of(table, sorted(ids))]
-        return self._judge(found, now, options)
+        return [one for one in found if one.event_type in types]
 
     # -- what has become of them
 
@@ -136,21 +141,12 @@ class Releasing:
             facts = self._moodle.facts([_log_row(one) for one in looked_at.values()], options)
             made = {one: _made(one, facts, options) for one in looked_at.values()}
             absent = self._absent([one for one, it in made.items() if isinstance(it, Hold)], facts)
-        for one in self._held_of([one for one, it in made.items() if isinstance(it, Event)]):
+        for one in self._held_about([one for one, it in made.items() if isinstance(it, Event)]):
             made.setdefault(one, _made(one, facts, options))
         for it in made.values():
             if isinstance(it, Hold) and it.until is not None:
                 self._wake_at(now + it.until - facts.now)
         return self._accept(_judged(made, absent, now), now)
-
-    def _held_of(self, shown: Sequence[HeldEvent]) -> list[HeldEvent]:
-        """Return all that is held of the rows that these are about."""
-        rows: defaultdict[str, set[int]] = defaultdict(set)
-        for one in shown:
-            rows[one.row_table].add(one.row_id)
-        types = {one.event_type for one in shown}
-        found = [one for table, ids in rows.items() for one in self._outbox.held_of(table, sorted(ids))]
-        return [one for one in found if one.event_type in types]
 
     def _absent(self, held: Sequence[HeldEvent], facts: Facts) -> set[HeldEvent]:
         """Return those whose student has no enrolment in the course."""

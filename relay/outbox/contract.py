@@ -107,11 +107,11 @@ class Holding(HeldReads, Protocol):
 
     @abstractmethod
     def hold_undelivered(
-        self, event_type: str, table: str, field: str, now: float, *, event_ids: Sequence[str] | None = None
+        self, event_type: str, table: str, field: str, now: float, *, only: Mapping[int, int] | None = None
     ) -> Sequence[str]:
         """Hold what is undelivered of a type, and not under way; return the ids. `field` of its data has the row's id.
 
-        It keeps its body until it is judged. `event_ids`: of these, those that were never under way.
+        It keeps its body until it is judged. `only`: what was never under way, about these rows: the user of each.
         """
 
 

@@ -152,20 +152,20 @@ class SqlHeld(Sql, Holding):
     # -- what was recorded without being held
 
     def hold_undelivered(
-        self, event_type: str, table: str, field: str, now: float, *, event_ids: Sequence[str] | None = None
+        self, event_type: str, table: str, field: str, now: float, *, only: Mapping[int, int] | None = None
     ) -> Sequence[str]:
         free, values = self._free(now)
         waits = f"due_at IS NOT NULL AND {free}"
-        among, ids = ("", ()) if event_ids is None else self._among(event_ids)
-        only = "" if event_ids is None else f"AND attempts = 0 AND event_id {among}"
+        among, users = ("", ()) if only is None else self._among(sorted(set(only.values())))
         found = (
             f"SELECT id, event_id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
-            f"WHERE {waits} AND event_type = ? {only}"
+            f"WHERE {waits} AND event_type = ? {among and f'AND attempts = 0 AND user_id {among}'}"
         )
         error = json.dumps({"reason": "it was recorded already, and is looked at once more before it is sent"})
 
         def work(run: Run) -> Sequence[str]:
-            rows = run(found, (*values, event_type, *ids)).fetchall()
+            every = run(found, (*values, event_type, *users)).fetchall()
+            rows = [row for row in every if only is None or int(row[2] or 0) in only]
             for start in range(0, len(rows), IDS):
                 some = rows[start : start + IDS]
                 term, numbers = self._among([row[0] for row in some])
