@@ -39,7 +39,7 @@ GRADES = FactsTable(
     ),
 )
 #: What a grade that is gone was for.
-ITEMS = FactsTable(table="grade_items", columns=("id", "itemtype", "itemmodule", "iteminstance", "itemname"))
+ITEMS = FactsTable(table="grade_items", columns=("id", "itemtype", "itemmodule", "iteminstance", "itemname", "hidden"))
 
 
 def item_data(item: Row | None) -> dict[str, Any]:
@@ -98,14 +98,20 @@ def _item_id(row: LogRow) -> int | None:
 
 
 def _deleted(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
-    """Return the `data` of gradebook_grade_deleted: the row is gone, and `other` has what it was."""
+    """Return the `data` of gradebook_grade_deleted: the row is gone, and `other` has what it was.
+
+    A grade that Moodle kept from the student with its item is not told by its end either.
+    """
+    item = facts.of(ITEMS).get(_item_id(row) or 0)
+    finalgrade = other.number(other.parse(row.other), "finalgrade")
+    is_kept = item is not None and held.kept_back(finalgrade, item["hidden"], 0, row.created_at) is not None
     return {
         "gradeid": named("grade", row.object_id),
         "itemid": _item_id(row),
         "userid": named("user", row.related_user_id),
         "courseid": row.course_id or 0,
-        "finalgrade": other.number(other.parse(row.other), "finalgrade"),
-        **item_data(facts.of(ITEMS).get(_item_id(row) or 0)),
+        "finalgrade": None if is_kept else finalgrade,
+        **item_data(item),
     }
 
 
@@ -159,7 +165,11 @@ GRADEBOOK_GRADE_DELETED = EventKind(
         Field("itemid", "int or null", "grade_items.id of what it was for"),
         Field("userid", "int", "user.id of the student"),
         Field("courseid", "int", "course.id"),
-        Field("finalgrade", "float or null", "the grade, as it was, in the item's own points"),
+        Field(
+            "finalgrade",
+            "float or null",
+            "the grade, as it was, in the item's own points; null where Moodle hides the item",
+        ),
         Field("itemtype", "str or null", "mod (an activity), manual, category or course; null where the item is gone"),
         Field("itemmodule", "str or null", "the kind of activity, such as assign or quiz; null for what is none"),
         Field("iteminstance", "int or null", "its id in the table of that kind, or of the category; null as above"),

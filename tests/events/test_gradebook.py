@@ -149,3 +149,17 @@ def test_the_config_may_send_it_all_the_same(relay: Relay, backend: Receiver, bo
     book.log(AT + 6)
     relay.once()
     assert [(data["finalgrade"], data["percent"], data["hidden"]) for data in sent(backend)] == [(None, None, True)] * 2
+
+
+def test_a_grade_that_was_hidden_is_not_told_by_its_end(
+    relay: Relay, college: College, backend: Receiver, book: Book
+) -> None:
+    relay.set("events.gradebook_grade_deleted", {"enabled": True})
+    other = json.dumps({"itemid": str(book.item), "finalgrade": "77.77000"})
+    for at, hidden in enumerate((1, AT + 99, AT - 99)):
+        item = college.insert("grade_items", courseid=book.course, hidden=hidden, **ITEM)
+        columns = {"courseid": book.course, "other": other.replace(f'"{book.item}"', f'"{item}"')}
+        college.log("gradebook_grade_deleted", 70 + at, user=book.ada, at=AT + at, **columns)
+    relay.once()
+    ends = [post.envelope["data"] for post in backend.posts if "finalgrade" in post.envelope["data"]]
+    assert [(data["gradeid"], data["finalgrade"]) for data in ends] == [(70, None), (71, None), (72, 77.77)]
