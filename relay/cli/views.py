@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from relay.rules.circuit import Breaker
 
 #: The states of an event that has been captured, in the order of the sum.
-KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP)
+KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP, Status.HELD)
 
 
 def status_lines(report: Report) -> list[str]:
@@ -24,6 +24,7 @@ def status_lines(report: Report) -> list[str]:
         *_count_lines(report),
         "",
         f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {_age(age)}"),
+        *_held_lines(report.by_status[Status.HELD]),
         *_circuit_lines(report.breaker),
         _cursor_line(report.reading),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
@@ -43,6 +44,10 @@ def _count_lines(report: Report) -> list[str]:
         numbers = [str(states.get(column, 0)).rjust(width) for column, width in zip(columns, widths, strict=True)]
         lines.append("  ".join([name.ljust(20), *numbers]))
     return lines
+
+
+def _held_lines(count: int) -> list[str]:
+    return [f"held         {count}, until Moodle shows the student what it keeps back now"] if count else []
 
 
 def _cursor_line(reading: Reading) -> str:

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from relay import times
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.outbox.values import Attempt
+
+#: What the commands have in them that send something.
+SENDING = ("relay sync", "--replay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +40,30 @@ class Story:
         """Add a line."""
         self.lines.append(Line(at=at, text=text))
 
+    @property
+    def sends(self) -> bool:
+        """Whether the command sends something."""
+        return any(part in self.command for part in SENDING)
+
     def conclude(self, conclusion: str, command: str = "") -> Story:
         """Set the end, bring the lines into order, and return the story."""
         self.conclusion, self.command = conclusion, command
         self.lines.sort(key=lambda line: float("inf") if line.at is None else line.at)
         return self
+
+
+def came_of(attempt: Attempt) -> str:
+    """Return what came of an attempt, in words."""
+    took = "" if attempt.duration_ms is None else f" after {attempt.duration_ms} ms"
+    if attempt.outcome == "unknown":
+        return "outcome unknown: relay was ended during it, or it is under way"
+    if attempt.http_code is None:
+        return f"no answer{took}: {attempt.error}"
+    meaning = {"success": "taken", "duplicate": "taken before", "refused": "refused for good"}
+    return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'to be tried again')}"
+
+
+def show(story: Story) -> Sequence[str]:
+    """Return a story as lines of text."""
+    lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
+    return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]

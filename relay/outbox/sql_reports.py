@@ -33,6 +33,21 @@ class SqlReports(Sql, Reports):
         return self._at_one_moment(_counts)
 
     def select(self, selector: Selector) -> Sequence[int]:
+        where, values = self._meant(selector)
+        found = self._rows(
+            f"SELECT id FROM {{p}}{EVENTS} WHERE {where} AND status NOT IN (?, ?) ORDER BY occurred_at, id",
+            [*values, Status.SKIPPED, Status.HELD],
+        )
+        return [row[0] for row in found]
+
+    def count_held(self, selector: Selector) -> int:
+        where, values = self._meant(selector)
+        return int(
+            self._rows(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where} AND status = ?", [*values, Status.HELD])[0][0]
+        )
+
+    def _meant(self, selector: Selector) -> tuple[str, Sequence[Any]]:
+        """Return the term that an event is meant, and the values of its marks."""
         terms = {
             "event_id = ?": selector.event_id,
             "status = ?": selector.status,
@@ -42,11 +57,16 @@ class SqlReports(Sql, Reports):
             "occurred_at <= ?": selector.until,
         }
         given = {term: value for term, value in terms.items() if value is not None}
-        found = self._rows(
-            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, 'status <> ?'])} ORDER BY occurred_at, id",
-            [*given.values(), Status.SKIPPED],
-        )
-        return [row[0] for row in found]
+        return " AND ".join([*given, "1 = 1"]), [*given.values()]
+
+    def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
+        found: dict[int, int] = {}
+        for start in range(0, len(ids), IDS):
+            term, values = self._among(ids[start : start + IDS])
+            statement = f"SELECT id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} WHERE event_type = ?"
+            rows = self._rows(f"{statement} AND id {term}", (event_type, *values))
+            found |= {row[0]: int(row[1]) for row in rows if row[1] is not None}
+        return found
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?)"

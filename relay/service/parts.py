@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import __version__
+from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
@@ -27,6 +28,7 @@ from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
 from relay.operations import explain
+from relay.operations.kept import Kept
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
@@ -281,6 +283,7 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
 def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
+    hold_recorded(opened.outbox, make_options(config)(""), opened.now())
     return Relay(
         config=config,
         outbox=opened.outbox,
@@ -291,11 +294,17 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     )
 
 
+def make_kept(config: Config, moodle: Moodle, opened: Opened) -> Kept:
+    """Return what asks Moodle whether it keeps from the student what an event says."""
+    return Kept(outbox=opened.outbox, moodle=moodle, options=make_options(config)(""))
+
+
 def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Explainer:
     """Return what tells the story of an event. Raises OutboxError."""
     return explain.Explainer(
         outbox=opened.outbox,
         moodle=moodle,
+        kept=make_kept(config, moodle, opened),
         breaker=circuit.load(opened.outbox.state(circuit.STATE)),
         rules=explain.Rules(
             is_paused=not config.enabled,

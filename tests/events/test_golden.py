@@ -39,7 +39,7 @@ OPTIONS: dict[str, Any] = {
     "moodle.url": "https://learn.college.example/moodle",
     "backend.tenant_id": "college-7",
     "events.enrollment_created": {"role": "actual"},
-    "events.grade_updated": {"feedback": "plain"},
+    "events.grade_updated": {"feedback": "plain", "unreleased": "send"},
     "btec": {"Starred": 85, "Fine": 65.5, "Fail": 0},
 }
 #: The columns that Moodle has as NOT NULL: a schema that was converted or repaired may have lost that.
@@ -203,6 +203,8 @@ def runs(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     def run(timezone: str, options: Mapping[str, Any] | None = None) -> Printed:
         # Nothing listens at port 9: a dry run asks nobody.
         relay = Relay(tmp_path_factory.mktemp("relay"), mariadb, "http://127.0.0.1:9")
+        # Payloads are looked at here; what is held: test_releasing.
+        relay.set("events.grade_updated.unreleased", "send")
         for path, value in (options or {}).items():
             relay.set(path, value)
         return Printed.of(relay.run("run", "--dry-run", "--from", "beginning", env={"TZ": timezone}))

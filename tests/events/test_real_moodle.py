@@ -31,7 +31,9 @@ def real(tmp_path: Path, mariadb: MariaDB, golden: list[dict[str, Any]], backend
     """A relay between a real Moodle and the backend."""
     assert golden
     load_dump(mariadb, DUMP)
-    return Relay(tmp_path, mariadb, backend.url)
+    made = Relay(tmp_path, mariadb, backend.url)
+    made.set("events.grade_updated.unreleased", "send")
+    return made
 
 
 def test_every_event_arrives_once_as_moodle_makes_it_and_is_signed(

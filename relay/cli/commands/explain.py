@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from relay.cli.command import Command, Exit, load_config
 from relay.events.catalogue import KINDS, by_subject
 from relay.operations import explain
+from relay.operations.story import show
 from relay.service import admin
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Print the story."""
     story = admin.explain(load_config(arguments), arguments.what)
-    print("\n".join(explain.show(story)))
+    print("\n".join(show(story)))
     return Exit.UNDELIVERED if story.is_unknown else Exit.WELL
 
 
