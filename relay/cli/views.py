@@ -107,4 +107,9 @@ def profile_lines(document: Any, indent: int = 0) -> list[str]:
 def _plain(value: Any) -> str:
     """Return a value without what a terminal would act upon."""
     text = {None: "", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, dict | list) else "none"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would act upon."""
     return "".join(character if character.isprintable() else "?" for character in text)

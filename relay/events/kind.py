@@ -222,6 +222,8 @@ class EventKind:
     #: is made; and what envelope.UNUSABLE names for values that nothing can be made of.
     build: Callable[[LogRow, Facts, Options], dict[str, Any]]
     fields: tuple[Field, ...]
+    #: The version of its payload: raised with each change of `fields` that those who receive it could notice.
+    version: int = 1
     #: It is sent unless the config switches it off; else only where the config switches it on.
     is_default: bool = True
     options: tuple[Option, ...] = ()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from relay.capture.sync import Wanted
-    from relay.config import Config, DatabaseConfig
+    from relay.config import BackendConfig, Config, DatabaseConfig
     from relay.config.schema import TlsConfig
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
@@ -186,22 +186,26 @@ def _tls(tls: TlsConfig | None, key: str) -> ssl.SSLContext | None:
     return context
 
 
+def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transport:
+    """Return the connections to a URL, made as the config's backend is reached."""
+    return Transport(
+        url=url,
+        timeout_s=backend.timeout,
+        connections=backend.concurrency,
+        monotonic=machine.monotonic,
+        ca_bundle=backend.ca_bundle,
+        proxy=None if backend.proxy is None else backend.proxy.reveal(),
+        # The system's resolver has its own times, which may be far longer.
+        resolve=within(backend.timeout, socket.getaddrinfo),
+    )
+
+
 def make_sender(config: Config, machine: Machine) -> Sender:
     """Return what sends requests to the backend. Raises ConfigError."""
     backend = config.backend
     with _made_of("backend"):
-        transport = Transport(
-            url=backend.url,
-            timeout_s=backend.timeout,
-            connections=backend.concurrency,
-            monotonic=machine.monotonic,
-            ca_bundle=backend.ca_bundle,
-            proxy=None if backend.proxy is None else backend.proxy.reveal(),
-            # The system's resolver has its own times, which may be far longer.
-            resolve=within(backend.timeout, socket.getaddrinfo),
-        )
         return Sender(
-            transport=transport,
+            transport=make_transport(backend.url, backend, machine),
             token=backend.token.reveal(),
             tenant_id=backend.tenant_id,
             signing_keys=[key.reveal() for key in backend.signing_keys],

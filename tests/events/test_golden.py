@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 from harness import Finished, Relay, fresh_moodle
+from jsonschema import Draft202012Validator
 
 from relay.demo.mariadb import MariaDB
 from relay.demo.moodle import College
+from relay.events.catalogue import KINDS
+from relay.receivers import schema
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
 EVENTNAMES = {
@@ -251,6 +254,15 @@ def expected(case: Case, event_id: str, data: Mapping[str, Any], **head: str) ->
 def test_an_envelope_holds_what_the_contract_says(case: Case, runs: Runs) -> None:
     envelope = runs.plain.envelopes[case.number][0]
     assert list(shown(envelope)) == expected(case, str(dict(envelope)["event_id"]), case.data())
+
+
+def test_every_envelope_fits_its_schema(runs: Runs) -> None:
+    checks = {name: Draft202012Validator(schema.envelope(kind)) for name, kind in KINDS.items()}
+    for run in (runs.plain, runs.options):
+        envelopes = [json.loads(line) for line in run.text.splitlines()]
+        assert len(envelopes) > len(SENT)
+        for envelope in envelopes:
+            checks[envelope["event_type"]].validate(envelope)
 
 
 @pytest.mark.parametrize("case", [case for case in SENT if "options" in case.written], ids=str)
