@@ -72,7 +72,7 @@ def _made_of(key: str) -> Iterator[None]:
         raise ConfigError(
             f"{key}: nothing can be made of what stands in the config ({type(error).__name__}).",
             hint=f"Look at {key} in the config, and at the files that it names.",
-        ) from error
+        ) from None
 
 
 def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
