@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from relay.outbox.contract import Reports
 
+#: The states of events that can be sent: of what was skipped there is nothing to send.
+STATES = [status for status in Status if status is not Status.SKIPPED]
 FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
 
 
@@ -27,8 +30,8 @@ class Replayed:
     meant: int
     #: How many of them have been sent again.
     sent: int
-    #: How many of them are not delivered after it.
-    undelivered: int
+    #: How many of those the backend has taken this time.
+    delivered: int
 
 
 class Delivering(Protocol):
@@ -42,6 +45,10 @@ class Delivering(Protocol):
     def replayed(self) -> int:
         """How many events have been sent again."""
 
+    @property
+    def redelivered(self) -> int:
+        """How many of the events that have been sent again the backend has taken."""
+
     def replay(self, ids: Sequence[int], now: float) -> None:
         """Put events (row ids) under way once more, whatever their state. Raises OutboxError."""
 
@@ -54,7 +61,7 @@ def parse_selector(text: str) -> Selector:
     if text == "failed":
         return Selector(status=Status.GAVE_UP)
     if "=" not in text:
-        return Selector(event_id=text.strip().lower())
+        return Selector(event_id=_event_id(text))
     terms: dict[str, str] = {}
     for term in text.split(","):
         name, _, value = term.partition("=")
@@ -65,12 +72,19 @@ def parse_selector(text: str) -> Selector:
     if unknown:
         raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
     return Selector(
-        status=None if "status" not in terms else Status(_one_of(list(Status), "status", terms["status"])),
+        status=None if "status" not in terms else Status(_one_of(STATES, "status", terms["status"])),
         event_type=None if "type" not in terms else _one_of(list(KINDS), "type", terms["type"]),
         user_id=_number(terms.get("user")),
         since=_time("since", terms.get("since")),
         until=_time("until", terms.get("until")),
     )
+
+
+def _event_id(text: str) -> str:
+    try:
+        return str(uuid.UUID(text.strip()))
+    except ValueError:
+        raise UsageError(f"--replay {text}: that is no event id.", hint=f"It takes {FORMS}.") from None
 
 
 def _one_of(choices: Sequence[str], name: str, text: str) -> str:
@@ -82,7 +96,7 @@ def _one_of(choices: Sequence[str], name: str, text: str) -> str:
 def _number(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise UsageError(f"--replay user={text}: it takes Moodle's numeric user id.", hint="Such as user=42.")
     return int(text)
 
@@ -110,4 +124,4 @@ def replay(
     delivering.replay(ids, now())
     while delivering.under_way:
         wait(delivering.settle(now()))
-    return Replayed(meant=len(ids), sent=delivering.replayed, undelivered=outbox.count_undelivered(ids))
+    return Replayed(meant=len(ids), sent=delivering.replayed, delivered=delivering.redelivered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -52,6 +53,7 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
         """
         sqlite_database.check_version()
         self._path = path
+        self._lock = path.with_name(f"{path.name}.lock")
         self._prefix = prefix
         self._is_for_move = for_move
         self._held: int | None = None
@@ -128,9 +130,8 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
             self._held = None
 
     def hold(self, now: float, *, alone: bool = False) -> None:  # noqa: ARG002 -- it is alone at all times
-        lock = self._path.with_name(self._path.name + ".lock")
         with sqlite_database.translated(self._path):
-            held = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            held = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -143,7 +144,14 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
         self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
 
     def join(self, now: float) -> None:
-        """Do nothing: a lease of its own on each event is enough here."""
+        """Free what a killed relay had under way where none runs; a lease of its own on each event is enough here."""
+        with contextlib.suppress(OSError):
+            held = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
+            finally:
+                os.close(held)
 
     def renew(self, now: float) -> None:
         """Do nothing: the lock on the file lasts as long as the process."""

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from relay.errors import MoodleError, OutboxInUse, RelayError
+from relay.errors import MoodleError, OutboxInUse, RelayError, UsageError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
 from relay.service.logs import make_log, say_migrated
@@ -163,6 +163,11 @@ def replay(
     config: Config, selector: Selector, signals: Signals, *, stream: TextIO | None = sys.stdout
 ) -> replaying.Replayed:
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
+    if not config.enabled:
+        raise UsageError(
+            f"Nothing is sent: `enabled: false` in {config.source} is a pause.",
+            hint="Set enabled: true, and try again.",
+        )
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
     with parts.opened(config, machine) as opened, parts.sending(config, machine) as sender:

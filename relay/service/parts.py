@@ -67,7 +67,7 @@ def _made_of(key: str) -> Iterator[None]:
         yield
     except RelayError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it was made of the config
         # Only the error's kind: its text could hold a value.
         raise ConfigError(
             f"{key}: nothing can be made of what stands in the config ({type(error).__name__}).",
