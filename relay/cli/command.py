@@ -51,6 +51,11 @@ def load_config(arguments: argparse.Namespace) -> config.Config:
     return config.load(config_path(arguments))
 
 
+def load_to_look(arguments: argparse.Namespace) -> config.Config:
+    """Return the config, of which secrets may be missing. Raises UsageError or ConfigError as `load_config`."""
+    return config.load_to_look(config_path(arguments))
+
+
 def print_envelope(event: Event) -> None:
     """Print the envelope of an event as one line."""
     # Three characters end a line for some readers, and none in JSON.

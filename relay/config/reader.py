@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import yaml
 
 from relay.config import credentials
+from relay.config.credentials import Secret
 from relay.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from relay.config.credentials import Secret
 
 Value = TypeVar("Value")
 
@@ -47,6 +46,8 @@ KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
 class Mistakes:
     """What is wrong with a file: a line each."""
 
+    #: A secret that cannot be read here is none of them: it is noted in the secret itself.
+    is_lenient: bool = False
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, path: str, what: str, node: yaml.Node | None) -> None:
@@ -238,7 +239,12 @@ class Section:
         try:
             secret = credentials.resolve(given, self.base)
             check(secret.reveal())
-        except (CredentialError, ValueError) as error:
+        except CredentialError as error:
+            if self._mistakes.is_lenient:
+                return Secret("", origin="missing", problem=str(error))
+            self._mistakes.add(path, str(error), node)
+            return None
+        except ValueError as error:
             self._mistakes.add(path, str(error), node)
             return None
         return secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.errors import MoodleError
 from relay.model import Status
@@ -13,7 +13,6 @@ from relay.rules import circuit, cursor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from relay.moodle.contract import LogReads
     from relay.outbox.contract import Reports
     from relay.outbox.values import Counts, Member
     from relay.rules.circuit import Breaker
@@ -69,7 +68,14 @@ class Report:
         return self.counts.seen_holds and self.counts.captured_holds
 
 
-def gather(outbox: Reports, moodle: LogReads, now: float) -> Report:
+class LogEnd(Protocol):
+    """What is asked of Moodle."""
+
+    def max_id(self) -> int:
+        """Return the highest id in the log. Raises MoodleError."""
+
+
+def gather(outbox: Reports, moodle: LogEnd, now: float) -> Report:
     """Return the state of a relay at `now` (unix seconds). Raises OutboxError."""
     waiting = outbox.waiting()
     oldest = waiting.oldest_created_at
@@ -83,7 +89,7 @@ def gather(outbox: Reports, moodle: LogReads, now: float) -> Report:
     )
 
 
-def _reading(outbox: Reports, moodle: LogReads) -> Reading:
+def _reading(outbox: Reports, moodle: LogEnd) -> Reading:
     position = outbox.position()
     if position is None:
         return Reading(cursor=None, open_gaps=0, open_gap_ids=0)

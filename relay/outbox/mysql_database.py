@@ -41,6 +41,18 @@ SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 )
 
+#: What making and using an outbox takes, of a table that is not there.
+NO_TABLE = 1146
+MAKING = (
+    "PREPARE relay FROM 'CREATE TABLE {p}relay_trial (id INT)'",
+    "CREATE INDEX trial ON {p}relay_trial (id)",
+    "ALTER TABLE {p}relay_trial ADD COLUMN trial INT",
+    "SELECT id FROM {p}relay_trial",
+    "INSERT INTO {p}relay_trial (id) VALUES (1)",
+    "UPDATE {p}relay_trial SET id = 1",
+    "DELETE FROM {p}relay_trial",
+)
+
 
 class Again(Exception):
     """The transaction was rolled back, and may be tried at once."""
@@ -106,10 +118,12 @@ class Database:
         timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
         try:
             connection = pymysql.connect(**{**self._address.options(), **timeouts}, autocommit=True)
+            server.refuse_plain(connection, self._address)
             with connection.cursor() as cursor:
                 for statement in SESSION:
                     cursor.execute(statement)
-        except (pymysql.Error, OSError) as error:
+        except Exception as error:
+            # The driver raises whatever it likes where a server's answer, or a package that it would need, is missing.
             raise self._explained(error) from error
         return connection
 
@@ -163,6 +177,20 @@ class Database:
                 return list(cursor.fetchall())
             except (pymysql.Error, OSError) as error:
                 raise self._explained(error) from error
+
+    def try_making(self) -> None:
+        """Ask whether the user may do all that making and using an outbox takes; nothing is made. Raises OutboxError.
+
+        A statement about a table that is not there is refused first where the user may not run it at all; the one that
+        would make a table is prepared only, which is checked in the same way.
+        """
+        with self._connection() as connection, connection.cursor() as cursor:
+            for statement in MAKING:
+                try:
+                    cursor.execute(statement.replace("{p}", self._address.prefix))
+                except (pymysql.Error, OSError) as error:
+                    if server.code_of(error) != NO_TABLE:
+                        raise self._explained(error) from error
 
     def at_one_moment(self, read: Callable[[Callable[..., list[Any]]], Made]) -> Made:
         """Return what `read` makes of queries that all see the database at one moment."""

@@ -143,7 +143,7 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
         self._held = held
         self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
 
-    def join(self, now: float) -> None:
+    def join(self, now: float) -> None:  # noqa: ARG002 -- no lease has an end by it
         """Free what a killed relay had under way where none runs; a lease of its own on each event is enough here."""
         with contextlib.suppress(OSError):
             held = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)

@@ -574,7 +574,7 @@ def test_check_says_which_files_others_may_read(relay: Relay, college: College, 
     shown = relay.run("check").stdout
     assert f"backend.token: {tmp_path}/token can be read by other users" in shown
     assert f"{tmp_path}/config.yaml can be read by other users" in shown
-    assert f"chmod 600 {tmp_path}/token" in shown
+    assert f"chmod g-w,o-rwx {tmp_path}/token" in shown
 
 
 def test_check_of_a_wrong_config_shows_its_mistakes(relay: Relay, college: College) -> None:

@@ -36,14 +36,14 @@ class Answered:
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [
-        (Answered(), [("backend", "ok")]),
-        (Answered(duration_ms=5001), [("backend", "warn")]),
-        (Answered(http_code=403), [("backend", "fail")]),
-        (Answered(http_code=204), [("backend", "fail")]),
+        (Answered(), [("backend", "ok"), ("clock", "warn")]),
+        (Answered(duration_ms=5001), [("backend", "warn"), ("clock", "warn")]),
+        (Answered(http_code=403), [("backend", "fail"), ("clock", "warn")]),
+        (Answered(http_code=204), [("backend", "fail"), ("clock", "warn")]),
         (Answered(http_code=None, error="no answer in time", error_kind="timeout"), [("backend", "fail")]),
         (Answered(headers={"date": formatdate(NOW + 60, usegmt=True)}), [("backend", "ok"), ("clock", "ok")]),
         (Answered(headers={"date": formatdate(NOW - 61, usegmt=True)}), [("backend", "ok"), ("clock", "fail")]),
-        (Answered(headers={"date": "yesterday"}), [("backend", "ok")]),
+        (Answered(headers={"date": "yesterday"}), [("backend", "ok"), ("clock", "warn")]),
     ],
 )
 def test_the_backend_is_checked(answered: Answered, expected: list[tuple[str, str]]) -> None:

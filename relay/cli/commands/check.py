@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit, load_to_look
 from relay.errors import ConfigError
 from relay.operations.check import settings
 from relay.operations.check.result import Check, Verdict
@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Print each check as it is done; a config that cannot be used ends it."""
     try:
-        checks: Iterable[Check] = admin.check(load_config(arguments))
-        code = Exit.WELL
+        loaded = load_to_look(arguments)
+        checks: Iterable[Check] = admin.check(loaded)
+        code = Exit.USAGE if any(secret.problem for _, secret in loaded.secrets()) else Exit.WELL
     except ConfigError as error:
         checks, code = settings.mistakes(error), Exit.USAGE
     done = []

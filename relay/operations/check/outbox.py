@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from relay.errors import OutboxMissing, RelayError
-from relay.operations.check.result import Check, fail, ok, warn
+from relay.config.credentials import is_there
+from relay.errors import OutboxMissing
+from relay.operations.check.result import Check, fail, guarded, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,11 +18,41 @@ if TYPE_CHECKING:
 
 #: Less free space than this for the outbox, in bytes, is a warning.
 LITTLE_SPACE = 200 * 1024 * 1024
+#: Less than this, and nothing can be recorded.
+NO_SPACE = 1024 * 1024
 
 
-def checks(path: Path | None, open_outbox: Callable[[], Outbox]) -> Iterator[Check]:
-    """Yield whether the outbox can be used; `path` is its file, None for a schema on a server."""
-    yield check_writing(path, open_outbox)
+def checks(
+    path: Path | None, open_outbox: Callable[[], Outbox], try_schema: Callable[[], None] = lambda: None
+) -> Iterator[Check]:
+    """Yield whether the outbox can be used; `path` is its file, None for a schema on a server.
+
+    `try_schema` raises OutboxError where no outbox could be made in the schema.
+    """
+    full = None if path is None else check_room(path)
+    closed = [] if path is None else list(check_files(path))
+    yield from closed
+    if full is not None:
+        yield full
+    elif not closed:
+        yield from guarded("outbox", lambda: [check_writing(path, open_outbox, try_schema)])
+
+
+def check_files(path: Path) -> Iterator[Check]:
+    """Yield a failure for each file of an outbox that this user may not write."""
+    for one in (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock")):
+        if is_there(one) and not os.access(one, os.R_OK | os.W_OK):
+            hint = f"chown --reference={path.parent} {one}"
+            yield fail("outbox", f"{one} cannot be read and written by this user", hint)
+
+
+def check_room(path: Path) -> Check | None:
+    """Return a failure where the disk that is to hold a file has no space left."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize >= NO_SPACE:
+        return None
+    return fail("outbox", f"the disk that holds {folder} is full", "Make room on it; relay goes on by itself then.")
 
 
 def check_place(path: Path) -> Check:
@@ -34,17 +66,17 @@ def check_place(path: Path) -> Check:
     return check_space(path) or ok("outbox", f"{path} will be made at the first run")
 
 
-def check_writing(path: Path | None, open_outbox: Callable[[], Outbox]) -> Check:
-    """Return whether an outbox that is there can be written."""
+def check_writing(path: Path | None, open_outbox: Callable[[], Outbox], try_schema: Callable[[], None]) -> Check:
+    """Return whether an outbox that is there can be written, or one can be made. Raises OutboxError."""
     try:
-        outbox = open_outbox()
-        outbox.probe_write()
-        waiting = outbox.waiting()
-        outbox.close()
+        with contextlib.closing(open_outbox()) as outbox:
+            outbox.probe_write()
+            waiting = outbox.waiting()
     except OutboxMissing as error:
-        return ok("outbox", f"{error} The first run makes it.") if path is None else check_place(path)
-    except RelayError as error:
-        return fail("outbox", str(error), error.hint)
+        if path is not None:
+            return check_place(path)
+        try_schema()
+        return ok("outbox", f"{error} The first run makes it.")
     little = None if path is None else check_space(path)
     return little or ok("outbox", f"it can be written; {waiting.count} events wait")
 
