@@ -6,6 +6,7 @@ run `tests/write_docs.py` after a change.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +233,9 @@ OUTBOX = group(OutboxConfig, _outbox)
 class LogConfig:
     """What is logged, and how."""
 
+    #: The terminal is to have colours: neither NO_COLOR nor TERM=dumb says otherwise.
+    is_coloured: bool = field(default=True, compare=False)
+
     level: str = field(
         metadata=defaulted(
             choice("info", "debug", "warning", "error"), "info", "lines of this level and above are written"
@@ -240,6 +244,11 @@ class LogConfig:
     format: str = field(
         metadata=defaulted(choice("auto", "json", "console"), "auto", "`auto` is `console` on a terminal, else `json`")
     )
+
+
+def _log(_section: Section, values: dict[str, Any]) -> LogConfig:
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return LogConfig(is_coloured=not is_plain, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +286,7 @@ class Config:
         )
     )
     outbox: OutboxConfig = field(metadata=part(OUTBOX))
-    log: LogConfig = field(metadata=part(group(LogConfig)))
+    log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
 
     def secrets(self) -> Iterator[tuple[str, Secret]]:
