@@ -203,7 +203,7 @@ class OutboxConfig:
         metadata=defaulted(
             url_text(outbox_url),
             "sqlite:///var/lib/relay/outbox.db",
-            "a file (one without a folder lies beside the config), or `mysql://user@host:port/schema`, a schema of "
+            "a file (`sqlite:///outbox.db` lies beside the config), or `mysql://user@host:port/schema`, a schema of "
             "MariaDB or MySQL that several relays share (see `relay grants --outbox`; relay makes the tables)",
         )
     )

@@ -8,7 +8,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing
+from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing, OutboxUnavailable
 from relay.model import Status
 from relay.outbox import migrations, rows, sqlite_database
 from relay.outbox import sqlite_statements as sql
@@ -131,7 +131,16 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
 
     def hold(self, now: float, *, alone: bool = False) -> None:  # noqa: ARG002 -- it is alone at all times
         with sqlite_database.translated(self._path):
-            held = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                held = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except PermissionError:
+                if not self._lock.exists():
+                    raise
+                raise OutboxUnavailable(
+                    f"The lock file {self._lock} of the outbox belongs to another user.",
+                    hint=f"As root: chown --reference={self._path} {self._lock}",
+                ) from None
+            sqlite_database.give_away(self._lock, self._path)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -25,8 +25,10 @@ from relay import config
 from relay.config import credentials
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.moodle import College
+from relay.errors import OutboxUnavailable
 from relay.operations.check.outbox import check_files
 from relay.operations.check.result import Check
+from relay.outbox.sqlite import SqliteOutbox
 from relay.rules.server import Address
 from relay.service import admin
 
@@ -307,6 +309,13 @@ def test_a_missing_secret_silences_no_other_check(relay: Relay, college: College
     relay.once(expect=2)
 
 
+def test_the_config_alone_can_be_checked(relay: Relay) -> None:
+    """As a reload of the service does."""
+    assert "is well-formed" in relay.run("check", "--config-only").stdout
+    relay.set("backend.token", {"file": "no-such-file"})
+    assert "no-such-file" in relay.run("check", "--config-only", expect=2).stderr
+
+
 def test_status_needs_no_secret_that_only_systemd_has(relay: Relay, college: College) -> None:
     college.sign_up("Ada", "Lovelace", AT)
     relay.once()
@@ -385,8 +394,38 @@ def test_a_lock_file_of_another_user_is_named() -> None:
         (found,) = as_nobody(lambda: [f"{one.found} -> {one.hint}" for one in check_files(folder / "outbox.db")])
         said, remedy = found.split(" -> ")
         assert said == f"{lock} cannot be read and written by this user"
-        subprocess.run(remedy.split(), check=True)
+        subprocess.run(remedy.removeprefix("As root: ").split(), check=True)
         assert as_nobody(lambda: [one.found for one in check_files(folder / "outbox.db")]) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for another user")
+def test_what_root_makes_of_an_outbox_is_given_to_the_owner_of_its_folder() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, 65534, 65534)
+        path = Path(name, "outbox.db")
+        with contextlib.closing(SqliteOutbox(path)) as outbox:
+            outbox.hold(0.0)
+            outbox.set_state("x", "y", 0.0)
+            assert {one.stat().st_uid for one in Path(name).iterdir()} == {65534}
+
+
+def test_a_lock_file_that_cannot_be_opened_is_what_is_named() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "outbox.db")
+        os.chown(name, 65534, 65534)
+        SqliteOutbox(path).close()
+        Path(f"{path}.lock").touch(0o600)
+
+        def hold() -> list[str]:
+            with contextlib.closing(SqliteOutbox(path)) as outbox, pytest.raises(OutboxUnavailable) as caught:
+                outbox.hold(0.0)
+            return [f"{caught.value} {caught.value.hint}"]
+
+        (said,) = as_nobody(hold)
+        assert said.startswith(f"The lock file {path}.lock of the outbox belongs to another user.")
+        assert said.endswith(f"As root: chown --reference={path} {path}.lock")
 
 
 def as_nobody(say: Callable[[], list[str]]) -> list[str]:

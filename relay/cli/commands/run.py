@@ -79,7 +79,7 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
     done = once.run_once(loaded, signals, timeout_s)
     if done.undelivered:
         print(f"relay: {done.undelivered} event{'s' * (done.undelivered != 1)} not delivered.", file=sys.stderr)
-        hint = "`relay status` shows which; `relay run --replay failed` sends again what was given up."
+        hint = "`relay status` shows how many of each type; `relay run --replay failed` sends again what was given up."
         print(f"  {hint}", file=sys.stderr)
     if done.waiting:
         print(f"relay: {done.waiting} log row{'s' * (done.waiting != 1)} not recorded yet.", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 from typing import TYPE_CHECKING
 
 from relay.config.credentials import is_there
@@ -42,7 +43,7 @@ def check_files(path: Path) -> Iterator[Check]:
     """Yield a failure for each file of an outbox that this user may not write."""
     for one in (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock")):
         if is_there(one) and not os.access(one, os.R_OK | os.W_OK):
-            hint = f"chown --reference={path.parent} {one}"
+            hint = f"As root: chown --reference={path.parent} {one}"
             yield fail("outbox", f"{one} cannot be read and written by this user", hint)
 
 
@@ -61,9 +62,17 @@ def check_place(path: Path) -> Check:
     if not os.access(folder, os.W_OK | os.X_OK):
         return fail("outbox", f"{folder} cannot be written", f"Make {path.parent} for the user that relay runs as.")
     if folder != path.parent:
-        hint = f"Make it for the user that relay runs as: install -d -m 750 {path.parent}"
+        hint = f"As root: install -d -m 750 -o {_user()} -g {_user()} {path.parent}"
         return warn("outbox", f"the folder {path.parent} is not there; the first run will make it", hint)
     return check_space(path) or ok("outbox", f"{path} will be made at the first run")
+
+
+def _user() -> str:
+    """Return the name of the user that the service runs as, or of this one where that is not there."""
+    try:
+        return pwd.getpwnam("relay").pw_name
+    except KeyError:
+        return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def check_writing(path: Path | None, open_outbox: Callable[[], Outbox], try_schema: Callable[[], None]) -> Check:
