@@ -24,6 +24,7 @@ def status_lines(report: Report) -> list[str]:
         *_count_lines(report),
         "",
         f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {_age(age)}"),
+        *([f"acknowledged {report.acknowledged} of those that were given up"] if report.acknowledged else []),
         *_circuit_lines(report.breaker),
         _cursor_line(report.reading),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),

@@ -38,12 +38,14 @@ HARMLESS = frozenset(
         "SLAVE MONITOR",
     }
 )
+#: With these on all tables of a schema, an account is Moodle's own.
+MOODLES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 _NAME = r"`(?:[^`]|``)*`"
 _PRIVILEGES = re.compile(
     rf"GRANT (.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE|PACKAGE|PACKAGE BODY) )?(\*\.\*|{_NAME}\.(?:\*|{_NAME})) "
     rf"TO (PUBLIC|{_NAME}(?:@{_NAME})?)"
 )
-_ROLE = re.compile(rf"GRANT ({_NAME}(?:@{_NAME})?(?:,\s*{_NAME}(?:@{_NAME})?)*) TO {_NAME}@{_NAME}")
+_ROLE = re.compile(rf"GRANT ({_NAME}(?:@{_NAME})?(?:,\s*{_NAME}(?:@{_NAME})?)*) TO ({_NAME}@{_NAME})")
 
 
 def columns(kinds: Sequence[EventKind]) -> dict[str, tuple[str, ...]]:
@@ -66,12 +68,22 @@ class Grant:
     scope: str
     grantee: str
     is_grantable: bool
-    #: The role by which the user has it; '' where the user has it itself.
+    #: The user's own role by which it has it; '' where the user has it itself.
     role: str = ""
 
+    @property
+    def is_of_another(self) -> bool:
+        """Whether this is an administrator's account, or Moodle's own: nothing may be taken away from those."""
+        return "ALL PRIVILEGES" in self.privileges or (self.scope.endswith("*") and self.privileges.keys() >= MOODLES)
+
     def revoked(self, *privileges: str) -> str:
-        """Return the statement that takes some of its privileges away."""
-        return f"REVOKE {', '.join(privileges)} ON {self.scope} FROM {self.role or self.grantee};"
+        """Return the statement that takes some of its privileges away, or the role from the user; '' for none."""
+        if self.role:
+            # Others may have the role, and need it.
+            return f"REVOKE {self.role} FROM {self.grantee};"
+        if self.is_of_another:
+            return ""
+        return f"REVOKE {', '.join(privileges)} ON {self.scope} FROM {self.grantee};"
 
     def by(self) -> str:
         """Return the end of a sentence: by which role the user has it; '' where it has it itself."""
@@ -80,10 +92,10 @@ class Grant:
         return f", by the role {self.role.replace('`', '')}" if self.role else ""
 
 
-def parse(line: str, role: str = "") -> Grant | None:
+def parse(line: str, role: str = "", account: str = "") -> Grant | None:
     """Return what a line of SHOW GRANTS says of privileges; None where it is about something else.
 
-    `role`: whose line it is, where the server writes it as the user's.
+    `role`: the role whose line it is, and `account` who has that.
     """
     found = _PRIVILEGES.match(line)
     if found is None:
@@ -96,9 +108,9 @@ def parse(line: str, role: str = "") -> Grant | None:
     return Grant(
         privileges=privileges,
         scope=found[2],
-        grantee=found[3],
+        grantee=account or found[3],
         is_grantable="WITH GRANT OPTION" in line,
-        role=role or ("" if "`@`" in found[3] or found[3] == "PUBLIC" else found[3]),
+        role=role,
     )
 
 
@@ -181,21 +193,28 @@ class RightsReader(Database):
 
     def _grants(self) -> Iterator[Grant]:
         """Yield what the user has been granted, itself and by each of its roles, whether that is active or not."""
-        lines = dict.fromkeys(self._lines("SHOW GRANTS"), "")
-        roles = [role for line in lines if (found := _ROLE.match(line)) for role in re.split(r",\s*", found[1])]
-        for role in roles:
+        lines = self._lines("SHOW GRANTS")
+        # In MariaDB those of the roles that are active are among them; each role is asked below.
+        own = [line for line in lines if re.search(rf" TO (?:PUBLIC|{_NAME}@{_NAME})", line)]
+        yield from filter(None, map(parse, own))
+        given = [
+            (role, found[2]) for line in own if (found := _ROLE.match(line)) for role in re.split(r",\s*", found[1])
+        ]
+        for role, account in given:
             with contextlib.suppress(MoodleRefused):
-                if "`@`" in role:
-                    # MySQL's own way: it writes the role's privileges as the user's.
-                    using = self._lines(f"SHOW GRANTS FOR CURRENT_USER() USING {role}")
-                    lines = dict.fromkeys(using, role) | lines
-                else:
-                    self.select(f"SET ROLE {role}")
-                    lines |= dict.fromkeys(self._lines(f"SHOW GRANTS FOR {role}"), "")
-        if roles:
+                found_lines = [line for line in self._lines_of(role) if line not in own]
+                yield from filter(None, (parse(line, role, account) for line in found_lines))
+        if given:
             # The roles of a new connection are those that the server gives it.
             self.close()
-        yield from (grant for line, role in lines.items() if (grant := parse(line, role)) is not None)
+
+    def _lines_of(self, role: str) -> list[str]:
+        """Return what a role of the user may do, with the roles within it."""
+        if "`@`" in role:
+            # MySQL's own way: it writes the role's privileges as the user's.
+            return self._lines(f"SHOW GRANTS FOR CURRENT_USER() USING {role}")
+        self.select(f"SET ROLE {role}")
+        return self._lines(f"SHOW GRANTS FOR {role}")
 
     def _lines(self, statement: str) -> list[str]:
         return [text(next(iter(row.values()))) for row in self.select(statement)]
@@ -209,8 +228,7 @@ class RightsReader(Database):
             able = [name for name, statement in WRITES.items() if self._is_allowed(statement % table)]
             if able:
                 name = self._address.prefix + table
-                remedy = f"REVOKE {', '.join(able)} ON `{self._address.name}`.`{name}` FROM the user or its role;"
-                yield Excess(found=f"it may do more than read on {name}: {', '.join(able)}", remedy=remedy)
+                yield Excess(found=f"it may do more than read on {name}: {', '.join(able)}", remedy="")
 
     def _is_allowed(self, statement: str) -> bool:
         return self.is_permitted(f"PREPARE relay FROM '{statement}'")

@@ -56,8 +56,16 @@ class Delivering(Protocol):
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
-def parse_selector(text: str) -> Selector:
-    """Return what `--replay TEXT` means (contract, section 5). Raises UsageError."""
+def parse_selector(text: str, option: str = "--replay") -> Selector:
+    """Return what a SELECTOR means (contract, section 5); `option` is where it was given. Raises UsageError."""
+    try:
+        return _selector(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {error}.", hint=f"It takes {FORMS}.") from None
+
+
+def _selector(text: str) -> Selector:
+    """Return what a SELECTOR means. Raises ValueError with the end of a sentence."""
     if text == "failed":
         return Selector(status=Status.GAVE_UP)
     if "=" not in text:
@@ -66,11 +74,11 @@ def parse_selector(text: str) -> Selector:
     for term in text.split(","):
         name, _, value = term.partition("=")
         if name.strip() in terms:
-            raise UsageError(f"--replay names {name.strip()}= twice.", hint="All terms must hold: give each once.")
+            raise ValueError(f"names {name.strip()}= twice, and all terms must hold")
         terms[name.strip()] = value.strip()
     unknown = terms.keys() - {"status", "type", "user", "since", "until"}
     if unknown:
-        raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
+        raise ValueError(f"does not know {min(unknown)!r}")
     return Selector(
         status=None if "status" not in terms else Status(_one_of(STATES, "status", terms["status"])),
         event_type=None if "type" not in terms else _one_of(list(KINDS), "type", terms["type"]),
@@ -84,12 +92,12 @@ def _event_id(text: str) -> str:
     try:
         return str(uuid.UUID(text.strip()))
     except ValueError:
-        raise UsageError(f"--replay {text}: that is no event id.", hint=f"It takes {FORMS}.") from None
+        raise ValueError(f"{text}: that is no event id") from None
 
 
 def _one_of(choices: Sequence[str], name: str, text: str) -> str:
     if text not in choices:
-        raise UsageError(f"--replay {name}={text}: it is one of {', '.join(choices)}.", hint=f"It takes {FORMS}.")
+        raise ValueError(f"{name}={text}: it is one of {', '.join(choices)}")
     return text
 
 
@@ -97,7 +105,7 @@ def _number(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise UsageError(f"--replay user={text}: it takes Moodle's numeric user id.", hint="Such as user=42.")
+        raise ValueError(f"user={text}: it takes Moodle's numeric user id, such as user=42")
     return int(text)
 
 
@@ -105,7 +113,7 @@ def _time(name: str, text: str | None) -> float | None:
     try:
         return None if text is None else times.moment(text)
     except ValueError as error:
-        raise UsageError(f"--replay {name}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
+        raise ValueError(f"{name}={text}: that {error}") from None
 
 
 def replay(

@@ -8,7 +8,7 @@ from relay.model import Status
 from relay.outbox.contract import Admin
 from relay.outbox.rows import dumped
 from relay.outbox.sql import Sql, insert
-from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY, MEMORY, MOVED, OWN_STATE, STATE
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HISTORY, MEMORY, MOVED, OWN_STATE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 #: The tables that a move empties and compares; of the state a part is the outbox's own.
-WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY)
+WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, ACKNOWLEDGED)
 
 
 class SqlAdmin(Sql, Admin):
@@ -32,6 +32,7 @@ class SqlAdmin(Sql, Admin):
             if count:
                 term, event_ids = self._among([row[1] for row in found])
                 run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
+                run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
                 run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})
             return count
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
 from relay.outbox.sql import Sql
-from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, STATE
 from relay.outbox.values import Attempt, Counts, Recorded, Waiting
 
 if TYPE_CHECKING:
@@ -50,10 +50,13 @@ class SqlReports(Sql, Reports):
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         term, values = ("", ()) if ids is None else self._among(ids)
+        known = (
+            f"AND NOT (status = ? AND event_id IN (SELECT event_id FROM {{p}}{ACKNOWLEDGED}))" if ids is None else ""
+        )
         return int(
             self._rows(
-                f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) {term and f'AND id {term}'}",
-                (*UNDELIVERED, Status.GAVE_UP, *values),
+                f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) {term and f'AND id {term}'} {known}",
+                (*UNDELIVERED, Status.GAVE_UP, *values, *([Status.GAVE_UP] if known else [])),
             )[0][0]
         )
 

@@ -13,6 +13,7 @@ from relay.model import Status
 from relay.outbox import migrations, rows, sqlite_database
 from relay.outbox import sqlite_statements as sql
 from relay.outbox.contract import CLAIM_BYTES, Outbox
+from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
 from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
@@ -37,7 +38,7 @@ REPLAY = "replay"
 NONE = "[]"
 
 
-class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAdmin, Outbox):
+class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
     SET_STATE, COUNT_STATE, REMEMBER = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER

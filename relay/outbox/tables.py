@@ -11,6 +11,8 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
 )
 #: The newest event of each of Moodle's rows, and a digest of what it said; a purge leaves it as it is.
 MEMORY = "mb_zoho_row"
+#: The given-up events that a person has dealt with, each with the reason that was given.
+ACKNOWLEDGED = "mb_zoho_acknowledged"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"
 #: In a schema only: a row for each user. A claim of a user's events locks the row and changes its column `turn`, so two
@@ -30,6 +32,7 @@ MOVED: dict[str, tuple[str, ...]] = {
         *("completed_at", "error_message", "triggered_by"),
     ),
     MEMORY: ("row_table", "row_id", "digest", "event_id", "log_id"),
+    ACKNOWLEDGED: ("id", "event_id", "acknowledged_at", "reason"),
     STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
 }
 #: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.errors import CredentialError, MoodleRefused
+from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
 from relay.operations import plugin, profile
 from relay.operations import status as state
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from relay.config import Config, DatabaseConfig
+    from relay.operations.acknowledge import Acknowledged
     from relay.operations.check.result import Check
     from relay.operations.profile import Profile
     from relay.operations.status import Report
     from relay.operations.story import Story
+    from relay.outbox.values import Selector
 
 
 #: How long `relay check` waits for the backend at the most, in seconds.
@@ -101,6 +104,12 @@ def move(config: Config, target: Config, tell: Callable[[int], None]) -> int:
         for opened in (source, other):
             stack.enter_context(lease.kept(opened))
         return moving.run(source.now(), tell)
+
+
+def acknowledge(config: Config, selector: Selector, reason: str) -> Acknowledged:
+    """Mark what the selector means, and was given up, as dealt with. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened:
+        return acknowledging.acknowledge(opened.outbox, selector, reason, opened.now())
 
 
 def purge(config: Config) -> int:

@@ -27,6 +27,7 @@ from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.moodle import College
 from relay.errors import OutboxUnavailable
 from relay.operations.check.outbox import check_files
+from relay.operations.check.outbox import checks as outbox_checks
 from relay.operations.check.result import Check
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules.server import Address
@@ -95,7 +96,7 @@ def test_all_is_well_where_it_is(least: Relay) -> None:
          "more than read on moodle.*: INSERT, by the role writer"),
         (["CREATE OR REPLACE ROLE inner1", "GRANT UPDATE ON moodle.* TO inner1", "CREATE OR REPLACE ROLE writer",
           "GRANT inner1 TO writer", "GRANT writer TO {user}", "SET DEFAULT ROLE writer FOR {user}"],
-         "more than read on moodle.*: UPDATE, by the role inner1"),
+         "more than read on moodle.*: UPDATE, by the role writer"),
         (["GRANT DELETE ON moodle.* TO PUBLIC"], "more than read on moodle.*: DELETE, as every user may"),
     ],
 )  # fmt: skip
@@ -121,6 +122,20 @@ def test_rights_beyond_what_relay_needs_are_named_and_the_statement_takes_them_a
         college.run("DROP ROLE IF EXISTS inner1")
         with contextlib.suppress(pymysql.Error):
             college.run("REVOKE ALL PRIVILEGES, GRANT OPTION FROM PUBLIC")
+
+
+@pytest.mark.parametrize(
+    "granted",
+    ["ALL PRIVILEGES ON *.*", "ALL PRIVILEGES ON moodle.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON moodle.*"],
+)
+def test_nothing_is_to_be_taken_from_an_administrator_or_from_moodle_itself(
+    granted: str, least: Relay, college: College
+) -> None:
+    college.run(f"GRANT {granted} TO {USER}")
+    found = [one for one in look(least) if one.name == "grants"]
+    assert found
+    assert not any("REVOKE" in one.hint for one in found)
+    assert "an account for relay alone" in found[0].hint
 
 
 def test_the_server_is_asked_what_may_be_written(
@@ -606,3 +621,11 @@ def test_a_check_that_fails_itself_ends_no_other(
     assert "canary7" not in str(found)
     assert next(one for one in found if one.verdict == "fail").found == "this could not be looked at: LookupError"
     assert found[-1].name == "clock"
+
+
+def test_a_disk_without_space_is_named_before_the_outbox_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.operations.check.outbox.NO_SPACE", 2**62)
+    (found,) = outbox_checks(tmp_path / "outbox.db", lambda: pytest.fail("it was opened"))
+    assert (str(found.verdict), found.found) == ("fail", f"the disk that holds {tmp_path} is full")

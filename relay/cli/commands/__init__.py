@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relay.cli.commands import (
+    acknowledge,
     check,
     demo,
     explain,
@@ -23,6 +24,7 @@ COMMANDS = (
     status.COMMAND,
     explain.COMMAND,
     sync.COMMAND,
+    acknowledge.COMMAND,
     profile.COMMAND,
     purge.COMMAND,
     move_outbox.COMMAND,

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 OLDEST_MOODLE = 2022041900
 #: A log store that forgets sooner than this, in days, forgets what a weekend's outage kept relay from reading.
 SHORTEST_LIFETIME_DAYS = 4
-#: What to do where no single statement takes a right away.
-GRANTS_HINT = "Take its rights away as the lines above say, and run what `relay grants` prints."
+#: What else is to be done where they are.
+REVOKE_HINT = (
+    "Then run what `relay grants` prints. Where others use this account, make one for relay alone instead "
+    "(`relay grants --user relay`)."
+)
+#: What to do where the rights are not relay's to lose.
+GRANTS_HINT = "Make an account for relay alone (`relay grants --user relay`), and name it in moodle.database.user."
 
 
 def checks(moodle: SiteReads, prefix: str) -> Iterator[Check]:
@@ -60,8 +65,8 @@ def check_grants(moodle: SiteReads) -> Iterator[Check]:
         yield fail("grants", str(error), error.hint)
     too_much = moodle.too_much()
     for one in too_much:
-        hint = f"As an administrator of the server: {one.remedy} Then run what `relay grants` prints."
-        yield warn("grants", f"the database user has too many: {one.found}", hint if one.remedy else GRANTS_HINT)
+        hint = f"As an administrator of the server: {one.remedy} {REVOKE_HINT}" if one.remedy else GRANTS_HINT
+        yield warn("grants", f"the database user has too many: {one.found}", hint)
     if not too_much and not missing:
         yield ok("grants", "what relay reads can be read, and nothing can be written")
 
