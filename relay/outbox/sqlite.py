@@ -153,15 +153,8 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, O
         self._held = held
         self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
 
-    def join(self, now: float) -> None:  # noqa: ARG002 -- no lease has an end by it
-        """Free what a killed relay had under way where none runs; a lease of its own on each event is enough here."""
-        with contextlib.suppress(OSError):
-            held = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
-            finally:
-                os.close(held)
+    def join(self, now: float) -> None:
+        """Do nothing: a lease of its own on each event is enough here."""
 
     def renew(self, now: float) -> None:
         """Do nothing: the lock on the file lasts as long as the process."""
@@ -217,9 +210,20 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, O
         self, ids: Sequence[int], now: float, *, lease_s: float, types: frozenset[str]
     ) -> Sequence[Delivery]:
         values = {"ids": json.dumps(list(ids)), "now": now, "types": json.dumps(sorted(types))}
+        self._free_of_killed()
         with self._database.transaction() as run:
             ((free,),) = run(sql.FREE, values).fetchall()
             return self._lease(run, free, now, lease_s, REPLAY)
+
+    def _free_of_killed(self) -> None:
+        """Free what a killed relay had under way, where none runs."""
+        with contextlib.suppress(OSError):
+            held = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
+            finally:
+                os.close(held)
 
     def _lease(self, run: Run, ids: str, now: float, lease_s: float, owner: str) -> Sequence[Delivery]:
         """Lease the rows, whose ids are given as a JSON array, and write the row of an attempt for each."""
