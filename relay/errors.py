@@ -11,6 +11,7 @@ RelayError                  one sentence for a person, and a hint: what to do ne
     ├── OutboxUnavailable   locked, full, read-only or gone (exit 3)
     │   ├── OutboxMissing   nobody has made it yet (exit 3)
     │   └── OutboxFenced    another relay has taken over what this one was about to write
+    ├── OutboxRefused       it never takes what is to be written: too large, or no value of its column (exit 3)
     ├── OutboxCorrupt       its file is damaged (exit 3)
     └── OutboxInUse         another relay runs on it (exit 3)
 """
@@ -84,6 +85,10 @@ class OutboxMissing(OutboxUnavailable):
 
 class OutboxFenced(OutboxUnavailable):
     """Another relay has taken over, as this one's lease on a shared outbox has ended: nothing was written."""
+
+
+class OutboxRefused(OutboxError):
+    """The outbox answers, and never takes what is to be written: nothing of it was. Trying again does not help."""
 
 
 class OutboxCorrupt(OutboxError):

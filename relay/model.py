@@ -46,6 +46,10 @@ class LogRow:
     origin: str | None
     #: The column `other` as it stands; None unless the kind needs it.
     other: bytes | None = None
+    #: The level of its context (10 the site, 50 a course, ...), and the table that `object_id` is an id of; None unless
+    #: the kind needs them.
+    context_level: int | None = None
+    object_table: str | None = None
     #: It is of another event, after which the kind may say something else of rows that it is about.
     is_trigger: bool = False
 
@@ -59,7 +63,7 @@ class Event:
     event_type: str
     #: The log row; None for an event that `relay sync` made of a current row.
     log_id: int | None
-    #: Whom the event is about: events of one user are delivered in order.
+    #: Whom the event is about: events of one user are delivered in order. Minus the course's id where it is about one.
     user_id: int
     #: When it happened, in unix seconds.
     occurred_at: int
@@ -67,9 +71,16 @@ class Event:
     data: str
     #: The envelope's bytes.
     body: bytes
-    #: The table and the id of the row of Moodle that it is about; '' and 0 where that is not known.
+    #: The table and the id of the row of Moodle whose state it tells; '' and 0 where it tells none.
     row_table: str = ""
     row_id: int = 0
+    #: The part of `data` that says whether the row has changed, as JSON text; '' for all of it.
+    compared: str = ""
+
+    @property
+    def state(self) -> str:
+        """What it says of the row, as JSON text: the same for two of which the later one says nothing new."""
+        return self.compared or self.data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

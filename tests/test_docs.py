@@ -14,6 +14,9 @@ import relay
 from relay import config
 from relay.cli.parser import parser
 from relay.config import document
+from relay.events import document as events
+from relay.events.catalogue import KINDS
+from relay.events.kind import EventKind
 
 ROOT = Path(relay.__file__).parent
 README = (ROOT.parent / "README.md").read_text()
@@ -52,6 +55,18 @@ def test_the_example_is_what_the_table_of_keys_makes() -> None:
 
 def test_the_readme_has_what_the_table_of_keys_makes() -> None:
     assert document.in_readme(README) == README, "run tests/write_docs.py"
+
+
+def test_the_readme_has_what_the_kinds_of_event_make() -> None:
+    assert events.in_readme(README, KINDS.values()) == README, "run tests/write_docs.py"
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_every_event_is_in_the_readme_with_each_of_its_fields(kind: EventKind) -> None:
+    section = README.split(f"**`{kind.name}`**")[1].split("\n| --- | --- | --- |\n")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines()]
+    assert [row[0].strip("` ") for row in rows] == [field.name for field in kind.fields]
+    assert all(len(row) == 3 and all(row) for row in rows)
 
 
 @pytest.mark.parametrize("path", [path for path, _ in document.rows()])

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 from relay.capture.changes import changed
 from relay.events import envelope
-from relay.events.catalogue import KINDS
 from relay.model import Event, LogRow, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from relay.capture.rules import Rules
     from relay.capture.start import History
-    from relay.events.kind import Facts, Options
+    from relay.events.kind import EventKind, Facts, Options
     from relay.moodle.contract import TableReads
     from relay.outbox.contract import Ledger
 
@@ -58,20 +57,33 @@ def build(
             built.ignored[reason] += 1
         else:
             wanted.append(row)
-    _build_own(built, wanted, tables.facts(wanted, options), options, may_wait)
+    _build_own(built, wanted, tables.facts(wanted, options), rules.kinds, options, may_wait)
     if triggers:
-        found = changed(triggers, built.events, tables=tables, ledger=ledger, options=options, may_wait=may_wait)
+        found = changed(
+            triggers,
+            built.events,
+            tables=tables,
+            ledger=ledger,
+            kinds=rules.kinds,
+            options=options,
+            may_wait=may_wait,
+        )
         built.events.extend(found.events)
         built.deferred.update(found.deferred)
     return built
 
 
 def _build_own(
-    built: Built, rows: Sequence[LogRow], facts: Facts, options: Options, may_wait: Callable[[LogRow], bool]
+    built: Built,
+    rows: Sequence[LogRow],
+    facts: Facts,
+    kinds: Mapping[str, EventKind],
+    options: Options,
+    may_wait: Callable[[LogRow], bool],
 ) -> None:
     """Add what the rows give that are events of their own."""
     for row in rows:
-        kind = KINDS[row.event_type]
+        kind = kinds[row.event_type]
         made = envelope.build(kind, row, facts, options)
         is_early = isinstance(made, Skip) and made.may_come
         if (is_early or (kind.is_early is not None and kind.is_early(row, facts))) and may_wait(row):

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.events import envelope
-from relay.events.catalogue import KINDS
 from relay.outbox.values import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from relay.events.kind import EventKind, Facts, Options
     from relay.model import Event, LogRow
@@ -33,6 +32,7 @@ def changed(
     *,
     tables: TableReads,
     ledger: Ledger,
+    kinds: Mapping[str, EventKind],
     options: Options,
     may_wait: Callable[[LogRow], bool],
 ) -> Changed:
@@ -43,14 +43,14 @@ def changed(
     """
     found = Changed()
     #: What was sent of each row, as far as it is known.
-    sent = {(event.row_table, event.row_id): digest(event.data) for event in made}
+    sent = {(event.row_table, event.row_id): digest(event.state) for event in made}
     for name in dict.fromkeys(row.event_type for row in rows):
-        kind, mine = KINDS[name], [row for row in rows if row.event_type == name]
+        kind, mine = kinds[name], [row for row in rows if row.event_type == name]
         touched = tables.touched(kind, mine)
         ids = sorted({one for some in touched.values() for one in some})
         if not ids:
             continue
-        table = kind.facts.table
+        table = kind.row_table
         known = {(table, row_id): one.digest for row_id, one in ledger.remembered(table, ids).items()}
         facts = tables.current(kind, ids, options)
         for row in mine:
@@ -59,16 +59,17 @@ def changed(
                 before = sent.get(key, known.get(key))
                 if before is None and may_wait(row):
                     found.deferred.add(row.id)
-                elif before != digest(event.data):
+                elif before != digest(event.state):
                     found.events.append(event)
-                    sent[key] = digest(event.data)
+                    sent[key] = digest(event.state)
     return found
 
 
 def _events(kind: EventKind, row: LogRow, ids: Sequence[int], facts: Facts, options: Options) -> Iterable[Event]:
     """Yield what the kind says of the rows that a trigger names; of those that are there and whole."""
+    rows = facts.of(kind.facts) if kind.facts else {}
     for row_id in ids:
-        fact = facts.of(kind.facts).get(row_id)
+        fact = rows.get(row_id)
         if fact is not None and kind.trigger is not None and kind.trigger.is_whole(fact, facts):
             event = envelope.build_changed(kind, row, fact, facts, options)
             if event is not None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from relay.model import Log
     from relay.moodle.contract import Moodle, Page
     from relay.outbox.contract import Ledger
+    from relay.outbox.values import Accepted
 
 #: A server that crashed may have lost the newest commits that were seen, and give their ids to other rows: so many ids
 #: below the position are read once more whenever the connection is new.
@@ -160,9 +161,9 @@ class Capture:
                 after=position,
                 state=self._deferred.state(after),
             )
-            new = frozenset(self._outbox.accept(batch, now))
+            accepted = self._outbox.accept(batch, now)
             self._deferred.move_to(after)
-            self._say(Built(events=built.events, skips=built.skips), new, frozenset(row.id for row in page.rows))
+            self._say(Built(events=built.events, skips=built.skips), accepted, frozenset(row.id for row in page.rows))
         return position
 
     def _is_read_again(self, position: Position, row: LogRow) -> bool:
@@ -258,23 +259,29 @@ class Capture:
             after=after,
             state={**self._continuity.remember(page.rows if page else ()), **self._deferred.state(deferred)},
         )
-        new = frozenset(self._outbox.accept(batch, now))
+        accepted = self._outbox.accept(batch, now)
         self._deferred.move_to(deferred)
         self._deferred.looked(now)
-        self._say(built, new, reading.late)
-        return after, len(new)
+        self._say(built, accepted, reading.late)
+        return after, len(accepted) + len(accepted.unfit)
 
-    def _say(self, built: Built, new: frozenset[str], late: frozenset[int]) -> None:
+    def _say(self, built: Built, accepted: Accepted, late: frozenset[int]) -> None:
+        new = frozenset(accepted)
         with self._log.buffered():
             for event in built.events:
                 if event.event_id in new:
                     fields = {"late": True} if event.log_id in late else {}
                     self._log.info("event.captured", **_names(event), **fields)
-            for skip in built.skips:
-                if skip.event_id in new:
-                    self._log.warning("event.skipped", **_names(skip), reason=skip.reason)
+            say_skipped(self._log, [skip for skip in built.skips if skip.event_id in new])
+            say_skipped(self._log, accepted.unfit)
             if built.ignored:
                 self._log.info("events.ignored", **built.ignored)
+
+
+def say_skipped(log: Log, skips: Sequence[Skip]) -> None:
+    """Say of what no event was made, or none that the outbox can keep."""
+    for skip in skips:
+        log.warning("event.skipped", **_names(skip), reason=skip.reason)
 
 
 def _judged_now(_row: LogRow) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from relay.events.kind import Options
+    from relay.events.kind import EventKind, Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,9 @@ class Rules:
 
     #: Where to start where there is no position: now, beginning, a time (unix seconds, as a float) or a log id.
     start_from: str | float | int = "now"
-    #: The names of the kinds that are not sent.
+    #: All kinds by name: those of the catalogue, and the config's own.
+    kinds: Mapping[str, EventKind]
+    #: The names of those that are not sent.
     disabled: frozenset[str] = frozenset()
     ignore_actors: frozenset[int] = frozenset()
     #: Makes the payload options, given Moodle's siteidentifier.

@@ -114,7 +114,7 @@ class Switches:
         self._log = log
         #: The kinds that are sent only where the config switches them on, and are.
         self._extra = sorted(
-            name for name, kind in catalogue.KINDS.items() if not kind.is_default and name not in rules.disabled
+            name for name, kind in rules.kinds.items() if not kind.is_default and name not in rules.disabled
         )
 
     def note(self, position: Position, now: float, *, is_first: bool) -> None:
@@ -126,8 +126,10 @@ class Switches:
         saved_extra: list[str] = json.loads(self._outbox.state("enabled") or "[]")
         started_at = float(self._outbox.state("started_at") or now)
         off: dict[str, float] = {}
-        for name in sorted(self._rules.disabled):
-            was_on = catalogue.KINDS[name].is_default or name in saved_extra
+        # A type of the config's own that is no longer there is off, too.
+        gone = {name for name in (*saved, *saved_extra) if name not in self._rules.kinds}
+        for name in sorted(self._rules.disabled | gone):
+            was_on = name in saved_extra or (name not in gone and self._rules.kinds[name].is_default)
             off[name] = saved.get(name, now if was_on else started_at)
             if was_on and name not in saved:
                 self._log.warning("events.disabled", event_type=name, hint="They are not sent from now on.")
@@ -140,8 +142,7 @@ class Switches:
 
     def _say_uncovered(self, name: str, off_since: float, now: float) -> None:
         since, rows = times.iso(off_since), catalogue.sync_name(name)
-        has_rows = catalogue.KINDS[name].current is not None or catalogue.KINDS[name].is_default
-        remedy = f"relay sync {rows} --since {since}" if has_rows else "there is nothing left to send it from"
+        remedy = f"relay sync {rows} --since {since}" if rows else "there is nothing left to send it from"
         self._log.warning(
             "events.uncovered",
             event_type=name,
@@ -153,7 +154,7 @@ class Switches:
     def same_since(self, position: Position, now: float) -> int:
         """Return the id above which all rows were read with today's rules; store these where they have changed."""
         known: list[list[str] | list[int]] = [
-            sorted(name for name in self._rules.disabled if catalogue.KINDS[name].is_default),
+            sorted(name for name in self._rules.disabled if self._rules.kinds[name].is_default),
             sorted(self._rules.ignore_actors),
         ]
         rules = json.dumps([*known, *([self._extra] if self._extra else [])])

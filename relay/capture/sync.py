@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from relay.capture.log import say_skipped
 from relay.events import envelope
 from relay.events.catalogue import SYNCED
 from relay.moodle.contract import Filters
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from relay.events.kind import Options
-    from relay.model import Event
+    from relay.model import Event, Log
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Ledger
 
@@ -57,19 +58,22 @@ class Progress:
     processed: int = 0
     #: How many of these events are new. It is not kept: a sync that goes on after a kill counts from 0.
     recorded: int = 0
-    #: Rows of which no event could be made.
+    #: Rows of which no event could be made, or none that the outbox can keep.
     failed: int = 0
 
 
 class Syncing:
     """One sync, in steps. For one thread; a daemon may run beside it."""
 
-    def __init__(self, *, moodle: Moodle, outbox: Ledger, wanted: Wanted, options: Callable[[str], Options]) -> None:
+    def __init__(
+        self, *, moodle: Moodle, outbox: Ledger, wanted: Wanted, options: Callable[[str], Options], log: Log
+    ) -> None:
         self._moodle = moodle
         self._outbox = outbox
         self._wanted = wanted
         self._kind = SYNCED[wanted.kind]
         self._options = options(moodle.site().identifier)
+        self._log = log
         self._key = f"sync.{wanted.kind}"
 
     def begin(self, triggered_by: int | None, now: float) -> Progress:
@@ -125,7 +129,7 @@ class Syncing:
         if not ids:
             return [], []
         facts = self._moodle.current(self._kind, ids, self._options)
-        rows = facts.of(self._kind.facts)
+        rows = facts.of(self._kind.facts) if self._kind.facts else {}
         made = [envelope.build_current(self._kind, rows[i], facts, self._options) for i in ids if i in rows]
         return ids, [event for event in made if event is not None]
 
@@ -139,8 +143,12 @@ class Syncing:
             "failed": progress.failed + len(ids) - len(events),
         }
         batch = Batch(events=self._changed(events), state={self._key: json.dumps(counted)})
-        new = self._outbox.accept(batch, now)
-        return Progress(**counted, recorded=progress.recorded + len(new))
+        accepted = self._outbox.accept(batch, now)
+        say_skipped(self._log, accepted.unfit)
+        # Until the next step is recorded, a sync that is killed here counts what the outbox cannot keep as read.
+        counted["processed"] -= len(accepted.unfit)
+        counted["failed"] += len(accepted.unfit)
+        return Progress(**counted, recorded=progress.recorded + len(accepted))
 
     def _changed(self, events: list[Event]) -> list[Event]:
         """Return the events of rows that have changed since they were last sent by a sync, or never were.
@@ -148,13 +156,13 @@ class Syncing:
         An id is derived from the data and from the event that was the row's newest: a row that has changed back is sent
         again, with another id than the first time.
         """
-        before = self._outbox.remembered(self._kind.facts.table, [event.row_id for event in events])
+        before = self._outbox.remembered(self._kind.row_table, [event.row_id for event in events])
         changed = []
         for event in events:
             known = before.get(event.row_id)
             if known is None:
                 changed.append(event)
-            elif known.log_id is not None or known.digest != digest(event.data):
+            elif known.log_id is not None or known.digest != digest(event.state):
                 changed.append(envelope.renamed(event, known.event_id, self._options))
         return changed
 

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """The exit codes (contract, section 5)."""
+    """The exit codes (contract, section 5) that a command returns; an error brings its own (`RelayError.exit_code`)."""
 
     WELL = 0
     UNDELIVERED = 1
     USAGE = 2
-    UNREACHABLE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

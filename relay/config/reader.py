@@ -152,6 +152,15 @@ class Section:
         self._sections.append(section)
         return section
 
+    def sections(self, name: str) -> tuple[Section, ...]:
+        """Return the sections in a list within this one."""
+        found = [
+            Section(node, f"{self._at(name)}[{index}]", self._mistakes, self.source)
+            for index, node in enumerate(self._list(name))
+        ]
+        self._sections += found
+        return tuple(found)
+
     def plain(self) -> dict[str, object]:
         """Return the whole section as it is written, as YAML's own types. Raises ConfigError."""
         loader = yaml.SafeLoader("")
@@ -211,6 +220,20 @@ class Section:
                 found.append(int(value))
             else:
                 self._mistakes.add(f"{self._at(name)}[{index}]", "must be a whole number", node)
+        return tuple(found)
+
+    def texts(self, name: str, check: Callable[[str], object]) -> tuple[str, ...]:
+        """Return a list of texts that `check` has nothing against; its ValueError is a mistake, and so is a repeat."""
+        found: list[str] = []
+        for index, node in enumerate(self._list(name)):
+            value = node.value if isinstance(node, yaml.ScalarNode) else ""
+            try:
+                check(value)
+            except ValueError as error:
+                self._mistakes.add(f"{self._at(name)}[{index}]", str(error), node)
+            if value in found:
+                self._mistakes.add(f"{self._at(name)}[{index}]", "is given twice", node)
+            found.append(value)
         return tuple(found)
 
     def _list(self, name: str) -> Sequence[yaml.Node]:

@@ -121,6 +121,11 @@ def secrets(check: Callable[[str], object]) -> ValueType:
     return ValueType(name="list of secrets", read=lambda section, key, _default: section.secrets(key, check))
 
 
+def texts(check: Callable[[str], object]) -> ValueType:
+    """Return the type of a list of texts that `check` takes, each once."""
+    return ValueType(name="list of texts", read=lambda section, key, _default: section.texts(key, check))
+
+
 def ids() -> ValueType:
     """Return the type of a list of whole numbers."""
     return ValueType(name="list of numbers", read=lambda section, key, _default: section.integers(key))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from relay.delivery.clock_guard import ClockGuard
 from relay.delivery.outcome import decided, say
 from relay.delivery.pacer import Pacer
-from relay.delivery.shared_circuit import STATE, SharedCircuit
+from relay.delivery.shared_circuit import SharedCircuit
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
-from relay.rules import retry
+from relay.rules import circuit, retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,10 +61,9 @@ class Settings:
 class Replays:
     """Events that a person asked to be sent again."""
 
-    #: Those (row ids) that are still to be sent, and how many were.
+    #: Those (row ids) that are still to be sent, how many were, and how many of these the backend has taken.
     waiting: deque[int] = field(default_factory=deque)
     sent: int = 0
-    #: How many of those that were sent the backend has taken.
     delivered: int = 0
     #: How large one of them is taken to be, in bytes.
     size: int = REPLAY_SIZE
@@ -91,7 +90,7 @@ class Dispatch:
         make_pool: MakePool,
         log: Log,
     ) -> None:
-        """Take what delivery needs from outside; nothing is sent before the first pass. Raises OutboxError.
+        """Take what delivery needs from outside; nothing is sent, or read from the outbox, before the first pass.
 
         `clock` gives unix seconds, by the clock of all who use the outbox, and `monotonic` seconds that never go back;
         `jitter` gives random numbers from 0 to 1; `make_pool` makes the workers' threads.
@@ -101,7 +100,7 @@ class Dispatch:
         self._jitter = jitter
         self._log = log
         self._circuits = SharedCircuit(outbox=outbox, policy=settings.policy, clock=clock, log=log)
-        self._clock_guard = ClockGuard(outbox, self._circuits, log)
+        self._clock_guard = ClockGuard(outbox, self._circuits, clock, log)
         self._pacer = Pacer(monotonic, log)
         self._workers = Workers(
             outbox=outbox,
@@ -170,6 +169,7 @@ class Dispatch:
 
         Raises OutboxError, and whatever ended a worker.
         """
+        self._circuits.load()
         self._clock_guard.look(now)
         self.settle(now)
         if self._workers.is_stopping or self._settings.is_paused:
@@ -186,6 +186,7 @@ class Dispatch:
         Those that are under way already are left out. As many are sent at once as the backend takes and memory holds;
         `settle` goes on with the others. Raises OutboxError.
         """
+        self._circuits.load()
         self._replays.waiting.extend(ids)
         self._go_on_replaying(now)
 
@@ -229,7 +230,7 @@ class Dispatch:
         room = min(ahead - self._under_way, self._pacer.room())
         if ahead - self._under_way < ahead // 2 or bytes_left <= 0 or not room:
             return claimed
-        due_at = self._outbox.next_due(flowing)
+        due_at = self._outbox.next_due(flowing, now)
         if due_at is None or due_at > now:
             return claimed
         bytes_left = min(bytes_left, BYTES_AT_ONCE)
@@ -295,9 +296,9 @@ class Dispatch:
         """Return in how many seconds a probe or an event is due next, IDLE_S at most."""
         breaker = self.breaker
         circuits = (breaker.backend, *breaker.paths.values())
-        times = [circuit.probe_at for circuit in circuits if circuit is not None]
+        times = [one.probe_at for one in circuits if one is not None]
         if breaker.backend is None and not claimed:
-            due_at = self._outbox.next_due(self._flowing())
+            due_at = self._outbox.next_due(self._flowing(), now)
             times += [max(due_at, now + self._pacer.wait_s())] if due_at is not None else []
         # What is due and was not claimed waits for another process, or there is nothing to probe with.
         return min([IDLE_S, *(at - now for at in times if at > now)])
@@ -309,6 +310,7 @@ class Dispatch:
 
         Raises OutboxError; nothing is forgotten then, and the next call tries again. Raises whatever ended a worker.
         """
+        self._circuits.load()
         self._unsettled += self._workers.collect()
         circuits = self._circuits.unsaved()
         # What this relay broke off itself may have reached the backend: its attempt stays `unknown`, its lease ends,
@@ -320,7 +322,7 @@ class Dispatch:
         ]
         unsent = [one.delivery for one in self._unsettled if one.outcome is None]
         if settled or circuits.text is not None:
-            self._outbox.settle(settled, now, None if circuits.text is None else {STATE: circuits.text})
+            self._outbox.settle(settled, now, None if circuits.text is None else {circuit.STATE: circuits.text})
         if unsent:
             self._outbox.release(unsent)
         if circuits.has_closed:

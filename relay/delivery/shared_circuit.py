@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.rules import circuit, retry
+from relay.rules.circuit import Breaker
 from relay.rules.retry import Verdict
 
 if TYPE_CHECKING:
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
     from relay.model import Delivery, Log, Outcome
     from relay.outbox.contract import Queue
-    from relay.rules.circuit import Breaker, Circuit
-
-#: The outbox's state that holds the open circuits.
-STATE = "circuit"
+    from relay.rules.circuit import Circuit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +23,7 @@ class Unsaved:
     """The circuits at one moment, beside those that were last saved."""
 
     breaker: Breaker
-    #: What is to be kept under STATE; None where it is there already.
+    #: What is to be kept under circuit.STATE; None where it is there already.
     text: str | None
     #: A circuit has closed since.
     has_closed: bool
@@ -36,20 +33,28 @@ class SharedCircuit:
     """The circuits of one relay. Workers report each outcome at once, from their threads; passes save and read them."""
 
     def __init__(self, *, outbox: Queue, policy: retry.Policy, clock: Callable[[], float], log: Log) -> None:
-        """Read the circuits that are open. `clock` gives unix seconds, by the clock of all who use the outbox."""
+        """Take `clock`, which gives unix seconds by the clock of all who use the outbox. `load` comes first."""
         self._outbox = outbox
         self._policy = policy
         self._clock = clock
         self._log = log
         self._lock = threading.Lock()
         #: The state as this relay has read or written it last.
-        self._text = outbox.state(STATE) or ""
-        self._breaker = self._saved = circuit.decode(json.loads(self._text or "{}"))
+        self._text = ""
+        self._breaker = self._saved = Breaker()
+        self._is_loaded = False
 
     @property
     def breaker(self) -> Breaker:
         """The circuits as they are now."""
         return self._breaker
+
+    def load(self) -> None:
+        """Read the circuits that are open, at the first call. Raises OutboxError."""
+        if not self._is_loaded:
+            self._text = self._outbox.state(circuit.STATE) or ""
+            self._breaker = self._saved = circuit.load(self._text)
+            self._is_loaded = True
 
     def observe(self, delivery: Delivery, outcome: Outcome, weight: int = 1) -> bool:
         """Count an outcome, a failed one for `weight` failures; say whether its attempt fell under an open circuit.
@@ -73,15 +78,15 @@ class SharedCircuit:
 
         Raises OutboxError.
         """
-        if circuit.encode(self._breaker) != circuit.encode(self._saved):
+        if circuit.stored(self._breaker) != circuit.stored(self._saved):
             # Another relay may have saved its own since: they are not to be lost.
             self.adopt()
         breaker, saved = self._breaker, self._saved
-        state = circuit.encode(breaker)
+        text = circuit.stored(breaker)
         backend_closed = saved.backend is not None and breaker.backend is None
         return Unsaved(
             breaker=breaker,
-            text=None if state == circuit.encode(saved) else json.dumps(state),
+            text=None if text == circuit.stored(saved) else text,
             has_closed=backend_closed or bool(saved.paths.keys() - breaker.paths.keys()),
         )
 
@@ -97,11 +102,11 @@ class SharedCircuit:
         """
         if not self._outbox.is_shared:
             return
-        text = self._outbox.state(STATE) or ""
+        text = self._outbox.state(circuit.STATE) or ""
         with self._lock:
             if text == self._text:
                 return
-            found = circuit.decode(json.loads(text or "{}"))
+            found = circuit.load(text)
             self._breaker = circuit.merge(self._saved, self._breaker, found)
             self._saved = found
             self._text = text
@@ -115,8 +120,8 @@ class SharedCircuit:
             return True
         with self._lock:
             later = circuit.put_off(self._breaker, event_type, until)
-            text = json.dumps(circuit.encode(later))
-            if not self._outbox.swap_state(STATE, self._text, text, now):
+            text = circuit.stored(later)
+            if not self._outbox.swap_state(circuit.STATE, self._text, text, now):
                 return False
             self._breaker = self._saved = later
             self._text = text

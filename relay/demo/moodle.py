@@ -33,8 +33,14 @@ SCHEMA = (
     country VARCHAR(2) NOT NULL DEFAULT '', suspended TINYINT NOT NULL DEFAULT 0,
     deleted TINYINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0,
     timemodified BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (mnethostid, username))""",
-    """CREATE TABLE {p}course (id BIGINT AUTO_INCREMENT PRIMARY KEY, fullname VARCHAR(254) NOT NULL DEFAULT '',
-    shortname VARCHAR(255) NOT NULL DEFAULT '')""",
+    """CREATE TABLE {p}course (id BIGINT AUTO_INCREMENT PRIMARY KEY, category BIGINT NOT NULL DEFAULT 0,
+    fullname VARCHAR(254) NOT NULL DEFAULT '', shortname VARCHAR(255) NOT NULL DEFAULT '',
+    idnumber VARCHAR(100) NOT NULL DEFAULT '', startdate BIGINT NOT NULL DEFAULT 0, enddate BIGINT NOT NULL DEFAULT 0,
+    visible TINYINT NOT NULL DEFAULT 1, timecreated BIGINT NOT NULL DEFAULT 0,
+    timemodified BIGINT NOT NULL DEFAULT 0)""",
+    """CREATE TABLE {p}course_completions (id BIGINT AUTO_INCREMENT PRIMARY KEY, userid BIGINT NOT NULL DEFAULT 0,
+    course BIGINT NOT NULL DEFAULT 0, timeenrolled BIGINT NOT NULL DEFAULT 0, timestarted BIGINT NOT NULL DEFAULT 0,
+    timecompleted BIGINT, UNIQUE KEY (userid, course))""",
     """CREATE TABLE {p}enrol (id BIGINT AUTO_INCREMENT PRIMARY KEY, enrol VARCHAR(20) NOT NULL DEFAULT '',
     courseid BIGINT NOT NULL, KEY (courseid))""",
     """CREATE TABLE {p}user_enrolments (id BIGINT AUTO_INCREMENT PRIMARY KEY, status BIGINT NOT NULL DEFAULT 0,
@@ -42,7 +48,11 @@ SCHEMA = (
     timeend BIGINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0,
     timemodified BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (enrolid, userid))""",
     """CREATE TABLE {p}assign (id BIGINT AUTO_INCREMENT PRIMARY KEY, course BIGINT NOT NULL DEFAULT 0,
-    name VARCHAR(255) NOT NULL DEFAULT '', grade BIGINT NOT NULL DEFAULT 0)""",
+    name VARCHAR(255) NOT NULL DEFAULT '', grade BIGINT NOT NULL DEFAULT 0, duedate BIGINT NOT NULL DEFAULT 0)""",
+    """CREATE TABLE {p}assign_submission (id BIGINT AUTO_INCREMENT PRIMARY KEY, assignment BIGINT NOT NULL DEFAULT 0,
+    userid BIGINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0, timemodified BIGINT NOT NULL DEFAULT 0,
+    status VARCHAR(10), groupid BIGINT NOT NULL DEFAULT 0, attemptnumber BIGINT NOT NULL DEFAULT 0,
+    latest TINYINT NOT NULL DEFAULT 0)""",
     """CREATE TABLE {p}assign_grades (id BIGINT AUTO_INCREMENT PRIMARY KEY, assignment BIGINT NOT NULL DEFAULT 0,
     userid BIGINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0, timemodified BIGINT NOT NULL DEFAULT 0,
     grader BIGINT NOT NULL DEFAULT 0, grade DECIMAL(10,5) DEFAULT 0.00000, attemptnumber BIGINT NOT NULL DEFAULT 0,
@@ -50,11 +60,16 @@ SCHEMA = (
     """CREATE TABLE {p}assignfeedback_comments (id BIGINT AUTO_INCREMENT PRIMARY KEY,
     assignment BIGINT NOT NULL DEFAULT 0, grade BIGINT NOT NULL DEFAULT 0, commenttext LONGTEXT,
     commentformat SMALLINT NOT NULL DEFAULT 1, KEY (grade))""",
+    """CREATE TABLE {p}grade_items (id BIGINT AUTO_INCREMENT PRIMARY KEY, courseid BIGINT, itemname VARCHAR(255),
+    itemtype VARCHAR(30) NOT NULL DEFAULT '', itemmodule VARCHAR(30), iteminstance BIGINT)""",
     "CREATE TABLE {p}scale (id BIGINT AUTO_INCREMENT PRIMARY KEY, scale LONGTEXT NOT NULL)",
     """CREATE TABLE {p}context (id BIGINT AUTO_INCREMENT PRIMARY KEY, contextlevel BIGINT NOT NULL DEFAULT 0,
     instanceid BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (contextlevel, instanceid))""",
     """CREATE TABLE {p}role_assignments (id BIGINT AUTO_INCREMENT PRIMARY KEY, roleid BIGINT NOT NULL DEFAULT 0,
-    contextid BIGINT NOT NULL DEFAULT 0, userid BIGINT NOT NULL DEFAULT 0, KEY (userid, contextid, roleid))""",
+    contextid BIGINT NOT NULL DEFAULT 0, userid BIGINT NOT NULL DEFAULT 0, timemodified BIGINT NOT NULL DEFAULT 0,
+    component VARCHAR(100) NOT NULL DEFAULT '', KEY (userid, contextid, roleid))""",
+    """CREATE TABLE {p}role (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(255) NOT NULL DEFAULT '',
+    shortname VARCHAR(100) NOT NULL DEFAULT '')""",
 )
 SETTINGS = {"siteidentifier": "kR2demoSiteOfNobody", "version": "2024042200.00", "release": "4.4 (Build: 20240422)"}
 PLUGIN_SETTINGS = (("tool_log", "enabled_stores", "logstore_standard"), ("logstore_standard", "loglifetime", "0"))
@@ -94,7 +109,7 @@ class College:
         names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
         return self.run(f"INSERT INTO {{p}}{table} ({names}) VALUES ({marks})", *values.values())
 
-    def log(self, event_type: str, object_id: int | None, *, user: int, at: int, **columns: Any) -> int:
+    def log(self, event_type: str, object_id: int | None, *, user: int | None, at: int, **columns: Any) -> int:
         """Write the log row of an event; return its id."""
         values = {
             "eventname": KINDS[event_type].moodle_event,

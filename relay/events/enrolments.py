@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from relay.events import text
-from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option, Trigger
-from relay.events.rows import NotThere, find, integer, integers, match, related_user
+from relay.events import other, text
+from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option, Related, Trigger
+from relay.events.rows import NotThere, find, integer, integers, match, named, related_user
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from relay.events.kind import Facts, Options
     from relay.events.rows import Row
     from relay.model import LogRow
@@ -33,6 +37,15 @@ ENROLMENTS = FactsTable(
     ),
     filters=("timemodified",),
 )
+#: The same with what an update tells beside.
+CHANGED_ENROLMENTS = FactsTable(
+    table="user_enrolments",
+    shape="changed",
+    columns=(*ENROLMENTS.columns, "timemodified"),
+    joins=(replace(ENROLMENTS.joins[0], columns={"courseid": "courseid", "enrol": "enrol"}), ENROLMENTS.joins[1]),
+)
+#: What an enrolment that is gone was in.
+COURSE_NAMES = FactsTable(table="course", shape="names", columns=("id", "fullname", "shortname"))
 
 
 def _user_and_course(enrolment: Row) -> tuple[int, int] | None:
@@ -90,42 +103,80 @@ def enrolment_data(enrolment: Row, facts: Facts, _options: Options) -> dict[str,
     }
 
 
-def _enrolment(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
-    enrolment = find(facts.of(ENROLMENTS), row, "user_enrolments")
+def changed_enrolment_data(enrolment: Row, facts: Facts, options: Options) -> dict[str, Any]:
+    """Return the `data` of enrollment_updated. Raises as `enrolment_data`."""
+    return {
+        **enrolment_data(enrolment, facts, options),
+        **integers(enrolment, "timemodified"),
+        "enrol": text.param_text(enrolment["enrol"]),
+    }
+
+
+def _found(row: LogRow, enrolments: Mapping[int, Row]) -> Row:
+    enrolment = find(enrolments, row, "user_enrolments")
     match("user", row.related_user_id, enrolment["userid"])
     if enrolment["courseid"] is None:
         raise NotThere("the row is gone: its enrolment method (table enrol) is no longer there")
     match("course", row.course_id, enrolment["courseid"])
-    return enrolment_data(enrolment, facts, options)
+    return enrolment
 
 
-def _has_no_role_yet(row: LogRow, facts: Facts) -> bool:
+def _created(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
+    return enrolment_data(_found(row, facts.of(ENROLMENTS)), facts, options)
+
+
+def _updated(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
+    return changed_enrolment_data(_found(row, facts.of(CHANGED_ENROLMENTS)), facts, options)
+
+
+def _deleted(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
+    """Return the `data` of enrollment_deleted: the row is gone, and `other` has what it was."""
+    before = other.parse(row.other)
+    enrolment = other.within(before, "userenrolment")
+    course = facts.of(COURSE_NAMES).get(row.course_id or 0)
+    return {
+        "enrollmentid": named("enrolment", row.object_id),
+        "userid": named("user", row.related_user_id),
+        "courseid": named("course", row.course_id),
+        "coursename": None if course is None else text.param_text(course["fullname"]),
+        "courseshortname": None if course is None else text.param_text(course["shortname"]),
+        "enrol": other.text({**before, **enrolment}, "enrol", text.param_text),
+        **{name: other.integer(enrolment, name) for name in ("status", "timestart", "timeend", "timecreated")},
+        "lastenrol": other.boolean(enrolment, "lastenrol"),
+        "timedeleted": row.created_at,
+    }
+
+
+def _has_no_role_yet(table: FactsTable, row: LogRow, facts: Facts) -> bool:
     """Say whether the enrolment is there and its role is not; False where roles are not read."""
-    enrolment = facts.of(ENROLMENTS).get(row.object_id or 0)
+    enrolment = facts.of(table).get(row.object_id or 0)
     if enrolment is None or _user_and_course(enrolment) is None or ROLES.name not in facts.pairs:
         return False
     return facts.value_of(ROLES, enrolment) is None
 
+
+FIELDS = (
+    Field("enrollmentid", "int", "user_enrolments.id"),
+    Field("userid", "int", "user.id"),
+    Field("courseid", "int", "course.id"),
+    Field("coursename", "str", "the course's full name, without tags"),
+    Field("courseshortname", "str", "its short name, without tags"),
+    Field("roleid", "int", "5, Moodle's stock student role, unless `events.enrollment_created.role` is `actual`"),
+    Field("status", "int", "0 active, 1 suspended"),
+    Field("timestart", "int", "from when on, in unix seconds; 0 for no limit"),
+    Field("timeend", "int", "until when, in unix seconds; 0 for no limit"),
+    Field("timecreated", "int", "when the enrolment was made, in unix seconds"),
+)
 
 ENROLLMENT_CREATED = EventKind(
     name="enrollment_created",
     moodle_event=r"\core\event\user_enrolment_created",
     meaning="somebody was enrolled in a course",
     facts=ENROLMENTS,
+    row_table="user_enrolments",
     subject=related_user,
-    build=_enrolment,
-    fields=(
-        Field("enrollmentid", "int", "user_enrolments.id"),
-        Field("userid", "int", "user.id"),
-        Field("courseid", "int", "course.id"),
-        Field("coursename", "str", "the course's full name, without tags"),
-        Field("courseshortname", "str", "its short name, without tags"),
-        Field("roleid", "int", "5, Moodle's stock student role, unless `role: actual` is set"),
-        Field("status", "int", "0 active, 1 suspended"),
-        Field("timestart", "int", "from when on, in unix seconds; 0 for no limit"),
-        Field("timeend", "int", "until when, in unix seconds; 0 for no limit"),
-        Field("timecreated", "int", "when the enrolment was made, in unix seconds"),
-    ),
+    build=_created,
+    fields=FIELDS,
     options=(
         Option(
             name="role",
@@ -144,5 +195,60 @@ ENROLLMENT_CREATED = EventKind(
     trigger=ROLE_CHANGES,
     explain="enrolment",
     id_field="enrollmentid",
-    is_early=_has_no_role_yet,
+    is_early=partial(_has_no_role_yet, ENROLMENTS),
+)
+ENROLLMENT_UPDATED = EventKind(
+    name="enrollment_updated",
+    moodle_event=r"\core\event\user_enrolment_updated",
+    meaning="an enrolment was suspended, prolonged or else changed, or its role was",
+    facts=CHANGED_ENROLMENTS,
+    row_table=ENROLLMENT_CREATED.row_table,
+    compared=tuple(field.name for field in FIELDS),
+    subject=related_user,
+    build=_updated,
+    fields=(
+        *FIELDS,
+        Field("timemodified", "int", "when it was last changed, in unix seconds"),
+        Field("enrol", "str", "the enrolment method, such as manual or cohort"),
+    ),
+    is_default=False,
+    like=ENROLLMENT_CREATED,
+    lookups=(ROLES,),
+    current=CurrentRows(
+        user="userid",
+        time="timemodified",
+        in_course="t.enrolid IN (SELECT e.id FROM {p}enrol e WHERE e.courseid = %s)",
+        build=changed_enrolment_data,
+    ),
+    trigger=ROLE_CHANGES,
+    explain=ENROLLMENT_CREATED.explain,
+    id_field="enrollmentid",
+    is_early=partial(_has_no_role_yet, CHANGED_ENROLMENTS),
+)
+ENROLLMENT_DELETED = EventKind(
+    name="enrollment_deleted",
+    moodle_event=r"\core\event\user_enrolment_deleted",
+    meaning="somebody was taken out of a course",
+    related=(Related(table=COURSE_NAMES, id_of=lambda row: row.course_id),),
+    row_table=ENROLLMENT_CREATED.row_table,
+    subject=related_user,
+    build=_deleted,
+    fields=(
+        Field("enrollmentid", "int", "user_enrolments.id, as it was"),
+        Field("userid", "int", "user.id"),
+        Field("courseid", "int", "course.id"),
+        Field("coursename", "str or null", "the course's full name, without tags; null where the course is gone"),
+        Field("courseshortname", "str or null", "its short name, without tags; null where the course is gone"),
+        Field("enrol", "str or null", "the enrolment method, such as manual or cohort"),
+        Field("status", "int or null", "as it was: 0 active, 1 suspended"),
+        Field("timestart", "int or null", "from when on it was to be, in unix seconds; 0 for no limit"),
+        Field("timeend", "int or null", "until when, in unix seconds; 0 for no limit"),
+        Field("timecreated", "int or null", "when the enrolment was made, in unix seconds"),
+        Field("lastenrol", "bool or null", "it was the user's last one in the course"),
+        Field("timedeleted", "int", "when it was taken away, in unix seconds"),
+    ),
+    is_default=False,
+    log_columns=("other",),
+    explain=ENROLLMENT_CREATED.explain,
+    id_field="enrollmentid",
 )

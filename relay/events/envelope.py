@@ -12,7 +12,7 @@ from relay.events.rows import NoEvent, NotThere, integer
 from relay.model import Event, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from relay.events.kind import EventKind, Facts, Options
     from relay.events.rows import Row
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Made once: json.dumps makes an encoder at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 #: What a builder raises where nothing can be made of what a table holds.
-UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError)
+UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError, AttributeError)
 
 
 def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event | Skip:
@@ -39,7 +39,8 @@ def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event
             row.created_at,
             data,
             options,
-            row_of=(kind.facts.table, row.object_id),
+            row_of=(kind.row_table, row.object_id),
+            compared=kind.compared,
         )
     except NoEvent as reason:
         why, may_come = str(reason), isinstance(reason, NotThere)
@@ -87,8 +88,10 @@ def _of_row(kind: EventKind, row: Row, facts: Facts, options: Options, trigger: 
         else:
             log_id, at = trigger.id, trigger.created_at
             event_id = derive_id(options.site, "trigger", log_id, kind.name, row_id, at)
-        row_of = (kind.facts.table, row_id)
-        return make_event(event_id, kind.name, log_id, user_id, at, data, options, row_of=row_of)
+        row_of = (kind.row_table, row_id)
+        return make_event(
+            event_id, kind.name, log_id, user_id, at, data, options, row_of=row_of, compared=kind.compared
+        )
     except (NoEvent, *UNUSABLE):
         return None
 
@@ -116,10 +119,12 @@ def make_event(
     options: Options,
     *,
     row_of: tuple[str, int | None] = ("", 0),
+    compared: Sequence[str] = (),
 ) -> Event:
     """Return the event with its envelope; `data` comes last in it. `row_of`: the table and id of the row it is about.
 
-    Raises NoEvent where the time, in unix seconds, lies outside of the calendar.
+    `compared`: the fields that say whether the row has changed, where not all do. Raises NoEvent where the
+    time, in unix seconds, lies outside of the calendar.
     """
     head = {
         "event_id": event_id,
@@ -141,6 +146,7 @@ def make_event(
         body=envelope.encode(),
         row_table=row_of[0],
         row_id=row_of[1] or 0,
+        compared=_encode({name: data[name] for name in compared}) if compared else "",
     )
 
 

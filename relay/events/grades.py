@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.events import text
-from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Option
+from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option
 from relay.events.marks import mark
 from relay.events.rows import NotThere, find, integer, integers, match, related_user
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GRADES = FactsTable(
     table="assign_grades",
-    columns=("id", "userid", "assignment", "grade", "grader", "timecreated", "timemodified"),
+    columns=("id", "userid", "assignment", "grade", "grader", "timecreated", "timemodified", "attemptnumber"),
     joins=(
         Join(
             table="assign",
@@ -44,20 +44,30 @@ GRADES = FactsTable(
     ),
     # Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
     order="f.id DESC",
-    filters=("attemptnumber",),
     # What is taken off for lateness, in percent of the grade: Moodle 5.1.
     newer={"penalty": 2025100600},
 )
+#: The latest attempt of a student at an assignment.
+LATEST = Lookup(
+    name="latest attempts",
+    statement="""
+SELECT n.assignment AS first, n.userid AS second, MAX(n.attemptnumber) AS value
+FROM {p}assign_grades n WHERE n.assignment IN %s AND n.userid IN %s GROUP BY n.assignment, n.userid
+""",
+    pair=lambda grade: (integer(grade["assignment"]), integer(grade["userid"])),
+    option=("attempt", "true"),
+    reads={"assign_grades": ("assignment", "userid", "attemptnumber")},
+)
 
 
-def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
+def grade_data(grade: Row, facts: Facts, options: Options) -> dict[str, Any]:
     """Return the `data` of grade_updated. Raises NotThere where the course is gone."""
     if grade["fullname"] is None:
         raise NotThere("the row is gone: its course is no longer there")
     scale = None if grade["scale"] is None else text.as_stored(grade["scale"])
     score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec, penalty=grade.get("penalty"))
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
-    return {
+    data = {
         "gradeid": integer(grade["id"]),
         "userid": integer(grade["userid"]),
         "assignmentid": integer(grade["assignment"]),
@@ -69,6 +79,10 @@ def grade_data(grade: Row, _facts: Facts, options: Options) -> dict[str, Any]:
         "feedback": text.feedback(grade["commenttext"], plain=is_plain),
         **integers(grade, "grader", "timecreated", "timemodified"),
     }
+    if GRADE_UPDATED.is_chosen(options, LATEST.option):
+        attempt = integer(grade["attemptnumber"])
+        data |= {"attemptnumber": attempt, "latest": attempt == facts.value_of(LATEST, grade)}
+    return data
 
 
 def _grade(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
@@ -85,6 +99,7 @@ GRADE_UPDATED = EventKind(
     moodle_event=r"\mod_assign\event\submission_graded",
     meaning="an assignment was graded, or graded anew",
     facts=GRADES,
+    row_table="assign_grades",
     subject=related_user,
     build=_grade,
     fields=(
@@ -100,6 +115,8 @@ GRADE_UPDATED = EventKind(
         Field("grader", "int", "user.id of the teacher"),
         Field("timecreated", "int", "when the grade was made, in unix seconds"),
         Field("timemodified", "int", "when it was last changed, in unix seconds"),
+        Field("attemptnumber", "int", "the attempt, from 0", LATEST.option),
+        Field("latest", "bool", "no later attempt has a row in assign_grades", LATEST.option),
     ),
     options=(
         Option(
@@ -107,7 +124,13 @@ GRADE_UPDATED = EventKind(
             choices=("escaped", "plain"),
             meaning="`escaped` leaves `&amp;`, `&lt;`, `&gt;` as Moodle does; `plain` decodes them",
         ),
+        Option(
+            name="attempt",
+            choices=("false", "true"),
+            meaning="`true` sends also which attempt was graded, and whether it is the latest",
+        ),
     ),
+    lookups=(LATEST,),
     current=CurrentRows(
         name="grades",
         # An older attempt is not the student's grade any more.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.events.marks import BTEC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from relay.events.marks import Bands
     from relay.events.rows import Row
@@ -25,6 +25,11 @@ class Option:
     #: What it means, as config.example.yaml and the README say it.
     meaning: str
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether true or false is written."""
+        return self.choices == ("false", "true")
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -35,6 +40,8 @@ class Field:
     type: str
     #: What it means, in a few words.
     meaning: str
+    #: The option and its value under which it is sent; None for always.
+    only_with: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,8 @@ class FactsTable:
     #: Without the prefix.
     table: str
     columns: tuple[str, ...]
+    #: What tells it from other readings of the same table, with other columns or joins; '' for the only one.
+    shape: str = ""
     joins: tuple[Join, ...] = ()
     #: ORDER BY, where one id may give several rows: the last one read counts.
     order: str = ""
@@ -67,6 +76,11 @@ class FactsTable:
     #: Columns that only newer versions of Moodle have, with the version number that surely has each; a row lacks what
     #: the site lacks.
     newer: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What its rows are kept under among the facts of a batch: kinds that share it share a query."""
+        return f"{self.table} {self.shape}".rstrip()
 
     def statement(self, newer: Collection[str] = ()) -> str:
         """Return the SELECT for rows by id, with `{p}` for the prefix and one mark for the list of ids.
@@ -85,6 +99,15 @@ class FactsTable:
         for join in self.joins:
             found[join.table] = (*found.get(join.table, ()), *join.keys, *join.columns.values())
         return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Related:
+    """Further rows that are read for a log row, beside the one that its `objectid` names."""
+
+    table: FactsTable
+    #: Returns the id of the row in this table; None where the log row names none.
+    id_of: Callable[[LogRow], int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +146,8 @@ class Trigger:
 class CurrentRows:
     """How the rows that are there now are listed and sent, without a log row (`relay sync`)."""
 
-    #: What `relay sync` calls them.
-    name: str
+    #: What `relay sync` calls them; '' where it does not send them.
+    name: str = ""
     #: A condition that each row must fulfil, and one that it need not where its user is asked for by id; '' for none.
     only: str = ""
     only_unnamed: str = ""
@@ -154,14 +177,14 @@ class Options:
 class Facts:
     """What Moodle's tables say about a batch of log rows."""
 
-    #: Rows by table and id.
+    #: Rows by the key of their table, and id.
     rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     #: Values by the name of their lookup and the pair of ids.
     pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
 
     def of(self, table: FactsTable) -> Mapping[int, Row]:
         """Return the rows of a table by id."""
-        return self.rows.get(table.table, {})
+        return self.rows.get(table.key, {})
 
     def value_of(self, lookup: Lookup, row: Row) -> int | None:
         """Return what a lookup has for a row; None where it has nothing, or was not asked."""
@@ -179,17 +202,28 @@ class EventKind:
     moodle_event: str
     #: What it is about, for the README: a few words.
     meaning: str
-    #: The rows that it is about: the log row's `objectid` is an id of this table.
-    facts: FactsTable
-    #: Returns whom it is about (user.id): events of one user are delivered in order.
+    #: The rows that it is about: the log row's `objectid` is an id of this table. None where none is read by it.
+    facts: FactsTable | None = None
+    #: Other rows that the builder needs.
+    related: tuple[Related, ...] = ()
+    #: The table whose rows it tells the state of: the newest event of each row is remembered under its name, so that it
+    #: is not sent again unchanged. '' where nothing is compared.
+    row_table: str = ""
+    #: The fields that say whether a row says something else than before, where not all do: kinds that tell the state of
+    #: one table must agree in these.
+    compared: tuple[str, ...] = ()
+    #: Returns whom it is about (user.id): events of one user are delivered in order. So are those of one course, which
+    #: have minus its id here.
     subject: Callable[[LogRow], int]
-    #: Returns the data of a log row. Raises NoEvent, and ValueError, TypeError, ArithmeticError, KeyError for values
+    #: Returns the data of a log row. Raises NoEvent, and what envelope.UNUSABLE names for values
     #: that nothing can be made of.
     build: Callable[[LogRow, Facts, Options], dict[str, Any]]
     fields: tuple[Field, ...]
     #: It is sent unless the config switches it off; else only where the config switches it on.
     is_default: bool = True
     options: tuple[Option, ...] = ()
+    #: The kind whose options hold for this one.
+    like: EventKind | None = None
     lookups: tuple[Lookup, ...] = ()
     #: How rows are sent without a log row of the kind; None where they are not.
     current: CurrentRows | None = None
@@ -199,8 +233,10 @@ class EventKind:
     explain: str = ""
     #: The field of `data` that holds the row's id.
     id_field: str
-    #: It needs the log row's column `other`.
-    reads_other: bool = False
+    #: Columns of the log row that it needs beside those that each kind does: `other`, which can be large, and such.
+    log_columns: tuple[str, ...] = ()
+    #: The facts of `other` that the config lists for a kind of its own; None for a kind of the catalogue.
+    listed: tuple[str, ...] | None = None
     #: So many of them in a page of the log at most, as each may be large; None for any number.
     most_in_page: int | None = None
     #: Says that something which belongs to the row is not there yet; a young row is read again for it.
@@ -208,8 +244,21 @@ class EventKind:
 
     def chosen(self, options: Options, name: str) -> str:
         """Return what the config has chosen for one of the kind's options, or its default."""
+        if self.like is not None:
+            return self.like.chosen(options, name)
         (option,) = [one for one in self.options if one.name == name]
         return options.chosen.get((self.name, name), option.choices[0])
+
+    def tables(self) -> tuple[FactsTable, ...]:
+        """Return the tables whose rows are read for it."""
+        return (*(() if self.facts is None else (self.facts,)), *(one.table for one in self.related))
+
+    def rows_of(self, row: LogRow) -> Iterator[tuple[FactsTable, int]]:
+        """Yield the rows that a log row asks for, each as its table and its id."""
+        named = [] if self.facts is None else [(self.facts, row.object_id)]
+        for table, row_id in [*named, *((one.table, one.id_of(row)) for one in self.related)]:
+            if row_id is not None and row_id > 0:
+                yield table, row_id
 
     def is_chosen(self, options: Options, option: tuple[str, str]) -> bool:
         """Say whether the config has chosen this value for this option."""

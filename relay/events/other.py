@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 * 1024
 #: How deep arrays may be nested.
 MOST_DEPTH = 16
+#: Larger numbers are none that Moodle has.
+LARGEST = 1e15
+_WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_DECIMAL = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?", re.ASCII)
+_BOOLEANS = {"True": True, "1": True, "False": False, "0": False}
 _SCALAR = re.compile(rb"(?:N|([bid]):([-+0-9.eE]{1,40}|INF|-INF|NAN));")
 _TEXT = re.compile(rb's:(\d{1,6}):"')
 _ARRAY = re.compile(rb"a:(\d{1,6}):\{")
@@ -34,12 +39,42 @@ def parse(raw: bytes | str | None) -> Mapping[str, Any]:
     return {str(name): one for name, one in found.items()} if isinstance(found, dict) else {}
 
 
+def within(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the facts within a fact; nothing where it holds none."""
+    value = facts.get(name)
+    return {str(key): one for key, one in value.items()} if isinstance(value, dict) else {}
+
+
 def text(facts: Mapping[str, Any], name: str, clean: Callable[[str], str]) -> str | None:
     """Return a fact as cleaned text; None where it is not there, or is no text or number."""
     value = facts.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return clean(str(value))
+
+
+def integer(facts: Mapping[str, Any], name: str) -> int | None:
+    """Return a fact as a whole number of 64 bits; None where it is not there, or is none."""
+    value = facts.get(name)
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        value = int(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return value if is_whole else None
+
+
+def number(facts: Mapping[str, Any], name: str) -> float | None:
+    """Return a fact as a finite number; None where it is not there, or is none."""
+    value = facts.get(name)
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= LARGEST else None
+
+
+def boolean(facts: Mapping[str, Any], name: str) -> bool | None:
+    """Return a fact that PHP takes for true or false; None where it is not there, or is neither."""
+    return _BOOLEANS.get(str(facts.get(name)))
 
 
 class _Serialised:

@@ -38,6 +38,13 @@ def find(rows: Mapping[int, Row], row: LogRow, table: str) -> Row:
     return found
 
 
+def named(what: str, logged: int | None) -> int:
+    """Return the id of a user or an object that a log row names. Raises NoEvent where it names none."""
+    if logged is None or logged <= 0:
+        raise NoEvent(f"the log row names no {what}")
+    return logged
+
+
 def match(name: str, logged: int | None, found: Any) -> None:
     """Check that log row and row speak of the same user or course; NULL or 0 in the log says nothing.
 
@@ -55,3 +62,8 @@ def object_user(row: LogRow) -> int:
 def related_user(row: LogRow) -> int:
     """Return whom a log row is about where it was done to somebody: enrolments, grades."""
     return row.related_user_id or 0
+
+
+def object_course(row: LogRow) -> int:
+    """Return what keeps events about one course in order where the log row points to the course: minus its id."""
+    return -max(0, row.object_id or 0)

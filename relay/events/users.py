@@ -77,6 +77,7 @@ USER_CREATED = EventKind(
     moodle_event=r"\core\event\user_created",
     meaning="somebody signed up, or was made",
     facts=USERS,
+    row_table="user",
     subject=object_user,
     build=_user,
     fields=FIELDS,
@@ -88,6 +89,7 @@ USER_UPDATED = EventKind(
     moodle_event=r"\core\event\user_updated",
     meaning="an account was changed or suspended",
     facts=USERS,
+    row_table="user",
     subject=object_user,
     build=_user,
     fields=FIELDS,
@@ -110,6 +112,7 @@ USER_DELETED = EventKind(
     moodle_event=r"\core\event\user_deleted",
     meaning="an account was deleted",
     facts=USERS,
+    row_table="user",
     subject=object_user,
     build=_deleted_user,
     fields=(
@@ -121,7 +124,7 @@ USER_DELETED = EventKind(
         Field("timemodified", "int or null", "when it was deleted, in unix seconds; null where the row is gone"),
     ),
     is_default=False,
-    reads_other=True,
+    log_columns=("other",),
     explain="user",
     id_field="userid",
 )

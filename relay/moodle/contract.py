@@ -113,6 +113,9 @@ class LogReads(Protocol):
     ) -> list[LogRow]:
         """Return the log rows about an object: those of a course, else those within an hour of one of the times."""
 
+    def newest(self, kind: EventKind, limit: int) -> list[LogRow]:
+        """Return the newest log rows of a kind, the first `limit` of them; what is long ago is not looked at."""
+
 
 class TableReads(Protocol):
     """Moodle's tables: for capture, sync and explain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from relay.model import LogRow
@@ -29,7 +29,7 @@ GAPS_IN_QUERY = 100
 MAX_ID = "SELECT MAX(id) FROM {p}logstore_standard_log"
 MIN_ID = "SELECT MIN(id) FROM {p}logstore_standard_log"
 NEXT_ID = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE id > %s"
-#: The columns of each row that is read. `other` comes with them where a kind needs it: it can be large.
+#: The columns of each row that is read. Others come along where a kind needs them; `other` can be large.
 LOG_COLUMNS = ("id", "eventname", "objectid", "userid", "relateduserid", "courseid", "timecreated", "origin")
 ROWS_IN_RANGE = """
 SELECT {columns} FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s AND eventname IN %s ORDER BY id LIMIT %s
@@ -54,11 +54,16 @@ ROWS_OF_TIME = """
 SELECT {columns} FROM {p}logstore_standard_log
 WHERE timecreated BETWEEN %s AND %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
 """
+#: So many of the newest ids are looked at: `eventname` has no index.
+NEWEST_IDS = 200_000
+NEWEST_OF_KIND = """
+SELECT {columns} FROM {p}logstore_standard_log WHERE id > %s AND eventname = %s ORDER BY id DESC LIMIT %s
+"""
 
 
 def log_columns(kinds: Sequence[EventKind]) -> tuple[str, ...]:
     """Return the columns of the log that are read for these kinds."""
-    return (*LOG_COLUMNS, *(("other",) if any(kind.reads_other for kind in kinds) else ()))
+    return (*LOG_COLUMNS, *dict.fromkeys(name for kind in kinds for name in kind.log_columns))
 
 
 class LogReader(Database):
@@ -66,9 +71,14 @@ class LogReader(Database):
 
     def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
         super().__init__(address, kinds, triggered)
-        names = {name: kind for kind in triggered if kind.trigger for name in kind.trigger.moodle_events}
-        #: Whose log rows are read: what is an event of its own comes before what is a trigger of another.
-        self._names: Mapping[str, EventKind] = names | {kind.moodle_event: kind for kind in self.kinds}
+        names: defaultdict[str, list[EventKind]] = defaultdict(list)
+        for kind in self.kinds:
+            names[kind.moodle_event].append(kind)
+        for kind in triggered:
+            for name in kind.trigger.moodle_events if kind.trigger else ():
+                names[name].append(kind)
+        #: For which kinds log rows of a name are read: an event of its own comes before a trigger of others.
+        self._names: Mapping[str, Sequence[EventKind]] = dict(names)
         self._eventnames = tuple(self._names)
         self._columns = ", ".join(log_columns(self.kinds))
 
@@ -122,7 +132,7 @@ class LogReader(Database):
     def any_log_row(self, log_id: int) -> tuple[str, LogRow | None] | None:
         for row in self._log(ANY_ROW, log_id):
             name = text(row["eventname"])
-            return name, _log_row(row, self._names[name]) if name in self._names else None
+            return name, _log_row(row, self._names[name][0]) if name in self._names else None
         return None
 
     def log_of(
@@ -137,28 +147,33 @@ class LogReader(Database):
             found.update((row.id, row) for row in rows)
         return [found[log_id] for log_id in sorted(found)]
 
+    def newest(self, kind: EventKind, limit: int) -> list[LogRow]:
+        return list(self._relevant(self._log(NEWEST_OF_KIND, self.max_id() - NEWEST_IDS, kind.moodle_event, limit)))
+
     def _log(self, statement: str, *values: object) -> Sequence[Row]:
         return self.select(statement.replace("{columns}", self._columns), *values)
 
     def _relevant(self, rows: Sequence[Row]) -> tuple[LogRow, ...]:
-        """Return the rows of the kinds: the column's collation lets other spellings of their names through."""
-        return tuple(
-            _log_row(row, self._names[name]) for row in rows if (name := text(row["eventname"])) in self._names
-        )
+        """Return the rows of the kinds: the column's collation lets other spellings of their names through.
+
+        A row that is an event of its own and a trigger of another kind comes twice.
+        """
+        return tuple(_log_row(row, kind) for row in rows for kind in self._names.get(text(row["eventname"]), ()))
 
     def _cut(self, rows: tuple[LogRow, ...]) -> tuple[LogRow, ...]:
         """Return the rows up to the last one that a page may hold, as those of some kinds are large."""
         most = {kind.name: kind.most_in_page for kind in self.kinds if kind.most_in_page is not None}
         seen: Counter[str] = Counter()
-        for index, row in enumerate(rows):
+        for row in rows:
             seen[row.event_type] += 1
             if seen[row.event_type] == most.get(row.event_type):
-                return rows[: index + 1]
+                # With what else is made of the same row.
+                return tuple(one for one in rows if one.id <= row.id)
         return rows
 
 
 def _log_row(row: Row, kind: EventKind) -> LogRow:
-    other = row.get("other")
+    other, table = row.get("other"), row.get("objecttable")
     return LogRow(
         id=int(row["id"]),
         event_type=kind.name,
@@ -169,5 +184,7 @@ def _log_row(row: Row, kind: EventKind) -> LogRow:
         created_at=int(row["timecreated"] or 0),
         origin=None if row["origin"] is None else text(row["origin"]),
         other=other if isinstance(other, bytes) else None,
+        context_level=number_or_none(row.get("contextlevel")),
+        object_table=None if table is None else text(table),
         is_trigger=text(row["eventname"]) != kind.moodle_event,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -145,12 +146,14 @@ class RightsReader(Database):
     def missing(self) -> list[MoodleRefused]:
         version = self.select("SELECT value FROM {p}config WHERE name = 'version'")
         site = leading_number(version[0]["value"]) if version else 0
-        newer = {
-            kind.facts.table: [name for name, since in kind.facts.newer.items() if site >= since] for kind in self.kinds
-        }
+        newer: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for kind in self.kinds:
+            if kind.facts is not None:
+                there = [name for name, since in kind.facts.newer.items() if site >= since]
+                newer[kind.facts.table].update(dict.fromkeys(there))
         found = []
         for table, names in columns(self.kinds).items():
-            found += self._refusals(table, [*names, *newer.get(table, ())])
+            found += self._refusals(table, [*names, *newer[table]])
         return found
 
     def _refusals(self, table: str, names: Sequence[str]) -> list[MoodleRefused]:

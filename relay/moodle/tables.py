@@ -9,7 +9,7 @@ from relay.events.kind import Facts
 from relay.moodle.database import Database, leading_number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from relay.events.kind import EventKind, FactsTable, Lookup, Options
     from relay.events.rows import Row
@@ -31,26 +31,26 @@ class TableReader(Database):
         super().close()
 
     def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
-        ids: defaultdict[str, set[int]] = defaultdict(set)
-        for row in rows:
-            if row.object_id is not None and row.object_id > 0:
-                ids[row.event_type].add(row.object_id)
-        kinds = [kind for kind in self.kinds if kind.name in ids]
+        kinds = {kind.name: kind for kind in self.kinds}
         # Kinds that are about rows of one table share a query.
-        tables = {kind.facts.table: kind.facts for kind in kinds}
+        tables: dict[str, FactsTable] = {}
         wanted: defaultdict[str, set[int]] = defaultdict(set)
-        for kind in kinds:
-            wanted[kind.facts.table] |= ids[kind.name]
-        found = {name: self._by_id(tables[name], some) for name, some in wanted.items()}
-        pairs: dict[str, Mapping[tuple[int, int], int]] = {}
-        for kind in kinds:
-            for lookup in kind.asked(options):
-                pairs[lookup.name] = self._pairs(lookup, found[kind.facts.table].values())
-        return Facts(rows=found, pairs=pairs)
+        for row in rows:
+            for table, row_id in kinds[row.event_type].rows_of(row):
+                tables[table.key] = table
+                wanted[table.key].add(row_id)
+        found = {key: self._by_id(table, wanted[key]) for key, table in tables.items()}
+        looked_up: dict[str, tuple[Lookup, list[Row]]] = {}
+        for name in dict.fromkeys(row.event_type for row in rows):
+            for lookup in kinds[name].asked(options):
+                facts = kinds[name].facts
+                _, asking = looked_up.setdefault(lookup.name, (lookup, []))
+                asking += found.get(facts.key, {}).values() if facts else ()
+        return Facts(rows=found, pairs={name: self._pairs(*one) for name, one in looked_up.items()})
 
     def current_ids(self, kind: EventKind, after: int, limit: int, filters: Filters) -> list[int]:
         current = kind.current
-        if current is None:
+        if current is None or kind.facts is None:
             raise LookupError(f"{kind.name} has no current rows")
         whose = f"t.{current.user} = %s"
         terms = {"t.id > %s": after, whose: filters.user, current.in_course: filters.course}
@@ -62,10 +62,12 @@ class TableReader(Database):
         return [int(row["id"]) for row in self.select(statement, *given.values(), limit)]
 
     def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
+        if kind.facts is None:
+            raise LookupError(f"{kind.name} is about no rows")
         rows = self._by_id(kind.facts, set(ids))
         lookups = () if options is None else kind.asked(options)
         pairs = {lookup.name: self._pairs(lookup, rows.values()) for lookup in lookups}
-        return Facts(rows={kind.facts.table: rows}, pairs=pairs)
+        return Facts(rows={kind.facts.key: rows}, pairs=pairs)
 
     def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> dict[int, list[int]]:
         trigger = kind.trigger

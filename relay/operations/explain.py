@@ -15,7 +15,7 @@ from relay.operations.story import Story
 from relay.rules import cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.events.kind import EventKind
     from relay.events.rows import Row
@@ -35,6 +35,8 @@ class Rules:
     """What the config says that decides about an event."""
 
     is_paused: bool
+    #: All kinds by name, the config's own among them.
+    kinds: Mapping[str, EventKind]
     disabled: frozenset[str]
     ignore_actors: frozenset[int]
 
@@ -49,7 +51,7 @@ class Explainer:
         self._rules = rules
         self._now = now
         # Events of these types make later ones of their user wait: known types whose path has no open circuit.
-        self._recorded = partial(outbox.recorded, now, types=frozenset(catalogue.KINDS) - breaker.paths.keys())
+        self._recorded = partial(outbox.recorded, now, types=frozenset(rules.kinds) - breaker.paths.keys())
         #: The kinds that are read, by what their rows are called.
         self._subjects = catalogue.by_subject(moodle.kinds)
 
@@ -98,7 +100,7 @@ class Explainer:
         return self._unrecorded(story, found[1])
 
     def _not_read(self, story: Story, log_id: int, eventname: str) -> Story:
-        off = next((kind for kind in catalogue.KINDS.values() if kind.moodle_event == eventname), None)
+        off = next((kind for kind in self._rules.kinds.values() if kind.moodle_event == eventname), None)
         if off is None:
             return story.conclude(f"Log row {log_id} is of {eventname}: relay does not send this kind of event.")
         return story.conclude(
@@ -120,7 +122,7 @@ class Explainer:
 
     def _subject(self, kind: str, number: int) -> Story:
         kinds = self._subjects[kind]
-        table, key = kinds[0].facts.table, kinds[0].id_field
+        table, key = kinds[0].row_table, kinds[0].id_field
         sync = catalogue.sync_name(kinds[0].name)
         story = Story()
         row = self._row(kinds[0], number)
@@ -153,7 +155,7 @@ class Explainer:
 
     def _row(self, kind: EventKind, number: int) -> Row | None:
         """Return the current row, or None."""
-        return self._moodle.current(kind, [number]).of(kind.facts).get(number)
+        return None if kind.facts is None else self._moodle.current(kind, [number]).of(kind.facts).get(number)
 
     def _rows_about(self, kinds: Sequence[EventKind], number: int, row: Row | None) -> list[LogRow]:
         if row is None:
@@ -274,7 +276,7 @@ class Explainer:
 
     def _waiting(self, story: Story, one: Recorded, last: Attempt | None, name: str) -> Story:
         circuit = self._breaker.backend or self._breaker.paths.get(one.event_type)
-        if one.event_type not in catalogue.KINDS:
+        if one.event_type not in self._rules.kinds:
             return story.conclude(
                 f"{name} is kept: this version of relay does not know the type {one.event_type}.",
                 "relay --version, and start the version that recorded it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import OutboxError, UsageError
-from relay.outbox.tables import MOVED, MOVED_TO, MOVING, OWN_STATE, STATE
+from relay.outbox.tables import MOVED, MOVED_TO, MOVING, STATE, is_own_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Move:
 
     def _copy(self, table: str, total: int, tell: Callable[[int], None]) -> int:
         for rows in self._source.dump(table, CHUNK):
-            kept = [row for row in rows if table != STATE or row["config_key"] not in OWN_STATE]
+            kept = [row for row in rows if table != STATE or not is_own_state(row["config_key"])]
             self._target.load(table, kept)
             total += len(kept)
             tell(total)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from relay import times
 from relay.errors import UsageError
-from relay.events.catalogue import KINDS
 from relay.model import Status
 from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from relay.outbox.contract import Reports
 
@@ -56,15 +55,18 @@ class Delivering(Protocol):
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
-def parse_selector(text: str, option: str = "--replay") -> Selector:
-    """Return what a SELECTOR means (contract, section 5); `option` is where it was given. Raises UsageError."""
+def parse_selector(text: str, types: Collection[str], option: str = "--replay") -> Selector:
+    """Return what a SELECTOR means, given the event types that there are (contract, section 5).
+
+    `option` is where it was given. Raises UsageError.
+    """
     try:
-        return _selector(text)
+        return _selector(text, types)
     except ValueError as error:
         raise UsageError(f"{option} {error}.", hint=f"It takes {FORMS}.") from None
 
 
-def _selector(text: str) -> Selector:
+def _selector(text: str, types: Collection[str]) -> Selector:
     """Return what a SELECTOR means. Raises ValueError with the end of a sentence."""
     if text == "failed":
         return Selector(status=Status.GAVE_UP)
@@ -81,7 +83,7 @@ def _selector(text: str) -> Selector:
         raise ValueError(f"does not know {min(unknown)!r}")
     return Selector(
         status=None if "status" not in terms else Status(_one_of(STATES, "status", terms["status"])),
-        event_type=None if "type" not in terms else _one_of(list(KINDS), "type", terms["type"]),
+        event_type=None if "type" not in terms else _one_of(list(types), "type", terms["type"]),
         user_id=_number(terms.get("user")),
         since=_time("since", terms.get("since")),
         until=_time("until", terms.get("until")),

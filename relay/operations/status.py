@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,7 +88,7 @@ def gather(outbox: Recorded, moodle: LogEnd, now: float) -> Report:
         counts=outbox.counts(),
         undelivered=waiting.count,
         oldest_undelivered_age_s=None if oldest is None else max(0, int(now) - oldest),
-        breaker=circuit.decode(json.loads(outbox.state("circuit") or "{}")),
+        breaker=circuit.load(outbox.state(circuit.STATE)),
         reading=_reading(outbox, moodle),
         acknowledged=outbox.count_acknowledged(),
         relays=[one for one in outbox.members() if one.expires_at > now],

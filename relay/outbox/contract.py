@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from relay.model import Delivery, Position
     from relay.outbox.values import (
+        Accepted,
         Batch,
         Counts,
         Member,
         Migrated,
+        Purged,
         Recorded,
         Remembered,
         Selector,
@@ -82,12 +84,13 @@ class Ledger(State, Protocol):
     """For capture and sync: records what was read from Moodle."""
 
     @abstractmethod
-    def accept(self, batch: Batch, now: float) -> Sequence[str]:
-        """Record events, skips, counts and the new position in one transaction; return the ids that are new.
+    def accept(self, batch: Batch, now: float) -> Accepted:
+        """Record events, skips, counts and the new position in one transaction; return what is new.
 
-        Idempotent: an event whose id is there already changes and counts nothing. Each new event that names its row is
-        remembered as the newest of that row. Raises OutboxFenced for what was read from the log where this relay does
-        not lead any more.
+        Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
+        the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
+        that names its row is remembered as the newest of that row. Raises OutboxFenced for what was read from the log
+        where this relay does not lead any more, or where the position is not the one of `before`.
         """
 
     @abstractmethod
@@ -160,10 +163,11 @@ class Queue(State, Sharing, Protocol):
         """Take back claims whose request never left: no trace of the attempt remains."""
 
     @abstractmethod
-    def next_due(self, types: frozenset[str]) -> float | None:
+    def next_due(self, types: frozenset[str], now: float) -> float | None:
         """Return when the next event of these types is due (unix seconds); None where none waits.
 
-        Leased ones are left out.
+        What is under way at `now` is left out. A lease that has ended is none: not by its time, nor where the process
+        that has it is known to be gone.
         """
 
     @abstractmethod
@@ -183,15 +187,25 @@ class Membership(Sharing, Protocol):
     """For the process: taking part in an outbox, alone or beside other relays."""
 
     @abstractmethod
-    def hold(self, now: float, *, alone: bool = False) -> None:
+    def hold(self, now: float, *, alone: bool = False, exclusive: bool = False) -> None:
         """Take part as a running relay, and free what one that was killed had under way.
 
-        Raises OutboxInUse where the outbox allows one running relay, or `alone` asks for that, and there is one.
+        `alone`: where no other one takes part at this moment. `exclusive`: that, and none may begin to until this one
+        ends. Raises OutboxInUse where another one takes part and the outbox, or the caller, allows one alone, and where
+        another one is exclusive; OutboxError where the outbox was moved since it was opened.
         """
 
     @abstractmethod
     def join(self, now: float) -> None:
-        """Take part in delivering for a while, beside the relays that run."""
+        """Take part for a while, beside the relays that run. Raises what `hold` does."""
+
+    @abstractmethod
+    def let_go(self) -> None:
+        """Give up what this process has under way: others, and this one, may claim it. Asks no database.
+
+        On a shared outbox that holds once the lease under which it was claimed has ended; the next `renew` makes
+        another one.
+        """
 
     @abstractmethod
     def renew(self, now: float) -> None:
@@ -267,12 +281,16 @@ class Admin(State, Protocol):
         """Begin to write, and take it back: raises OutboxError where the outbox cannot be written."""
 
     @abstractmethod
-    def purge(self, before: float, limit: int) -> int:
-        """Delete delivered events that ended before a time (unix seconds), with their attempts; return how many."""
+    def purge(self, before: float, after: int, limit: int) -> Purged:
+        """Take one step of a purge: look at so many rows behind `after` (0: at the first ones).
+
+        Delivered events that ended before a time (unix seconds) are deleted, with their attempts. What may be read from
+        the log again is not new for that: the ids are kept.
+        """
 
     @abstractmethod
-    def shrink(self) -> None:
-        """Give back the disk space that purged events took."""
+    def shrink(self) -> bool:
+        """Give back some of the disk space that purged events took; say whether there is more."""
 
     @abstractmethod
     def sizes(self) -> Mapping[str, int]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HISTORY, LEASES, MEMORY, STATE, USERS
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,8 +190,24 @@ _MEMORY = Step(
     ),
 )
 
-_ACKNOWLEDGEMENT = Step(
+_PURGED = Step(
     version=3,
+    sqlite=(
+        f"""CREATE TABLE {{p}}{PURGED} (
+    log_id INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (log_id, event_id)) WITHOUT ROWID""",
+    ),
+    mysql=(
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{PURGED} (
+    log_id BIGINT NOT NULL,
+    event_id VARCHAR(64) NOT NULL,
+    PRIMARY KEY (log_id, event_id)) {_IN_SCHEMA}""",
+    ),
+)
+
+_ACKNOWLEDGEMENT = Step(
+    version=4,
     sqlite=(
         f"""CREATE TABLE {{p}}{ACKNOWLEDGED} (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -209,7 +225,7 @@ _ACKNOWLEDGEMENT = Step(
     ),
 )
 
-STEPS = (_FIRST, _MEMORY, _ACKNOWLEDGEMENT)
+STEPS = (_FIRST, _MEMORY, _PURGED, _ACKNOWLEDGEMENT)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

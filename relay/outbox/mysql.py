@@ -6,25 +6,23 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxInUse, OutboxMissing
-from relay.outbox import migrations
+from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxMissing
+from relay.outbox import migrations, sizes
 from relay.outbox import mysql_statements as sql
 from relay.outbox.contract import Outbox
 from relay.outbox.mysql_database import Database
 from relay.outbox.mysql_lease import Lease
 from relay.outbox.mysql_queue import MysqlQueue
-from relay.outbox.sql import insert
 from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
 from relay.outbox.sql_reports import SqlReports
-from relay.outbox.tables import EVENTS, STATE, USERS, VERSION
+from relay.outbox.tables import EVENTS, LEASES, MOVED, STATE, USERS, VERSION
 from relay.outbox.values import Migrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from relay.model import Position
     from relay.outbox.sql import Made, Run, Values
     from relay.outbox.values import Member
     from relay.rules.server import Address
@@ -33,10 +31,8 @@ if TYPE_CHECKING:
 class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
     """The outbox in a schema: relays take part under leases, and every write says whose lease it is under."""
 
-    SET_STATE, COUNT_STATE, REMEMBER = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER
+    SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
     _BODY = "body"
-    # Who has it under way renews a lease as a whole: an event's own has no end.
-    _LEASED_UNTIL = "CASE WHEN leased_by IS NULL THEN NULL ELSE 1e300 END"
 
     def __init__(
         self,
@@ -61,27 +57,39 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
         self._is_for_move = for_move
         self.migrated: Migrated | None = None
         where = f"the schema {address.name} at {address.where()}"
+        self._where = f"The outbox in {where}"
         self.created = self._is_missing(where)
         if self.created and not create:
             raise OutboxMissing(f"There is no outbox in {where}.", hint="Start `relay run` once, or mend outbox.url.")
         if self.created:
             self._migrate(0)
-        self._check_state(f"The outbox in {where}")
+        self._check_state(self._where)
         version = self._version()
         if version != migrations.NEWEST:
             self._migrate(version)
             self.migrated = Migrated(before=version, after=migrations.NEWEST)
 
     def _is_missing(self, where: str) -> bool:
-        """Say whether the tables are to be made; raise OutboxCorrupt where they are there, but not relay's."""
-        statement = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()"
-        found = {(str(table), str(column)) for table, column in self._rows(statement)}
+        """Say whether the tables are to be made; raise OutboxCorrupt where they are not as relay's are."""
+        statement = (
+            "SELECT table_name, column_name, character_set_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE()"
+        )
+        columns = self._rows(statement)
+        found = {(str(table), str(column)) for table, column, _ in columns}
         prefix = self._address.prefix
         if (prefix + EVENTS, "id") in found and (prefix + EVENTS, "body") not in found:
             raise OutboxCorrupt(
                 f"In {where} there is a table {prefix}{EVENTS} that is no relay's.",
                 hint="Give relay another outbox.prefix, or a schema of its own.",
             )
+        ours = {prefix + table for table in (*MOVED, USERS, LEASES)}
+        for table, column, charset in columns:
+            if table in ours and charset not in {None, "utf8mb4"}:
+                raise OutboxCorrupt(
+                    f"In {where} the column {column} of {table} is in {charset}: it cannot keep every text.",
+                    hint=f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+                )
         return (prefix + STATE, "config_value") not in found or self.state(VERSION) is None
 
     def _migrate(self, version: int) -> None:
@@ -104,13 +112,36 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
         return f"IN ({', '.join('?' * len(values)) or 'NULL'})", tuple(values)
 
     def _as_kept(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        return row
+        # As a text, which it is, the driver writes it in fewer bytes; the column keeps the same ones.
+        body = row["body"]
+        return {**row, "body": body.decode()} if body else row
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._database.most_bytes
+
+    def _size(self, row: Mapping[str, Any]) -> int:
+        return sizes.in_statement(row)
+
+    def _too_large(self, event: Mapping[str, Any]) -> str | None:
+        needs = self._size({**self._as_kept(event), "event_data": None})
+        if needs <= self._most_bytes:
+            return None
+        return f"it takes {needs} bytes, and the outbox's database {self._most_bytes} at once (max_allowed_packet)"
+
+    def _insert_events(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
+        # The data stand in the bytes that are sent, too: where both are too large for a statement, each has its own.
+        large = [row for row in events if self._size(self._as_kept(row)) > self._most_bytes]
+        ids = {row["event_id"] for row in large}
+        super()._insert_events(run, [{**row, "event_data": None} if row["event_id"] in ids else row for row in events])
+        for row in large:
+            run(f"UPDATE {{p}}{EVENTS} SET event_data = ? WHERE event_id = ?", (row["event_data"], row["event_id"]))
 
     def _note_users(self, run: Run, users: set[int]) -> None:
         """Make the row that is locked when a user's events are claimed."""
         term, values = self._among(sorted(users))
         there = {row[0] for row in run(f"SELECT user_id FROM {{p}}{USERS} WHERE user_id {term}", values).fetchall()}
-        insert(run, USERS, [{"user_id": user} for user in sorted(users - there)])
+        self._insert(run, USERS, [{"user_id": user} for user in sorted(users - there)])
 
     # -- taking part
 
@@ -127,18 +158,15 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
             self._lease.leave()
         self._database.close()
 
-    def hold(self, now: float, *, alone: bool = False) -> None:
+    def hold(self, now: float, *, alone: bool = False, exclusive: bool = False) -> None:
         self._lease.expire(now)
-        others = self.members() if alone else ()
-        if others:
-            raise OutboxInUse(
-                f"Another relay runs on the outbox in {self._address.name}: {others[0].name}.", hint="Stop it first."
-            )
-        self._lease.join(now, leads=True)
+        self._lease.join(now, leads=True, alone=alone, exclusive=exclusive)
+        self._check_state(self._where)
         self._lease.renew(now)
 
     def join(self, now: float) -> None:
         self._lease.join(now, leads=False)
+        self._check_state(self._where)
 
     def renew(self, now: float) -> None:
         self._lease.renew(now)
@@ -149,17 +177,14 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
     def members(self) -> Sequence[Member]:
         return self._lease.members()
 
-    def _check_lead(self, run: Run, before: Position | None) -> None:
-        if not self._lease.beat_lead(run):
+    def _check_taking_part(self, run: Run, *, is_reading: bool) -> None:
+        if is_reading and not self._lease.beat_lead(run):
             raise OutboxFenced(
                 "Another relay reads the log now: this one's lease has ended.", hint="Nothing is lost by it."
             )
-        found = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
-        if before is not None and found and int(found[0][0]) != before.high:
-            raise OutboxFenced(
-                f"The log was read up to {before.high}, but the outbox says {found[0][0]}: it has lost commits.",
-                hint="They are read again, and sent again with the same ids.",
-            )
+        name = self._lease.name
+        if not is_reading and name and not self._lease.beat(run, name):
+            raise OutboxFenced("This relay's lease on the outbox has ended.", hint="Start the command again.")
 
     def probe_write(self) -> None:
         def work(run: Run) -> None:
@@ -168,8 +193,9 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
 
         self._do(work)
 
-    def shrink(self) -> None:
+    def shrink(self) -> bool:
         """Do nothing: InnoDB uses the space of purged rows again."""
+        return False
 
 
 def _set_version(run: Run, *, version: int) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pymysql
+import pymysql.cursors
 import tenacity
 
-from relay.errors import OutboxError, OutboxUnavailable
+from relay.errors import OutboxError, OutboxRefused, OutboxUnavailable
+from relay.outbox import mysql_errors
 from relay.rules import server
 
 if TYPE_CHECKING:
@@ -32,14 +35,37 @@ ANSWER_S = 10
 #: After so many silent seconds the server closes a connection and rolls its transaction back. So the locks of a relay
 #: that was stopped or cut off end before its lease does, and another relay can expire that lease.
 SILENCE_S = 8
-SESSION = (
+#: What the statements depend on, whatever the server's defaults and its init_connect say.
+SETTINGS = {
+    "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
     # The time that all share is asked for as a local one: in UTC no hour comes twice.
-    "SET SESSION time_zone = '+00:00'",
-    f"SET SESSION wait_timeout = {SILENCE_S}",
-    f"SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {LOCK_WAIT_S}",
-    # Each statement sees what is committed: what was checked before a lock is checked again behind it.
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "time_zone": "'+00:00'",
+    "wait_timeout": SILENCE_S,
+    "innodb_lock_wait_timeout": LOCK_WAIT_S,
+    "autocommit": 1,
+    "completion_type": 0,
+    "sql_safe_updates": 0,
+    "sql_auto_is_null": 0,
+    "sql_big_selects": 1,
+    "sql_select_limit": 2**64 - 1,
+    "unique_checks": 1,
+}
+SESSION = (
+    f"SET SESSION {', '.join(f'{name} = {value}' for name, value in SETTINGS.items())}",
+    "SET NAMES utf8mb4",
 )
+#: Each statement sees what is committed: what was checked before a lock is checked again behind it.
+ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+#: A server that writes the statements themselves into its log takes no writes under the other one. The first query of a
+#: transaction comes behind its first lock, so it sees as much.
+ISOLATION_FOR_STATEMENTS = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE"
+FOUND = "SHOW SESSION VARIABLES WHERE Variable_name IN ('binlog_format', 'max_allowed_packet')"
+#: Comes back as it is, character by character, where text is escaped and encoded as the server reads it.
+ECHO = '\\ "it\'s" \N{ARABIC LETTER MEEM}\N{GRINNING FACE}'
+#: A statement that holds a list of ids must go into the packet: the least, in bytes, that is enough. And what there
+#: may be in a statement besides its values.
+LEAST_PACKET = 256 * 1024
+BESIDES = 16 * 1024
 
 #: What making and using an outbox takes, of a table that is not there.
 NO_TABLE = 1146
@@ -61,7 +87,8 @@ class Again(Exception):
 class Database:
     """Runs statements in the schema of an outbox. Safe to use from several threads.
 
-    Raises OutboxUnavailable where the same may work later, OutboxError where the server refuses.
+    Raises OutboxUnavailable where the same may work later, OutboxRefused where it never takes what is to be written,
+    OutboxError where it refuses for another reason.
     """
 
     def __init__(
@@ -72,7 +99,13 @@ class Database:
         self._elapsed = elapsed
         self._sleep = sleep
         self._idle: list[tuple[float, Connection]] = []
+        self._packet = sys.maxsize
         self._lock = threading.Lock()
+
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes the values of one statement may have: of all connections so far, what the least one takes."""
+        return self._packet - BESIDES
 
     def close(self) -> None:
         """Close the connections that nobody uses at the moment."""
@@ -118,18 +151,41 @@ class Database:
         timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
         try:
             connection = pymysql.connect(**{**self._address.options(), **timeouts}, autocommit=True)
-            server.refuse_plain(connection, self._address)
-            with connection.cursor() as cursor:
-                for statement in SESSION:
-                    cursor.execute(statement)
+            try:
+                server.refuse_plain(connection, self._address)
+                with connection.cursor() as cursor:
+                    self._set_up(cursor)
+            except BaseException:
+                _close(connection)
+                raise
+        except OutboxError:
+            raise
         except Exception as error:
             # The driver raises whatever it likes where a server's answer, or a package that it would need, is missing.
-            raise self._explained(error) from error
+            raise mysql_errors.explained(error, self._address) from error
         return connection
 
-    def _explained(self, error: Exception) -> OutboxError:
-        problem = server.explained(error, self._address)
-        return (OutboxError if problem.is_refusal else OutboxUnavailable)(problem.sentence, hint=problem.hint)
+    def _set_up(self, cursor: pymysql.cursors.Cursor) -> None:
+        for statement in SESSION:
+            cursor.execute(statement)
+        cursor.execute(FOUND)
+        found = {str(name).lower(): str(value) for name, value in cursor.fetchall()}
+        is_statement = found.get("binlog_format", "").upper() == "STATEMENT"
+        cursor.execute(ISOLATION_FOR_STATEMENTS if is_statement else ISOLATION)
+        where, packet = f"{self._address.title} at {self._address.where()}", int(found["max_allowed_packet"])
+        if packet < LEAST_PACKET:
+            raise OutboxError(
+                f"{where} takes {packet} bytes at once (max_allowed_packet), and relay needs {LEAST_PACKET}.",
+                hint="Raise max_allowed_packet on the server: 16M or more.",
+            )
+        self._packet = min(self._packet, packet)
+        cursor.execute("SELECT %s, HEX(CONVERT(%s USING utf32))", (ECHO, ECHO))
+        if cursor.fetchall() != ((ECHO, ECHO.encode("utf-32-be").hex().upper()),):
+            raise OutboxError(
+                f"{where} reads text otherwise than it was sent.",
+                hint="Something between relay and the server changes sql_mode or the character set: connect without "
+                "it.",
+            )
 
     def do(self, work: Callable[[Run], Made]) -> Made:
         """Run `work` in a transaction, again where another one came in its way."""
@@ -154,7 +210,14 @@ class Database:
         with self._connection() as connection, connection.cursor() as cursor:
 
             def run(statement: str, values: Values = (), /) -> Any:
-                cursor.execute(_native(statement, self._address.prefix), values or None)
+                said = cursor.mogrify(_native(statement, self._address.prefix), values or None)
+                try:
+                    cursor.execute(said)
+                except UnicodeEncodeError as error:
+                    raise OutboxRefused("What is to be written holds what is no character.") from error
+                except (pymysql.Error, OSError) as error:
+                    self._check_size(error, len(said.encode("utf-8", "surrogateescape")))
+                    raise
                 return _Result(cursor)
 
             try:
@@ -166,8 +229,35 @@ class Database:
                     with contextlib.suppress(pymysql.Error, OSError):
                         connection.rollback()
                     raise Again from error
-                raise self._explained(error) from error
+                raise mysql_errors.explained(error, self._address) from error
         return made
+
+    def _check_size(self, error: Exception, size: int) -> None:
+        """Raise OutboxRefused where a connection broke off because a statement of so many bytes is too large.
+
+        A server that is told more than it takes may close the connection while it is still being told, so that its own
+        error is never read. So it is asked anew: whether it answers, whether it breaks off at as many bytes that say
+        nothing, and whether it still answers then. Raises OutboxUnavailable where it does not answer.
+        """
+        if size <= LEAST_PACKET or not mysql_errors.may_be_too_large(error):
+            return
+        reason = self._refused_size(size)
+        with self._connection():
+            pass  # it answers, or this raises
+        if reason is not None:
+            raise mysql_errors.too_large(size, self._address) from reason
+
+    def _refused_size(self, size: int) -> Exception | None:
+        """Return with what error a new connection ends when it is told so many bytes; None where it takes them."""
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT LENGTH('{'x' * size}')")
+        except (pymysql.Error, OSError) as error:
+            return error if mysql_errors.may_be_too_large(error) else None
+        finally:
+            _close(connection)
+        return None
 
     def rows(self, statement: str, values: Values = ()) -> list[Any]:
         """Return the rows of one statement."""
@@ -176,7 +266,7 @@ class Database:
                 cursor.execute(_native(statement, self._address.prefix), values or None)
                 return list(cursor.fetchall())
             except (pymysql.Error, OSError) as error:
-                raise self._explained(error) from error
+                raise mysql_errors.explained(error, self._address) from error
 
     def try_making(self) -> None:
         """Ask whether the user may do all that making and using an outbox takes; nothing is made. Raises OutboxError.
@@ -190,7 +280,7 @@ class Database:
                     cursor.execute(statement.replace("{p}", self._address.prefix))
                 except (pymysql.Error, OSError) as error:
                     if server.code_of(error) != NO_TABLE:
-                        raise self._explained(error) from error
+                        raise mysql_errors.explained(error, self._address) from error
 
     def at_one_moment(self, read: Callable[[Callable[..., list[Any]]], Made]) -> Made:
         """Return what `read` makes of queries that all see the database at one moment."""
@@ -206,7 +296,7 @@ class Database:
                 found = read(rows)
                 cursor.execute("COMMIT")
             except (pymysql.Error, OSError) as error:
-                raise self._explained(error) from error
+                raise mysql_errors.explained(error, self._address) from error
         return found
 
 

@@ -4,7 +4,7 @@ A relay has a row with a time until which it counts as alive. What it has under 
 another one's time over deletes that row and frees what the other had under way, in one transaction. Each write of a
 relay changes its own row in the same transaction: one that was taken for dead finds no row, and on a cluster the two
 changes cannot both be certified. The row `capture` names the relay that reads the log, with a number (a fencing token)
-that grows whenever another one takes over.
+that grows whenever another one takes over; the row `alone` names one that moves the outbox.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from relay.errors import OutboxInUse
 from relay.outbox import mysql_statements as sql
 from relay.outbox.contract import LEASE_S
 from relay.outbox.tables import LEASES
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 CAPTURE = "capture"
+#: Names the relay that no other one may take part beside, and until when.
+ALONE = "alone"
 #: No lease lasts longer, in seconds, however far two relays are apart in what they take the server's time for.
 LONGEST_S = 2 * LEASE_S
 #: What the names of relays begin with.
@@ -35,6 +38,18 @@ RELAY = "relay:"
 def _is_over(expires_at: float, now: float) -> bool:
     """Say whether a lease has ended, or is of before the server's clock was set back."""
     return not now <= expires_at <= now + LONGEST_S
+
+
+def _refuse(rows: Sequence[tuple[str, str, float]], *, is_alone: bool) -> None:
+    """Raise OutboxInUse where somebody is exclusive, or takes part and this relay wants to be alone.
+
+    Given the leases that are not over: their name, holder and end.
+    """
+    if any(name == ALONE for name, _, _ in rows):
+        raise OutboxInUse("The outbox is being moved.", hint="Try again when relay move-outbox has ended.")
+    others = [holder for name, holder, _ in rows if name.startswith(RELAY)]
+    if is_alone and others:
+        raise OutboxInUse(f"Another relay runs on the outbox: {others[0]}.", hint="Stop it first.")
 
 
 class Lease:
@@ -58,9 +73,12 @@ class Lease:
         self._elapsed = elapsed
         self._token = token
         self._lock = threading.Lock()
+        #: Held by who begins, renews or ends the part that this relay takes: one at a time.
+        self._changing = threading.RLock()
         #: This relay's name; a new one each time it joins.
         self.name = ""
         self._wants_lead = False
+        self._is_exclusive = False
         #: The number of this relay's lead; None where another one leads.
         self._fence: int | None = None
         #: Until when this relay knows itself to be alive, by the clock that nobody sets.
@@ -86,20 +104,40 @@ class Lease:
 
     # -- taking part
 
-    def join(self, now: float, *, leads: bool) -> None:
-        """Take part from now on; `leads` says whether this relay is ready to read the log."""
-        self._join(now, self._elapsed(), leads=leads)
+    def join(self, now: float, *, leads: bool, alone: bool = False, exclusive: bool = False) -> None:
+        """Take part from now on; `leads` says whether this relay is ready to read the log.
 
-    def _join(self, now: float, began: float, *, leads: bool) -> None:
+        Raises OutboxInUse where another one is exclusive, or takes part and this one wants to be `alone` or exclusive.
+        """
+        with self._changing:
+            self.leave()
+            self._is_exclusive, self._wants_lead = exclusive, leads
+            self._join(now, self._elapsed(), is_alone=alone or exclusive)
+
+    def _join(self, now: float, began: float, *, is_alone: bool) -> None:
         name = f"{RELAY}{self._token()}"
-        holder = f"{socket.gethostname()[:200]} pid {os.getpid()}{'' if leads else ' (passing)'}"
-        self._do(lambda run: run(sql.JOIN, (name, holder, now + LEASE_S)))
+        holder = f"{socket.gethostname()[:200]} pid {os.getpid()}{'' if self._wants_lead else ' (passing)'}"
+
+        def work(run: Run) -> None:
+            # Who begins to take part and who wants to be alone change the same row: one of the two sees the other.
+            run(sql.TOUCH_ALONE, (ALONE, "", 0))
+            rows = run(f"SELECT name, holder, expires_at FROM {{p}}{LEASES}").fetchall()
+            _refuse([row for row in rows if not _is_over(row[2], now)], is_alone=is_alone)
+            run(sql.JOIN, (name, holder, now + LEASE_S))
+            if self._is_exclusive:
+                run(sql.HOLD_ALONE, (name, now + LEASE_S, ALONE))
+
+        self._do(work)
         with self._lock:
-            self.name, self._wants_lead, self._fence = name, leads, None
+            self.name, self._fence = name, None
             self._alive_until = began + LEASE_S
 
     def renew(self, now: float) -> None:
         """Say that this relay is alive, expire the dead, and take the lead where nobody has it."""
+        with self._changing:
+            self._renew(now)
+
+    def _renew(self, now: float) -> None:
         if not self.name:
             return
         # `now` is of this moment, however long the server is asked for its time.
@@ -107,7 +145,9 @@ class Lease:
         self._ask_time()
         if not self._do(lambda run: run(sql.RENEW, (now + LEASE_S, self.name)).rowcount):
             # Another relay took this one for dead and freed its events: under a new name the old claims don't count.
-            self._join(now, began, leads=self._wants_lead)
+            self._join(now, began, is_alone=self._is_exclusive)
+        if self._is_exclusive:
+            self._do(lambda run: run(sql.RENEW_ALONE, (now + LEASE_S, ALONE, self.name)))
         self._alive_until = began + LEASE_S
         self.expire(now)
         if self._wants_lead:
@@ -138,17 +178,26 @@ class Lease:
             return int(fence) + 1
         return None
 
+    def lapse(self) -> None:
+        """Let the lease end, and take another one at the next `renew`; asks no database."""
+        with self._lock:
+            if self.name:
+                # No row has this name.
+                self.name, self._fence, self._alive_until = f"{RELAY}{self._token()}", None, 0.0
+
     def leave(self) -> None:
         """Take part no longer: nobody needs to wait until this relay's time is over."""
-        name, self.name = self.name, ""
-        self._alive_until = 0.0
-        if name:
-            self._do(lambda run: self._end(run, name))
+        with self._changing:
+            name, self.name = self.name, ""
+            self._alive_until = 0.0
+            if name:
+                self._do(lambda run: self._end(run, name))
 
     def _end(self, run: Run, name: str) -> None:
         run(sql.FREE, (name,))
         run(f"DELETE FROM {{p}}{LEASES} WHERE name = ?", (name,))
-        run(f"UPDATE {{p}}{LEASES} SET expires_at = 0 WHERE name = ? AND holder = ?", (CAPTURE, name))
+        for part in (CAPTURE, ALONE):
+            run(f"UPDATE {{p}}{LEASES} SET expires_at = 0 WHERE name = ? AND holder = ?", (part, name))
 
     # -- what is asked before a write or a request
 
@@ -174,7 +223,7 @@ class Lease:
         rows = self._rows(f"SELECT name, holder, expires_at FROM {{p}}{LEASES} ORDER BY holder")
         leader = next((holder for name, holder, _ in rows if name == CAPTURE), "")
         return [
-            Member(name=holder, leads=name == leader, expires_at=float(expires_at))
+            Member(name=holder, leads=name == leader, expires_at=float(expires_at), is_own=name == self.name)
             for name, holder, expires_at in rows
             if name.startswith(RELAY)
         ]

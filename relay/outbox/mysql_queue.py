@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxFenced, OutboxUnavailable
 from relay.model import Delivery, Status
 from relay.outbox import mysql_statements as sql
-from relay.outbox import rows
+from relay.outbox import rows, sizes
 from relay.outbox.contract import CLAIM_BYTES
-from relay.outbox.sql import insert
 from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.tables import ATTEMPTS
 
@@ -25,23 +23,31 @@ if TYPE_CHECKING:
     from relay.outbox.values import Settled
 
 
+#: How many bytes of a statement an event takes that is looked at: its id twice, of twenty digits at the most.
+CANDIDATE_BYTES = 48
+
+
 class MysqlQueue(SqlQueue):
     """The Queue of a relay that holds a lease."""
 
     def __init__(self, lease: Lease) -> None:
+        super().__init__()
         self._lease = lease
-        self._lock = threading.Lock()
-        #: The events that are under way here, each with the name it was claimed under and its attempt's row. What else
-        #: has our name is an orphan: it was claimed by a commit without an answer.
-        self._held: dict[int, tuple[str, int]] = {}
+        #: What has our name and is not held is an orphan: it was claimed by a commit without an answer.
         self._has_orphans = False
+
+    @property
+    def _claims_as(self) -> str:
+        return self._lease.name
 
     def may_send(self, delivery: Delivery) -> bool:
         return self._is_ours(delivery) and self._lease.is_alive()
 
-    def _is_ours(self, delivery: Delivery) -> bool:
-        """Say whether a claim is still this relay's: claims end when another relay takes this one for dead."""
-        return self._held.get(delivery.id) == (self._lease.name, delivery.attempt_id)
+    def let_go(self) -> None:
+        self._lease.lapse()
+
+    def _free(self, now: float) -> tuple[str, Sequence[Any]]:  # noqa: ARG002 -- a relay's lease ends as a whole
+        return "leased_by IS NULL", ()
 
     # -- claiming
 
@@ -66,10 +72,11 @@ class MysqlQueue(SqlQueue):
             chosen=chosen,
             is_probe=probe,
         )
-        for look_at in CLAIM_LOOKS[:3]:  # more would not fit into a statement
-            candidates = self._candidates(wanted, limit * look_at)
+        for looks in CLAIM_LOOKS[:3]:
+            look_at = min(limit * looks, self._most_bytes // CANDIDATE_BYTES)
+            candidates = self._candidates(wanted, look_at)
             claimed = self._leased(partial(self._claimable, candidates=candidates, wanted=wanted), now)
-            if claimed or len(candidates) < limit * look_at:
+            if claimed or len(candidates) < look_at:
                 return claimed
         return ()
 
@@ -144,9 +151,7 @@ class MysqlQueue(SqlQueue):
             # Without an answer to the commit, they may be ours.
             self._has_orphans = True
             raise
-        with self._lock:
-            self._held.update({one.id: (name, one.attempt_id) for one in claimed})
-        return claimed
+        return self._claimed(claimed, name)
 
     def _lease_rows(self, run: Run, name: str, ids: Sequence[int], now: float) -> Sequence[Delivery]:
         term, values = self._among(ids)
@@ -157,7 +162,7 @@ class MysqlQueue(SqlQueue):
         # Each is a row of rows.CLAIMED, and the bytes behind it.
         leased = run(sql.LEASED.format(p="{p}", ids=term), (name, *values)).fetchall()
         attempts = [{"event_id": row[1], "attempt": row[6], "started_at": int(now)} for row in leased]
-        insert(run, ATTEMPTS, attempts)
+        self._insert(run, ATTEMPTS, attempts)
         term, values = self._among([row[1] for row in leased])
         numbers = dict(run(sql.ATTEMPT_IDS.format(p="{p}", ids=term), values).fetchall())
         return [rows.delivery(row[:-1], numbers[row[1]], bytes(row[-1])) for row in leased]
@@ -176,24 +181,24 @@ class MysqlQueue(SqlQueue):
 
     # -- settling
 
-    def settle(self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None) -> None:
+    def _settle(self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None) -> None:
         name = self._lease.name
-        attempts = json.dumps([rows.attempt_row(one) for one in settled])
         ours = rows.sort([one for one in settled if self._is_ours(one.delivery)])
-        undelivered = json.dumps([rows.undelivered_row(one) for one in ours.undelivered])
+        attempts = self._in_arrays([rows.attempt_row(one) for one in settled])
+        undelivered = self._in_arrays([rows.undelivered_row(one) for one in ours.undelivered])
 
         def work(run: Run) -> None:
             is_member = self._lease.beat(run, name)
-            if settled:
-                run(sql.SETTLE_ATTEMPTS, (attempts,))
+            for some in attempts:
+                run(sql.SETTLE_ATTEMPTS, (some,))
             if not is_member:
                 return
             if ours.delivered:
                 term, ids = self._among(ours.delivered)
                 statement = sql.SETTLE_DELIVERED.format(p="{p}", ids=term)
                 run(statement, (Status.SUCCESS, int(now), int(now), name, *ids))
-            if ours.undelivered:
-                run(sql.SETTLE_UNDELIVERED, (undelivered, int(now), int(now), name))
+            for some in undelivered:
+                run(sql.SETTLE_UNDELIVERED, (some, int(now), int(now), name))
             for one in ours.holding:
                 delivery = one.delivery
                 values = {"id": delivery.id, "user_id": delivery.user_id, "occurred_at": delivery.occurred_at}
@@ -202,7 +207,12 @@ class MysqlQueue(SqlQueue):
                 run(self.SET_STATE, {"key": key, "value": value, "now": int(now)})
 
         self._do(work)
-        self._let_go([one.delivery for one in settled])
+
+    def _in_arrays(self, settled: Sequence[Sequence[Any]]) -> Sequence[str]:
+        """Return rows as JSON arrays, each of as many as a statement may hold."""
+        texts = [json.dumps(row) for row in settled]
+        pieces = sizes.pieces(texts, sizes.written, most=len(texts), most_bytes=self._most_bytes)
+        return [f"[{','.join(piece)}]" for piece in pieces]
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         attempts, attempt_ids = self._among([one.attempt_id for one in deliveries])
@@ -214,13 +224,7 @@ class MysqlQueue(SqlQueue):
             run(sql.RELEASE_EVENTS.format(p="{p}", ids=events), (name, *ids))
 
         self._do(work)
-        self._let_go(deliveries)
-
-    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
-        with self._lock:
-            for one in deliveries:
-                if self._held.get(one.id, ("", 0))[1] == one.attempt_id:
-                    del self._held[one.id]
+        self._settled(deliveries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

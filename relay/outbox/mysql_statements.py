@@ -19,6 +19,7 @@ INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :v
 ON DUPLICATE KEY UPDATE config_value = GREATEST(CAST(config_value AS SIGNED), CAST(:value AS SIGNED))
 """
 REMEMBER = "ON DUPLICATE KEY UPDATE digest = VALUES(digest), event_id = VALUES(event_id), log_id = VALUES(log_id)"
+KEEP = "ON DUPLICATE KEY UPDATE event_id = VALUES(event_id)"
 
 # The events that are due, in the order they became so, save those of users of whom an event is under way.
 CANDIDATES = f"""
@@ -55,11 +56,12 @@ WHERE leased_by = ? AND id {{ids}} ORDER BY occurred_at, id
 SIZES = f"SELECT id, COALESCE(LENGTH(body), 0) FROM {{p}}{EVENTS} WHERE id {{ids}}"
 ATTEMPT_IDS = f"SELECT event_id, MAX(id) FROM {{p}}{ATTEMPTS} WHERE event_id {{ids}} GROUP BY event_id"
 
+# The columns of a JSON_TABLE have the character set of the schema where none is named.
 SETTLE_ATTEMPTS = f"""
 UPDATE {{p}}{ATTEMPTS} AS a
 JOIN JSON_TABLE(?, '$[*]' COLUMNS (
     id BIGINT PATH '$[0]', started_at BIGINT PATH '$[1]', duration_ms BIGINT PATH '$[2]', http_code INT PATH '$[3]',
-    outcome VARCHAR(20) PATH '$[4]', error TEXT PATH '$[5]'
+    outcome VARCHAR(20) CHARACTER SET utf8mb4 PATH '$[4]', error TEXT CHARACTER SET utf8mb4 PATH '$[5]'
 )) AS new ON new.id = a.id
 SET a.started_at = new.started_at, a.duration_ms = new.duration_ms, a.http_code = new.http_code,
     a.outcome = new.outcome, a.error = new.error
@@ -73,8 +75,8 @@ WHERE leased_by = ? AND id {{ids}}
 SETTLE_UNDELIVERED = f"""
 UPDATE {{p}}{EVENTS} AS e
 JOIN JSON_TABLE(?, '$[*]' COLUMNS (
-    id BIGINT PATH '$[0]', status VARCHAR(20) PATH '$[1]', failures INT PATH '$[2]', last_error TEXT PATH '$[3]',
-    due_at DOUBLE PATH '$[4]', not_before DOUBLE PATH '$[5]'
+    id BIGINT PATH '$[0]', status VARCHAR(20) CHARACTER SET utf8mb4 PATH '$[1]', failures INT PATH '$[2]',
+    last_error MEDIUMTEXT CHARACTER SET utf8mb4 PATH '$[3]', due_at DOUBLE PATH '$[4]', not_before DOUBLE PATH '$[5]'
 )) AS new ON new.id = e.id
 SET e.status = new.status, e.retry_count = new.failures, e.last_error = new.last_error, e.updated_at = ?,
     e.processed_at = CASE WHEN new.due_at IS NULL THEN ? END, e.due_at = new.due_at, e.not_before = new.not_before,
@@ -96,6 +98,11 @@ WHERE user_id = :user_id AND due_at < :due_at AND id <> :id AND (occurred_at, id
 # over where it ended before now; also where it ends later than any lease can: then the clock was set back since.
 _OVER = "(expires_at < ? OR expires_at > ?)"
 JOIN = f"INSERT INTO {{p}}{LEASES} (name, holder, expires_at) VALUES (?, ?, ?)"
+TOUCH_ALONE = f"""
+INSERT INTO {{p}}{LEASES} (name, holder, expires_at) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE beat = beat + 1
+"""
+HOLD_ALONE = f"UPDATE {{p}}{LEASES} SET holder = ?, expires_at = ?, beat = beat + 1 WHERE name = ?"
+RENEW_ALONE = f"UPDATE {{p}}{LEASES} SET expires_at = ?, beat = beat + 1 WHERE name = ? AND holder = ?"
 RENEW = f"UPDATE {{p}}{LEASES} SET expires_at = ?, beat = beat + 1 WHERE name = ?"
 BEAT = f"UPDATE {{p}}{LEASES} SET beat = beat + 1 WHERE name = ?"
 BEAT_LEAD = f"UPDATE {{p}}{LEASES} SET beat = beat + 1 WHERE name = ? AND holder = ? AND fence = ?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from relay.model import Delivery, Gap, Status
@@ -13,11 +13,13 @@ from relay.rules.retry import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.model import Event, Outcome
-    from relay.outbox.values import Batch, Settled
+    from relay.model import Event, Outcome, Skip
+    from relay.outbox.values import Settled
 
 #: The last_error of an event keeps at most this many characters of the backend's answer.
 ANSWER_CHARACTERS = 2000
+#: An error's sentence at most this many.
+ERROR_CHARACTERS = 1000
 #: The columns that `delivery` takes, in its order.
 CLAIMED = "id, event_id, event_type, log_id, user_id, occurred_at, attempts, retry_count, status"
 #: Enums by their values: to look one up here costs a fifth of a call.
@@ -53,9 +55,9 @@ def split(body: bytes, data: str) -> str:
     return head
 
 
-def event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a batch's events."""
-    for event in batch.events:
+def event_rows(events: Sequence[Event], now: float) -> Iterator[dict[str, Any]]:
+    """Yield the rows of events."""
+    for event in events:
         yield {
             "event_id": event.event_id,
             "event_type": event.event_type,
@@ -73,9 +75,9 @@ def event_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
         }
 
 
-def skip_rows(batch: Batch, now: float) -> Iterator[dict[str, Any]]:
+def skip_rows(skips: Sequence[Skip], now: float) -> Iterator[dict[str, Any]]:
     """Yield the rows of what no event could be made of."""
-    for skip in batch.skips:
+    for skip in skips:
         yield {
             "event_id": skip.event_id,
             "event_type": skip.event_type,
@@ -104,7 +106,7 @@ def memory_rows(events: Sequence[Event], new: Sequence[str]) -> list[dict[str, A
         {
             "row_table": table,
             "row_id": row_id,
-            "digest": values.digest(event.data),
+            "digest": values.digest(event.state),
             "event_id": event.event_id,
             "log_id": event.log_id,
         }
@@ -181,6 +183,13 @@ def undelivered_row(one: Settled) -> tuple[Any, ...]:
     )
 
 
+def without_texts(one: Settled) -> Settled:
+    """Return a delivery without what was said of it: neither an answer, nor the words of an error."""
+    error = f"{one.outcome.error_kind or 'an error'}, in words that the outbox cannot keep"
+    outcome = replace(one.outcome, answer="", error=error if one.outcome.error else "")
+    return replace(one, outcome=outcome)
+
+
 def outcome_name(settled: Settled) -> str:
     """Return what the attempt's row says: success, duplicate, refused or failed."""
     code = settled.outcome.http_code
@@ -197,15 +206,20 @@ def error_json(outcome: Outcome) -> str | None:
     if outcome.error_kind:
         error["kind"] = outcome.error_kind
     if outcome.answer:
-        error["answer"] = outcome.answer[:ANSWER_CHARACTERS]
+        error["answer"] = _text(outcome.answer, ANSWER_CHARACTERS)
     return json.dumps(error, ensure_ascii=False)
 
 
 def error_text(outcome: Outcome) -> str | None:
     """Return the attempt's error as a sentence; None after a success."""
     if outcome.http_code is None:
-        return outcome.error
+        return _text(outcome.error, ERROR_CHARACTERS)
     return None if 200 <= outcome.http_code < 300 else f"the backend answered {outcome.http_code}"
+
+
+def _text(text: str, most: int) -> str:
+    """Return the beginning of a text, with a mark where there is no character (half of a pair), which no one takes."""
+    return text[:most].encode("utf-8", "replace").decode()
 
 
 # -- what is moved

@@ -5,22 +5,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from relay.errors import OutboxError
+from relay.errors import OutboxError, OutboxRefused
 from relay.model import Position
-from relay.outbox import migrations, rows
+from relay.outbox import migrations, rows, sizes
 from relay.outbox.contract import State
-from relay.outbox.tables import MOVED_TO, MOVING, STATE, VERSION
+from relay.outbox.tables import EVENTS, MOVED_TO, MOVING, STATE, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Values = Mapping[str, Any] | Sequence[Any]
 
 Made = TypeVar("Made")
 
-#: How many rows, and about how many characters, go into one INSERT: servers take 16 MiB by default, MariaDB.
+#: How many rows, and about how many bytes, go into one INSERT; fewer bytes where the server takes fewer.
 BATCH = 100
 BATCH_BYTES = 1_000_000
+#: How many ids go into one list.
+IDS = 1000
+RAISE_PACKET = "Raise max_allowed_packet on the outbox's server, and start relay again."
 
 
 class Result(Protocol):
@@ -42,16 +45,18 @@ class Run(Protocol):
 class Sql(State):
     """What a dialect provides, and the state that is kept by it."""
 
-    #: How the bytes of an event are read, and until when it is leased: NULL where it is not.
+    #: How the bytes of an event are read.
     _BODY: str
-    _LEASED_UNTIL: str
     #: Keep a value under a key (:key, :value, :now); the same, added to the number that is there.
     SET_STATE: str
     COUNT_STATE: str
-    #: What an INSERT into the memory ends with: a row that is there takes the new values.
+    #: What an INSERT ends with: a row of the memory that is there takes the new values; one that is there stays.
     REMEMBER: str
+    KEEP: str
     #: It was opened to be moved, or moved into.
     _is_for_move: bool
+    #: How many rows go into one INSERT at the moment.
+    _rows_at_once = BATCH
 
     @abstractmethod
     def _do(self, work: Callable[[Run], Made]) -> Made:
@@ -70,14 +75,49 @@ class Sql(State):
         """Return `IN (…)` for a list, and the values of its marks."""
 
     @abstractmethod
+    def _free(self, now: float) -> tuple[str, Sequence[Any]]:
+        """Return the term that an event is not under way, at a time in unix seconds, and the values of its marks."""
+
+    @abstractmethod
     def _as_kept(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return an event's row, with its bytes as `body`, as this dialect keeps it."""
 
     def _note_users(self, run: Run, users: set[int]) -> None:
         """Be told of whom events are inserted."""
 
-    def _check_lead(self, run: Run, before: Position | None) -> None:
-        """Raise OutboxFenced where another relay reads the log now, or the position is not the one of `before`."""
+    def _check_taking_part(self, run: Run, *, is_reading: bool) -> None:
+        """Raise OutboxFenced where this relay was taken for dead, or another one reads the log now (`is_reading`)."""
+
+    # -- what a statement may hold
+
+    @property
+    def _most_bytes(self) -> int:
+        """How many bytes the values of one statement may have; a file takes more than anybody sends."""
+        return BATCH_BYTES
+
+    def _size(self, row: Mapping[str, Any]) -> int:
+        """Return how many bytes a row takes of that."""
+        return sizes.in_file(row)
+
+    def _too_large(self, event: Mapping[str, Any]) -> str | None:  # noqa: ARG002 -- a dialect says otherwise
+        """Return why an event's row cannot be kept, or None where it can."""
+        return None
+
+    def _insert(self, run: Run, table: str, inserted: Sequence[Mapping[str, Any]], end: str = "") -> None:
+        """Insert rows of the same columns, as many in a statement as it may hold; `end` is put behind it."""
+        most_bytes = min(BATCH_BYTES, self._most_bytes)
+        for some in sizes.pieces(inserted, self._size, most=self._rows_at_once, most_bytes=most_bytes):
+            names = tuple(some[0])
+            marks = f"({', '.join('?' * len(names))})"
+            values = [row[name] for row in some for name in names]
+            run(f"INSERT INTO {{p}}{table} ({', '.join(names)}) VALUES {', '.join([marks] * len(some))} {end}", values)
+
+    def _insert_events(self, run: Run, events: Sequence[Mapping[str, Any]]) -> None:
+        """Insert events' rows, as `rows.event_rows` makes them; raise OutboxRefused where one cannot be kept."""
+        for row in events:
+            if (reason := self._too_large(row)) is not None:
+                raise OutboxRefused(f"The event {row['event_id']} cannot be kept: {reason}.", hint=RAISE_PACKET)
+        self._insert(run, EVENTS, [self._as_kept(row) for row in events])
 
     # -- what kind of outbox it is
 
@@ -131,27 +171,3 @@ class Sql(State):
             return None
         gaps = sorted((rows.decode_gap(key, value) for key, value in found.items()), key=lambda gap: gap.low)
         return Position(high=int(cursor), gaps=tuple(gaps))
-
-
-def insert(run: Run, table: str, inserted: Sequence[Mapping[str, Any]], end: str = "") -> None:
-    """Insert rows of the same columns, as many in a statement as the servers take; `end` is put behind it."""
-    for some in batches(inserted):
-        names = tuple(some[0])
-        marks = f"({', '.join('?' * len(names))})"
-        values = [row[name] for row in some for name in names]
-        run(f"INSERT INTO {{p}}{table} ({', '.join(names)}) VALUES {', '.join([marks] * len(some))} {end}", values)
-
-
-def batches(inserted: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-    """Yield the rows in pieces of at most BATCH rows and about BATCH_BYTES, one row at least in each."""
-    piece: list[Mapping[str, Any]] = []
-    size = 0
-    for row in inserted:
-        takes = sum(len(value) for value in row.values() if isinstance(value, str | bytes))
-        if piece and (len(piece) == BATCH or size + takes > BATCH_BYTES):
-            yield piece
-            piece, size = [], 0
-        piece.append(row)
-        size += takes
-    if piece:
-        yield piece

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from relay.model import Status
 from relay.outbox.contract import Admin
 from relay.outbox.rows import dumped
-from relay.outbox.sql import Sql, insert
-from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HISTORY, MEMORY, MOVED, OWN_STATE, STATE
+from relay.outbox.sql import IDS, Sql
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HISTORY, MEMORY, MOVED, OWN_STATE, PURGED, STATE
+from relay.outbox.values import Purged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,38 +17,73 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 #: The tables that a move empties and compares; of the state a part is the outbox's own.
-WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, ACKNOWLEDGED)
+WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, ACKNOWLEDGED)
+#: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
+#: new connection, and from further below where the log was restored from a backup.
+PURGED_IDS = 1_000_000
 
 
 class SqlAdmin(Sql, Admin):
     """What is deleted, and what is taken to another outbox."""
 
-    def purge(self, before: float, limit: int) -> int:
-        ended = f"SELECT id, event_id FROM {{p}}{EVENTS} WHERE status = ? AND processed_at < ? ORDER BY id LIMIT ?"
+    def purge(self, before: float, after: int, limit: int) -> Purged:
+        free, values = self._free(before)
+        ended = (
+            f"SELECT id, event_id, log_id FROM {{p}}{EVENTS} WHERE id BETWEEN ? AND ? AND status = ? AND "
+            f"processed_at < ? AND {free}"
+        )
 
-        def work(run: Run) -> int:
-            found = run(ended, (Status.SUCCESS, before, limit)).fetchall()
-            term, ids = self._among([row[0] for row in found])
-            count = run(f"DELETE FROM {{p}}{EVENTS} WHERE id {term}", ids).rowcount if found else 0
-            if count:
-                term, event_ids = self._among([row[1] for row in found])
-                run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
-                run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
-                run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})
-            return count
+        def work(run: Run) -> Purged:
+            ((first,),) = run(f"SELECT MIN(id) FROM {{p}}{EVENTS} WHERE id > ?", (after,)).fetchall()
+            if first is None:
+                return Purged(count=0, looked_at=None)
+            last = first + limit - 1
+            found = run(ended, (first, last, Status.SUCCESS, before, *values)).fetchall()
+            return Purged(count=self._purge(run, found, before) if found else 0, looked_at=last)
 
         return self._do(work)
+
+    def _purge(self, run: Run, found: Sequence[Any], before: float) -> int:
+        """Delete events, given their row ids, event ids and log ids; return how many."""
+        term, ids = self._among([row[0] for row in found])
+        count = run(f"DELETE FROM {{p}}{EVENTS} WHERE id {term}", ids).rowcount
+        term, event_ids = self._among([row[1] for row in found])
+        run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
+        run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
+        run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})
+        cursor = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
+        oldest = (int(cursor[0][0]) if cursor else 0) - PURGED_IDS
+        kept = [{"log_id": row[2], "event_id": row[1]} for row in found if row[2] is not None and row[2] > oldest]
+        self._insert(run, PURGED, sorted(kept, key=lambda row: (row["log_id"], row["event_id"])), self.KEEP)
+        forgotten = run(f"SELECT log_id FROM {{p}}{PURGED} WHERE log_id <= ? LIMIT ?", (oldest, IDS)).fetchall()
+        if forgotten:
+            term, ids = self._among([row[0] for row in forgotten])
+            run(f"DELETE FROM {{p}}{PURGED} WHERE log_id {term}", ids)
+        return count
 
     def sizes(self) -> Mapping[str, int]:
         return {table: self._rows(f"SELECT COUNT(*) FROM {{p}}{table}")[0][0] for table in WHOLE}
 
     def dump(self, table: str, limit: int) -> Iterator[Sequence[Mapping[str, Any]]]:
-        if table != MEMORY:
+        if table == MEMORY:
+            # One of Moodle's tables after the other: each page begins in the key where the one before has ended.
+            for (name,) in self._rows(f"SELECT DISTINCT row_table FROM {{p}}{MEMORY}"):
+                yield from self._pages(table, "row_id", "row_table = ? AND", (name,), limit)
+        elif table == PURGED:
+            yield from self._purged(limit)
+        else:
             yield from self._pages(table, "id", "", (), limit)
-            return
-        # One of Moodle's tables after the other: each page begins in the key where the one before has ended.
-        for (name,) in self._rows(f"SELECT DISTINCT row_table FROM {{p}}{MEMORY}"):
-            yield from self._pages(table, "row_id", "row_table = ? AND", (name,), limit)
+
+    def _purged(self, limit: int) -> Iterator[Sequence[Mapping[str, Any]]]:
+        """Yield the rows of the purged events: several may have one log id."""
+        statement = (
+            f"SELECT log_id, event_id FROM {{p}}{PURGED} WHERE log_id >= ? AND (log_id > ? OR event_id > ?) "
+            "ORDER BY log_id, event_id LIMIT ?"
+        )
+        log_id, event_id = -1, ""
+        while found := self._rows(statement, (log_id, log_id, event_id, limit)):
+            yield [dict(zip(MOVED[PURGED], row, strict=True)) for row in found]
+            log_id, event_id = found[-1]
 
     def _pages(
         self, table: str, number: str, term: str, values: Sequence[Any], limit: int
@@ -63,15 +99,15 @@ class SqlAdmin(Sql, Admin):
             after = page[-1][number]
 
     def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        loaded = [self._as_kept(row) for row in rows] if table == EVENTS else rows
-        if table == STATE:
-            # Its ids mean nothing, and the new outbox has given out some of them already.
-            loaded = [{name: value for name, value in row.items() if name != "id"} for row in rows]
+        # The ids of the state mean nothing, and the new outbox has given out some of them already.
+        loaded = [{name: row[name] for name in row if name != "id"} for row in rows] if table == STATE else rows
 
         def work(run: Run) -> None:
-            insert(run, table, loaded)
             if table == EVENTS:
-                self._note_users(run, {row["user_id"] for row in rows})
+                self._insert_events(run, loaded)
+                self._note_users(run, {row["user_id"] for row in loaded})
+            else:
+                self._insert(run, table, loaded)
 
         self._do(work)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from relay.errors import OutboxFenced, OutboxRefused
+from relay.model import Skip
 from relay.outbox import rows
 from relay.outbox.contract import Ledger
-from relay.outbox.sql import Sql, insert
-from relay.outbox.tables import EVENTS, HISTORY, MEMORY, STATE
-from relay.outbox.values import Remembered
+from relay.outbox.sql import BATCH, IDS, Sql
+from relay.outbox.tables import EVENTS, HISTORY, MEMORY, PURGED, STATE
+from relay.outbox.values import Accepted, Remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.model import Position
+    from relay.model import Event, Position
     from relay.outbox.sql import Run
     from relay.outbox.values import Batch, Sync
 
@@ -21,15 +25,31 @@ if TYPE_CHECKING:
 class SqlLedger(Sql, Ledger):
     """Events, skips, counts and the position; the memory of Moodle's rows; the sync history."""
 
-    def accept(self, batch: Batch, now: float) -> Sequence[str]:
-        events, skips = list(rows.event_rows(batch, now)), list(rows.skip_rows(batch, now))
+    def accept(self, batch: Batch, now: float) -> Accepted:
+        unfit = {row["event_id"]: reason for row in rows.event_rows(batch.events, now) if (reason := self._unfit(row))}
+        try:
+            new = self._accept(_with_skips(batch, unfit), now)
+        except OutboxRefused:
+            # Rows may be too large together only: something on the way to the server takes less than it does.
+            with self._one_by_one():
+                unfit |= self._refused([one for one in batch.events if one.event_id not in unfit], now)
+                new = self._accept(_with_skips(batch, unfit), now)
+        skips = _with_skips(batch, unfit).skips[len(batch.skips) :]
+        return Accepted(
+            new=[event_id for event_id in new if event_id not in unfit],
+            unfit=[skip for skip in skips if skip.event_id in set(new)],
+        )
+
+    def _accept(self, batch: Batch, now: float) -> Sequence[str]:
+        events, skips = list(rows.event_rows(batch.events, now)), list(rows.skip_rows(batch.skips, now))
 
         def work(run: Run) -> Sequence[str]:
+            self._check_taking_part(run, is_reading=batch.after is not None)
             if batch.after is not None:
-                self._check_lead(run, batch.before)
+                self._check_position(run, batch.before, batch.after)
             new_events = self._insert_new(run, events)
             new_skips = self._insert_new(run, skips)
-            insert(run, MEMORY, rows.memory_rows(batch.events, new_events), self.REMEMBER)
+            self._insert(run, MEMORY, rows.memory_rows(batch.events, new_events), self.REMEMBER)
             self._count(run, batch, len(new_events), len(new_skips), now)
             if batch.after is not None:
                 self._save_position(run, batch.before, batch.after, now)
@@ -39,24 +59,106 @@ class SqlLedger(Sql, Ledger):
 
         return self._do(work)
 
+    # -- what cannot be kept
+
+    @contextlib.contextmanager
+    def _one_by_one(self) -> Iterator[None]:
+        """Give each row that is inserted within a statement of its own."""
+        self._rows_at_once = 1
+        try:
+            yield
+        finally:
+            self._rows_at_once = BATCH
+
+    def _unfit(self, row: Mapping[str, Any]) -> str | None:
+        reason = self._too_large(row)
+        return None if reason is None else f"it cannot be kept: {reason}"
+
+    def _refused(self, events: Sequence[Event], now: float) -> dict[str, str]:
+        """Return which of the events the outbox refuses, and why: they are tried in halves, and nothing is written."""
+        reason = self._tried(events, now)
+        if reason is None:
+            return {}
+        if len(events) == 1:
+            return {events[0].event_id: f"it cannot be kept: {reason}"}
+        half = len(events) // 2
+        return self._refused(events[:half], now) | self._refused(events[half:], now)
+
+    def _tried(self, events: Sequence[Event], now: float) -> str | None:
+        """Insert events, and take it back; return why they are refused, or None."""
+
+        def work(run: Run) -> None:
+            new = self._insert_new(run, list(rows.event_rows(events, now)))
+            self._insert(run, MEMORY, rows.memory_rows(events, new), self.REMEMBER)
+            raise _TakenBack
+
+        try:
+            self._do(work)
+        except OutboxRefused as refused:
+            return str(refused)
+        except _TakenBack:
+            pass
+        return None
+
+    # -- what is written
+
+    def _check_position(self, run: Run, before: Position | None, after: Position) -> None:
+        """Raise OutboxFenced where the log was not read from the position that is kept: rows would count twice.
+
+        Of the gaps, those that the batch closes or fills are compared.
+        """
+        closed = set(before.gaps).difference(after.gaps) if before else set()
+        keys = ["cursor", *(f"gap.{gap.low}" for gap in closed)]
+        kept: dict[str, str] = {}
+        for start in range(0, len(keys), IDS):
+            term, values = self._among(keys[start : start + IDS])
+            kept |= run(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key {term}", values).fetchall()
+        cursor = kept.pop("cursor", None)
+        read = None if before is None else str(before.high)
+        gaps = {rows.decode_gap(key, value) for key, value in kept.items()}
+        # Where none is kept, this is the first one.
+        is_elsewhere = cursor not in {None, read}
+        if is_elsewhere or gaps != closed:
+            found = f"the outbox says {cursor}" if is_elsewhere else "gaps of it have been filled meanwhile"
+            raise OutboxFenced(
+                f"The log was read from {'its start' if before is None else before.high}, but {found}.",
+                hint="Something else has moved the position, or the outbox has lost commits. What lies between is read "
+                "again, with the same ids.",
+            )
+
     def _insert_new(self, run: Run, wanted: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """Insert events whose ids are not there yet; return the ids of those."""
-        if not wanted:
-            return ()
-        term, ids = self._among([row["event_id"] for row in wanted])
-        there = {row[0] for row in run(f"SELECT event_id FROM {{p}}{EVENTS} WHERE event_id {term}", ids).fetchall()}
+        """Insert events whose ids are not there yet, and were not purged either; return the ids of those."""
         # An id may come twice in one batch.
-        new = {row["event_id"]: row for row in wanted if row["event_id"] not in there}
-        insert(run, EVENTS, [self._as_kept(row) for row in new.values()])
+        new = {row["event_id"]: row for row in wanted}
+        for event_id in self._known(run, wanted):
+            del new[event_id]
+        self._insert_events(run, list(new.values()))
         self._note_users(run, {row["user_id"] for row in new.values()})
         return list(new)
 
+    def _known(self, run: Run, wanted: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Return which of these events were recorded before, and may have been purged since."""
+        known: set[str] = set()
+        for start in range(0, len(wanted), IDS):
+            term, ids = self._among([row["event_id"] for row in wanted[start : start + IDS]])
+            found = run(f"SELECT event_id FROM {{p}}{EVENTS} WHERE event_id {term}", ids).fetchall()
+            known |= {row[0] for row in found}
+        ((newest,),) = run(f"SELECT MAX(log_id) FROM {{p}}{PURGED}").fetchall()
+        logs = [row["log_id"] for row in wanted if (row["log_id"] or 0) <= (newest or 0) and row["log_id"] is not None]
+        purged: set[str] = set()
+        for start in range(0, len(logs), IDS):
+            term, ids = self._among(logs[start : start + IDS])
+            found = run(f"SELECT event_id FROM {{p}}{PURGED} WHERE log_id {term}", ids).fetchall()
+            purged |= {row[0] for row in found}
+        return known | purged.intersection(row["event_id"] for row in wanted)
+
     def _count(self, run: Run, batch: Batch, events: int, skips: int, now: float) -> None:
-        """Add to the terms of the conservation sums; what comes from a sync is no log row."""
+        """Add to the terms of the conservation sums; what comes from a sync is no log row, unless it is skipped."""
         ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}
         seen = events + skips + sum(ignored.values())
         added = {"count.seen": seen, "count.captured": events, **ignored}
-        for key, count in (added if batch.after is not None else {"count.synced": events}).items():
+        synced = {"count.synced": events, "count.seen": skips}
+        for key, count in (added if batch.after is not None else synced).items():
             if count:
                 run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
 
@@ -71,13 +173,18 @@ class SqlLedger(Sql, Ledger):
         if before is None or before.high != after.high:
             run(self.SET_STATE, {"key": "cursor", "value": str(after.high), "now": int(now)})
 
+    # -- the memory of Moodle's rows, and the history of syncs
+
     def remembered(self, table: str, ids: Sequence[int]) -> Mapping[int, Remembered]:
-        term, values = self._among(ids)
-        statement = f"SELECT row_id, digest, event_id, log_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id {term}"
-        return {
-            row_id: Remembered(digest=bytes(digest), event_id=event_id, log_id=log_id)
-            for row_id, digest, event_id, log_id in self._rows(statement, [table, *values])
-        }
+        found: dict[int, Remembered] = {}
+        for start in range(0, len(ids), IDS):
+            term, values = self._among(ids[start : start + IDS])
+            statement = (
+                f"SELECT row_id, digest, event_id, log_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id {term}"
+            )
+            for row_id, digest, event_id, log_id in self._rows(statement, [table, *values]):
+                found[row_id] = Remembered(digest=bytes(digest), event_id=event_id, log_id=log_id)
+        return found
 
     def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:
         statement = (
@@ -94,3 +201,25 @@ class SqlLedger(Sql, Ledger):
         completed_at = None if sync.status == "running" else int(now)
         values = (sync.status, sync.processed, sync.failed, completed_at, sync.error, sync.id)
         self._do(lambda run: run(statement, values))
+
+
+class _TakenBack(Exception):
+    """Ends a transaction that was only tried."""
+
+
+def _with_skips(batch: Batch, unfit: Mapping[str, str]) -> Batch:
+    """Return the batch with a Skip in the place of each event that cannot be kept, given the reason by its id."""
+    skips = [
+        Skip(
+            event_id=event.event_id,
+            event_type=event.event_type,
+            log_id=event.log_id,
+            user_id=event.user_id,
+            occurred_at=event.occurred_at,
+            reason=unfit[event.event_id],
+        )
+        for event in batch.events
+        if event.event_id in unfit
+    ]
+    kept = [event for event in batch.events if event.event_id not in unfit]
+    return replace(batch, events=kept, skips=[*batch.skips, *skips]) if skips else batch

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
-from relay.outbox.sql import Sql
+from relay.outbox.sql import IDS, Sql
 from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, STATE
 from relay.outbox.values import Attempt, Counts, Recorded, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from relay.outbox.values import Selector
 
-#: The columns of an event that are told, in the order of `_recorded`; until when it is leased comes behind them.
-RECORDED = "id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, retry_count, last_error, due_at"
+#: The fields of a Recorded that are columns of the same name; what is made of others comes behind them.
+RECORDED = ("id", "event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "due_at")
 #: The fields of an Attempt, in the order of the columns that are read.
 ATTEMPT = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
 
@@ -49,16 +49,16 @@ class SqlReports(Sql, Reports):
         return [row[0] for row in found]
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        term, values = ("", ()) if ids is None else self._among(ids)
-        known = (
-            f"AND NOT (status = ? AND event_id IN (SELECT event_id FROM {{p}}{ACKNOWLEDGED}))" if ids is None else ""
-        )
-        return int(
-            self._rows(
-                f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) {term and f'AND id {term}'} {known}",
-                (*UNDELIVERED, Status.GAVE_UP, *values, *([Status.GAVE_UP] if known else [])),
-            )[0][0]
-        )
+        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?)"
+        states = (*UNDELIVERED, Status.GAVE_UP)
+        if ids is None:
+            known = f"AND NOT (status = ? AND event_id IN (SELECT event_id FROM {{p}}{ACKNOWLEDGED}))"
+            return int(self._rows(f"{statement} {known}", (*states, Status.GAVE_UP))[0][0])
+        count = 0
+        for start in range(0, len(ids), IDS):
+            term, values = self._among(ids[start : start + IDS])
+            count += int(self._rows(f"{statement} AND id {term}", (*states, *values))[0][0])
+        return count
 
     def recorded(
         self,
@@ -74,31 +74,25 @@ class SqlReports(Sql, Reports):
         if data is not None:
             terms[f"JSON_EXTRACT(event_data, '$.{data[0]}') = ?"] = data[1]
         given = {term: value for term, value in terms.items() if value is not None}
+        free, values = self._free(now)
         found = self._rows(
-            f"SELECT {RECORDED}, {self._LEASED_UNTIL} FROM {{p}}{EVENTS} WHERE {' AND '.join(given)} "
-            "ORDER BY occurred_at DESC, id DESC LIMIT 500",
-            list(given.values()),
+            f"SELECT {', '.join(RECORDED)}, status, retry_count, last_error, {free} FROM {{p}}{EVENTS} "
+            f"WHERE {' AND '.join(given)} ORDER BY occurred_at DESC, id DESC LIMIT 500",
+            [*values, *given.values()],
         )
-        return [self._recorded(row, now, types) for row in reversed(found)]
+        return [self._recorded(row, types) for row in reversed(found)]
 
-    def _recorded(self, row: Sequence[Any], now: float, types: frozenset[str] | None) -> Recorded:
-        row_id, event_id, event_type, log_id, user_id, occurred_at, created_at, status, failures = row[:9]
-        error, due_at, leased_until = row[9:]
+    def _recorded(self, row: Sequence[Any], types: frozenset[str] | None) -> Recorded:
+        kept = dict(zip(RECORDED, row, strict=False))
+        status, failures, error, is_free = row[len(RECORDED) :]
         return Recorded(
-            id=row_id,
-            event_id=event_id,
-            event_type=event_type,
-            log_id=log_id,
-            user_id=user_id,
-            occurred_at=occurred_at,
-            created_at=created_at,
+            **kept,
             status=Status(status),
             failures=failures,
             last_error=json.loads(error or "{}"),
-            due_at=due_at,
-            is_under_way=leased_until is not None and leased_until > now,
-            attempts=self._attempts(event_id),
-            waits_for=None if due_at is None else self._earlier(row_id, user_id, occurred_at, types),
+            is_under_way=not is_free,
+            attempts=self._attempts(kept["event_id"]),
+            waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
         )
 
     def _attempts(self, event_id: str) -> Sequence[Attempt]:
@@ -109,13 +103,13 @@ class SqlReports(Sql, Reports):
         )
         return [Attempt(**dict(zip(ATTEMPT, row, strict=True))) for row in found]
 
-    def _earlier(self, row_id: int, user_id: int, occurred_at: int, types: frozenset[str] | None) -> str | None:
-        """Return the first undelivered event of a user before this one."""
+    def _earlier(self, event: Mapping[str, Any], types: frozenset[str] | None) -> str | None:
+        """Return the first undelivered event of the user before this one, given by its columns."""
         term, values = ("", ()) if types is None else self._among(sorted(types))
         found = self._rows(
             f"SELECT event_id FROM {{p}}{EVENTS} WHERE user_id = ? AND due_at IS NOT NULL "
             f"AND (occurred_at, id) < (?, ?) {term and f'AND event_type {term}'} ORDER BY occurred_at, id LIMIT 1",
-            (user_id, occurred_at, row_id, *values),
+            (event["user_id"], event["occurred_at"], event["id"], *values),
         )
         return found[0][0] if found else None
 

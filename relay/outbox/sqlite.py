@@ -8,17 +8,16 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxInUse, OutboxMissing, OutboxUnavailable
-from relay.model import Status
+from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxMissing, OutboxUnavailable
 from relay.outbox import migrations, rows, sqlite_database
 from relay.outbox import sqlite_statements as sql
-from relay.outbox.contract import CLAIM_BYTES, Outbox
+from relay.outbox.contract import Outbox
 from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
-from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.sql_reports import SqlReports
-from relay.outbox.sqlite_database import ONCE, Database
+from relay.outbox.sqlite_database import Database
+from relay.outbox.sqlite_queue import SqliteQueue
 from relay.outbox.tables import STATE, VERSION
 from relay.outbox.values import Migrated
 
@@ -28,21 +27,13 @@ if TYPE_CHECKING:
 
     from relay.model import Delivery
     from relay.outbox.sql import Made, Run, Values
-    from relay.outbox.values import Member, Settled
-
-#: Who leases events for the daemon; a daemon that starts frees what an earlier one left.
-DAEMON = "run"
-#: Who leases events for a replay.
-REPLAY = "replay"
-#: No ids at all, as JSON.
-NONE = "[]"
+    from relay.outbox.values import Member
 
 
-class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
+class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
-    SET_STATE, COUNT_STATE, REMEMBER = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER
-    _LEASED_UNTIL = "leased_until"
+    SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
     _BODY = "envelope || event_data || '}'"
 
     def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True, for_move: bool = False) -> None:
@@ -53,11 +44,12 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, O
         where its tables are of a newer relay or SQLite is too old, OutboxUnavailable where the same may work later.
         """
         sqlite_database.check_version()
+        SqliteQueue.__init__(self)
         self._path = path
-        self._lock = path.with_name(f"{path.name}.lock")
         self._prefix = prefix
         self._is_for_move = for_move
-        self._held: int | None = None
+        #: The files that are locked, by their suffix.
+        self._locks: dict[str, int] = {}
         self.created = not path.exists()
         if self.created and not create:
             raise OutboxMissing(f"There is no outbox at {path}.", hint="Start `relay run` once, or mend outbox.url.")
@@ -125,36 +117,66 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, O
         return now
 
     def close(self) -> None:
+        # Without it, others find that this process is gone.
+        with contextlib.suppress(OutboxError):
+            self._end_leases()
         self._database.close()
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        for opened in self._locks.values():
+            os.close(opened)
+        self._locks.clear()
 
-    def hold(self, now: float, *, alone: bool = False) -> None:  # noqa: ARG002 -- it is alone at all times
+    def hold(self, now: float, *, alone: bool = False, exclusive: bool = False) -> None:  # noqa: ARG002 -- it is alone
+        refusal = OutboxInUse(
+            f"Another relay runs on the outbox {self._path}.",
+            hint="Stop that one first (systemctl stop relay), or give this one its own outbox.url.",
+        )
+        self._lock_file("lock", fcntl.LOCK_EX, refusal)
+        try:
+            self._take_part(exclusive=exclusive)
+        except OutboxError:
+            os.close(self._locks.pop("lock"))
+            raise
+
+        def free(run: Run) -> None:
+            run(sql.FREE_RUNS)
+            run(sql.FORGET_OWNERS, {"now": now})
+
+        self._do(free)
+
+    def join(self, now: float) -> None:  # noqa: ARG002 -- a lease of its own on each event is enough here
+        self._take_part(exclusive=False)
+
+    def _take_part(self, *, exclusive: bool) -> None:
+        refusal = OutboxInUse(
+            f"The outbox {self._path} is used by a sync, a replay or a purge, or is being moved.",
+            hint="Try again when that has ended.",
+        )
+        self._lock_file("use", fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, refusal)
+        # It may have been moved since it was opened.
+        self._check_state(str(self._path))
+
+    def _lock_file(self, suffix: str, kind: int, refusal: OutboxInUse) -> None:
+        """Lock a file beside the outbox, as long as this is open; raise what is given where another process does."""
+        if suffix in self._locks:
+            return
+        lock = self._path.with_name(f"{self._path.name}.{suffix}")
         with sqlite_database.translated(self._path):
             try:
-                held = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                opened = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             except PermissionError:
-                if not self._lock.exists():
+                if not lock.exists():
                     raise
                 raise OutboxUnavailable(
-                    f"The lock file {self._lock} of the outbox belongs to another user.",
-                    hint=f"As root: chown --reference={self._path} {self._lock}",
+                    f"The lock file {lock} of the outbox belongs to another user.",
+                    hint=f"As root: chown --reference={self._path} {lock}",
                 ) from None
-            sqlite_database.give_away(self._lock, self._path)
+            sqlite_database.give_away(lock, self._path)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(opened, kind | fcntl.LOCK_NB)
         except OSError:
-            os.close(held)
-            raise OutboxInUse(
-                f"Another relay runs on the outbox {self._path}.",
-                hint="Stop that one first (systemctl stop relay), or give this one its own outbox.url.",
-            ) from None
-        self._held = held
-        self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
-
-    def join(self, now: float) -> None:
-        """Do nothing: a lease of its own on each event is enough here."""
+            os.close(opened)
+            raise refusal from None
+        self._locks[suffix] = opened
 
     def renew(self, now: float) -> None:
         """Do nothing: the lock on the file lasts as long as the process."""
@@ -165,98 +187,14 @@ class SqliteOutbox(SqlLedger, SqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, O
     def members(self) -> Sequence[Member]:
         return ()
 
-    def may_send(self, delivery: Delivery) -> bool:  # noqa: ARG002 -- its lease outlasts what it was claimed for
-        return True
+    def may_send(self, delivery: Delivery) -> bool:
+        return self._is_ours(delivery)
 
     def probe_write(self) -> None:
         self._database.probe(self.SET_STATE, {"key": "probe", "value": "", "now": 0})
 
-    def shrink(self) -> None:
-        self._database.shrink()
-
-    # -- claiming
-
-    def claim(
-        self,
-        now: float,
-        limit: int,
-        *,
-        lease_s: float,
-        types: frozenset[str],
-        most_bytes: int = CLAIM_BYTES,
-        only: str | None = None,
-        probe: bool = False,
-    ) -> Sequence[Delivery]:
-        due = "not_before <= :now" if probe else "due_at <= :now"
-        statement = sql.CLAIM.format(
-            once=ONCE,
-            p="{p}",
-            due=due,
-            claimed_along="" if probe else "AND other.id NOT IN (SELECT id FROM candidate)",
-            # What is cut off at the limit comes after what is kept, within each user too.
-            order="c.due_at, c.id" if probe else "c.occurred_at, c.id",
-        )
-        more = sql.MORE_DUE.format(p="{p}", due=due)
-        chosen = json.dumps(chosen_types(types, only))
-        values = {"now": now, "types": json.dumps(sorted(types)), "chosen": chosen, "take": 1 if probe else limit}
-        with self._database.transaction() as run:
-            for look_at in CLAIM_LOOKS:
-                ((ids,),) = run(statement, {**values, "limit": limit * look_at}).fetchall()
-                if ids != NONE or not run(more, {"now": now, "looked_at": limit * look_at}).fetchall():
-                    break
-            return self._lease(run, _fitting(run, ids, most_bytes), now, lease_s, DAEMON)
-
-    def claim_again(
-        self, ids: Sequence[int], now: float, *, lease_s: float, types: frozenset[str]
-    ) -> Sequence[Delivery]:
-        values = {"ids": json.dumps(list(ids)), "now": now, "types": json.dumps(sorted(types))}
-        self._free_of_killed()
-        with self._database.transaction() as run:
-            ((free,),) = run(sql.FREE, values).fetchall()
-            return self._lease(run, free, now, lease_s, REPLAY)
-
-    def _free_of_killed(self) -> None:
-        """Free what a killed relay had under way, where none runs."""
-        with contextlib.suppress(OSError):
-            held = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._do(lambda run: run(sql.FREE_ALL, {"owner": DAEMON}))
-            finally:
-                os.close(held)
-
-    def _lease(self, run: Run, ids: str, now: float, lease_s: float, owner: str) -> Sequence[Delivery]:
-        """Lease the rows, whose ids are given as a JSON array, and write the row of an attempt for each."""
-        if ids == NONE:
-            return ()
-        run(sql.LEASE, {"ids": ids, "until": now + lease_s, "owner": owner})
-        run(sql.ATTEMPT_ROWS, {"ids": ids, "now": int(now)})
-        ((claimed, bodies),) = run(sql.LEASED, {"ids": ids}).fetchall()
-        each = zip(json.loads(claimed), bodies.encode().split(b"\x1e"), strict=True)
-        return [rows.delivery(row[:-1], row[-1], body) for row, body in each]
-
-    # -- settling
-
-    def settle(self, settled: Sequence[Settled], now: float, state: Mapping[str, str] | None = None) -> None:
-        sorted_ = rows.sort(settled)
-        attempts = json.dumps([rows.attempt_row(one) for one in settled])
-        delivered = {"ids": json.dumps(sorted_.delivered), "status": Status.SUCCESS, "now": int(now)}
-        undelivered = json.dumps([rows.undelivered_row(one) for one in sorted_.undelivered])
-        with self._database.transaction() as run:
-            run(sql.SETTLE_ATTEMPTS, {"attempts": attempts})
-            run(sql.SETTLE_DELIVERED, delivered)
-            if sorted_.undelivered:
-                run(sql.SETTLE_UNDELIVERED, {"events": undelivered, "now": int(now)})
-            for one in sorted_.holding:
-                ids = {"id": one.delivery.id, "user_id": one.delivery.user_id}
-                run(sql.HOLD_USER, {**ids, "due_at": one.decision.due_at})
-            for key, value in (state or {}).items():
-                run(self.SET_STATE, {"key": key, "value": value, "now": int(now)})
-
-    def release(self, deliveries: Sequence[Delivery]) -> None:
-        with self._database.transaction() as run:
-            run(sql.RELEASE_ATTEMPTS, {"ids": json.dumps([one.attempt_id for one in deliveries])})
-            run(sql.RELEASE_EVENTS, {"ids": json.dumps([one.id for one in deliveries])})
+    def shrink(self) -> bool:
+        return self._database.shrink()
 
 
 def _migrated(run: Run, version: int) -> None:
@@ -265,11 +203,3 @@ def _migrated(run: Run, version: int) -> None:
         for statement in step.sqlite:
             run(statement)
     run(sql.SET_STATE, {"key": VERSION, "value": str(migrations.NEWEST), "now": 0})
-
-
-def _fitting(run: Run, ids: str, most_bytes: int) -> str:
-    """Return the first of the rows that fit into memory, of ids in a JSON array."""
-    ((size,),) = run(sql.SIZE, {"ids": ids}).fetchall()
-    if size <= most_bytes:
-        return ids
-    return json.dumps(fitting(json.loads(ids), dict(run(sql.SIZES, {"ids": ids}).fetchall()), most_bytes))

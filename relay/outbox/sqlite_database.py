@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxError, OutboxUnavailable
+from relay.errors import OutboxCorrupt, OutboxError, OutboxRefused, OutboxUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,8 @@ OLDEST = (3, 34, 0)
 ONCE = "MATERIALIZED" if sqlite3.sqlite_version_info >= (3, 35) else ""
 #: How long a statement waits for another process's transaction, in milliseconds.
 BUSY_MS = 10_000
+#: How many pages of deleted rows are given back at once.
+PAGES = 100
 #: Readers and the one writer do not wait for each other; kept in the file.
 WAL = "PRAGMA journal_mode = WAL"
 
@@ -29,7 +31,8 @@ WAL = "PRAGMA journal_mode = WAL"
 class Database:
     """One connection to a file that is there, for one thread at a time: the others wait for their turn.
 
-    Raises OutboxUnavailable where the same may work later, OutboxCorrupt where it can't.
+    Raises OutboxUnavailable where the same may work later, OutboxRefused where what is to be written is never taken,
+    OutboxCorrupt where it can't work.
     """
 
     def __init__(self, path: Path, prefix: str) -> None:
@@ -89,13 +92,20 @@ class Database:
         with self._lock, translated(self._path):
             self._connection.execute(WAL)
 
-    def shrink(self) -> None:
-        """Give back the disk space of deleted rows."""
+    def shrink(self) -> bool:
+        """Give back some of the disk space of deleted rows; say whether there is more."""
         with self._lock, translated(self._path):
-            # In steps, so that nobody waits long for the lock.
-            while self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
-                self._connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                # It gives back a page at each step of the statement; `execute` takes one step.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")
+                return True
+            # Nobody is waited for: who reads the log at this moment keeps it as long as it is.
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            return False
 
     def copy(self, label: str) -> Path:
         """Copy what is committed, with what is in the write-ahead log, into a file beside this one; return its path.
@@ -183,7 +193,15 @@ def translated(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system say of the outbox at a path into an OutboxError with a sentence."""
     try:
         yield
+    except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError) as error:
+        # Not SQLite's words: they could quote a value.
+        reason = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise OutboxRefused(f"The outbox {path} refuses what is to be written ({reason}).") from error
     except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:
+            raise OutboxCorrupt(
+                f"The outbox {path} is not as relay makes it: {error}.", hint="Restore a backup of it, or report this."
+            ) from error
         raise OutboxUnavailable(f"The outbox {path} cannot be used: {error}.", hint=_hint(str(error), path)) from error
     except sqlite3.DatabaseError as error:
         raise OutboxCorrupt(

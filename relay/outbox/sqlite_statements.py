@@ -11,6 +11,12 @@ from __future__ import annotations
 from relay.outbox.rows import CLAIMED
 from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 
+#: An event is free where it is not leased, or its lease has ended, be it that the process that has it is gone.
+FREE_AT = "(leased_until IS NULL OR leased_until <= ? OR leased_by IN (SELECT value FROM json_each(?)))"
+_FREE = "(leased_until IS NULL OR leased_until <= :now OR leased_by IN (SELECT value FROM json_each(:gone)))"
+#: Under a key of tables.LEASE_KEY the state says of each who has leased events until when the last lease lasts.
+OWNERS = f"SELECT config_key FROM {{p}}{STATE} WHERE config_key > 'lease.' AND config_key < 'lease/'"
+
 # The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
 # their user precedes, unless it is claimed along. A type that may not be sent is neither claimed nor in anybody's way.
 # And never two of a user at a time: one that is under way may be a later one, where the earlier one turned up late.
@@ -19,7 +25,7 @@ from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
 CLAIM = f"""
 WITH candidate AS {{once}} (
     SELECT id, user_id, occurred_at, due_at FROM {{p}}{EVENTS}
-    WHERE due_at IS NOT NULL AND {{due}} AND (leased_until IS NULL OR leased_until <= :now)
+    WHERE due_at IS NOT NULL AND {{due}} AND {_FREE}
       AND event_type IN (SELECT value FROM json_each(:chosen))
     ORDER BY due_at, id LIMIT :limit
 )
@@ -28,7 +34,7 @@ SELECT c.id FROM candidate AS c
 WHERE NOT EXISTS (
     SELECT 1 FROM {{p}}{EVENTS} AS other INDEXED BY {{p}}{EVENTS}_queue
     WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND (
-        other.leased_until > :now
+        other.leased_until > :now AND other.leased_by NOT IN (SELECT value FROM json_each(:gone))
         OR (other.occurred_at, other.id) < (c.occurred_at, c.id)
         AND other.event_type IN (SELECT value FROM json_each(:types)) {{claimed_along}}
     )
@@ -44,7 +50,7 @@ SELECT 1 FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND {{due}} ORDER BY due_at
 #: Of these rows, those of the types that may be sent and that nobody has leased.
 FREE = f"""
 SELECT json_group_array(id) FROM {{p}}{EVENTS}
-WHERE id IN (SELECT value FROM json_each(:ids)) AND (leased_until IS NULL OR leased_until <= :now)
+WHERE id IN (SELECT value FROM json_each(:ids)) AND {_FREE}
   AND event_type IN (SELECT value FROM json_each(:types))
 """
 
@@ -132,9 +138,25 @@ WHERE user_id = :user_id AND due_at IS NOT NULL AND due_at < :due_at AND id <> :
   AND (occurred_at, id) > (SELECT occurred_at, id FROM {{p}}{EVENTS} WHERE id = :id)
 """
 
-# Only what waits can be under way: a million delivered events are not looked at.
-FREE_ALL = f"""
-UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL WHERE due_at IS NOT NULL AND leased_by = :owner
+# Of relays before this one, which held the outbox. Only what waits is looked at, and not a million delivered events.
+FREE_RUNS = f"""
+UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL
+WHERE due_at IS NOT NULL AND leased_by IS NOT NULL AND (leased_by = 'run' OR leased_by LIKE 'run-%')
+"""
+FREE_OWN = f"""
+UPDATE {{p}}{EVENTS} SET leased_by = NULL, leased_until = NULL
+WHERE id IN (SELECT value FROM json_each(:ids)) AND leased_by LIKE :owner
+"""
+FORGET_OWNER = f"DELETE FROM {{p}}{STATE} WHERE config_key LIKE :owner"
+# Until then it must be known that who has them is gone.
+FORGET_OWNERS = f"""
+DELETE FROM {{p}}{STATE}
+WHERE config_key > 'lease.' AND config_key < 'lease/' AND CAST(config_value AS REAL) <= :now
+"""
+
+# What is under way has a lease by the clock, too.
+SET_BACK_LEASES = f"""
+UPDATE {{p}}{EVENTS} SET leased_until = leased_until - :by WHERE due_at IS NOT NULL AND leased_until IS NOT NULL
 """
 
 COUNT_STATE = f"""
@@ -150,3 +172,4 @@ ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, upd
 
 REMEMBER = """ON CONFLICT (row_table, row_id) DO UPDATE
 SET digest = excluded.digest, event_id = excluded.event_id, log_id = excluded.log_id"""
+KEEP = "ON CONFLICT DO NOTHING"

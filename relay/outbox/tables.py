@@ -11,6 +11,8 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
 )
 #: The newest event of each of Moodle's rows, and a digest of what it said; a purge leaves it as it is.
 MEMORY = "mb_zoho_row"
+#: The ids of events that were purged, by their log row: the log may be read again, and they are not new then.
+PURGED = "mb_zoho_purged"
 #: The given-up events that a person has dealt with, each with the reason that was given.
 ACKNOWLEDGED = "mb_zoho_acknowledged"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
@@ -32,8 +34,16 @@ MOVED: dict[str, tuple[str, ...]] = {
         *("completed_at", "error_message", "triggered_by"),
     ),
     MEMORY: ("row_table", "row_id", "digest", "event_id", "log_id"),
+    PURGED: ("log_id", "event_id"),
     ACKNOWLEDGED: ("id", "event_id", "acknowledged_at", "reason"),
     STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
 }
 #: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.
 VERSION, MOVED_TO, MOVING = OWN_STATE = "schema_version", "moved_to", "moving"
+#: What its key begins with where it says who has leased events of an outbox in a file.
+LEASE_KEY = "lease."
+
+
+def is_own_state(key: str) -> bool:
+    """Say whether a state is the outbox's own, and not moved."""
+    return key in OWN_STATE or key.startswith(LEASE_KEY)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from relay.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from relay.model import Delivery, Event, Outcome, Position, Skip
     from relay.rules.retry import Decision
@@ -37,6 +38,34 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Collection[str]):
+    """What has come of a batch. As a collection: the ids of the events and skips that are new."""
+
+    new: Sequence[str] = ()
+    #: What is new as well, and recorded as skipped: the outbox cannot keep the event.
+    unfit: Sequence[Skip] = ()
+
+    def __contains__(self, event_id: object) -> bool:
+        return event_id in self.new
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.new)
+
+    def __len__(self) -> int:
+        return len(self.new)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """What one step of a purge has done."""
+
+    #: How many events it has deleted.
+    count: int
+    #: Up to which row it has looked; None where there are no more.
+    looked_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """A line of the sync history."""
 
@@ -51,16 +80,16 @@ class Sync:
 class Remembered:
     """The newest event of a row of Moodle."""
 
-    #: What `digest` makes of its data.
+    #: What `digest` makes of its state.
     digest: bytes
     event_id: str
     #: The row of the log that it was made of; None for an event that sync made.
     log_id: int | None
 
 
-def digest(data: str) -> bytes:
-    """Return what is remembered of an event's `data` (JSON text): the first DIGEST_BYTES of its SHA-256."""
-    return hashlib.sha256(data.encode()).digest()[:DIGEST_BYTES]
+def digest(state: str) -> bytes:
+    """Return what is remembered of an event's state (JSON text): the first DIGEST_BYTES of its SHA-256."""
+    return hashlib.sha256(state.encode()).digest()[:DIGEST_BYTES]
 
 
 # -- delivery
@@ -185,6 +214,8 @@ class Member:
     leads: bool
     #: When its lease ends, in unix seconds of the outbox's clock.
     expires_at: float
+    #: It is the one that asks.
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

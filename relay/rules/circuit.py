@@ -6,6 +6,7 @@ at a time, the probe, then finds out whether the backend is well again.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ STREAK_EVENTS = 3
 PROBE_MAX_S = 15.0
 #: The key of the backend's circuit in what is stored: older relays read it, so it keeps its name.
 BACKEND_KEY = "whole"
+#: The outbox's state that holds the open circuits.
+STATE = "circuit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +157,7 @@ def _merged(base: Circuit | None, ours: Circuit | None, theirs: Circuit | None) 
 
 
 def encode(breaker: Breaker) -> dict[str, Any]:
-    """Return the open circuits as JSON types, for the outbox; the streak starts anew after a restart."""
+    """Return the open circuits as JSON types; the streak starts anew after a restart."""
     return {
         BACKEND_KEY: None if breaker.backend is None else _encode(breaker.backend),
         "paths": {name: _encode(path) for name, path in breaker.paths.items()},
@@ -166,8 +169,14 @@ def _encode(circuit: Circuit) -> dict[str, Any]:
     return {name: getattr(circuit, name) for name in names}
 
 
-def decode(saved: Mapping[str, Any]) -> Breaker:
-    """Return the breaker that `encode` made this of; an empty mapping stands for no open circuit."""
+def stored(breaker: Breaker) -> str:
+    """Return the open circuits as the outbox's STATE keeps them."""
+    return json.dumps(encode(breaker))
+
+
+def load(text: str | None) -> Breaker:
+    """Return the breaker of the outbox's STATE; None and '' stand for no open circuit."""
+    saved: Mapping[str, Any] = json.loads(text or "{}")
     backend = saved.get(BACKEND_KEY)
     return Breaker(
         backend=Circuit(**backend) if backend else None,

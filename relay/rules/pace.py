@@ -56,7 +56,7 @@ def rate(pace: Pace, now: float) -> float:
         return math.inf
     reached_after_s = DOUBLED_AFTER_S * math.cbrt(1 - pace.base / pace.plateau)
     since_s = max(0.0, now - pace.resumes_at)
-    return pace.plateau * (1 + ((since_s - reached_after_s) / DOUBLED_AFTER_S) ** 3)
+    return max(RATE_LEAST, pace.plateau * (1 + ((since_s - reached_after_s) / DOUBLED_AFTER_S) ** 3))
 
 
 def room(pace: Pace, now: float) -> float:

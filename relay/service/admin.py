@@ -94,13 +94,13 @@ def move(config: Config, target: Config, tell: Callable[[int], None]) -> int:
     """
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(parts.opened(config, parts.REAL, for_move=True))
-        lease.hold_alone(source)
+        lease.hold_alone(source, exclusive=True)
         other = stack.enter_context(parts.opened(target, parts.REAL, create=True, for_move=True))
         moving = Move(
             source=source.outbox, source_url=config.outbox.url, target=other.outbox, target_url=target.outbox.url
         )
         moving.check()
-        lease.hold_alone(other)
+        lease.hold_alone(other, exclusive=True)
         for opened in (source, other):
             stack.enter_context(lease.kept(opened))
         return moving.run(source.now(), tell)
@@ -115,4 +115,5 @@ def acknowledge(config: Config, selector: Selector, reason: str) -> Acknowledged
 def purge(config: Config) -> int:
     """Delete delivered events that are older than the retention; return how many. Raises RelayError."""
     with parts.opened(config, parts.REAL) as opened:
-        return purge_before(opened.outbox, opened.now() - config.outbox.retention)
+        opened.outbox.join(opened.now())
+        return purge_before(opened.outbox, opened.now() - config.outbox.retention, opened.machine.sleep)

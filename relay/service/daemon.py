@@ -43,14 +43,23 @@ class Loop:
     """Runs a pass again and again in a thread of its own, waiting as long as the pass says, or until it is woken."""
 
     def __init__(
-        self, name: str, run_pass: Callable[[], float], watch: Watch, *, monotonic: Callable[[], float]
+        self,
+        name: str,
+        run_pass: Callable[[], float],
+        watch: Watch,
+        *,
+        monotonic: Callable[[], float],
+        is_down: bool = False,
     ) -> None:
-        """Take a pass that returns after how many seconds the next one is wanted, and a clock that is never set."""
+        """Take a pass that returns after how many seconds the next one is wanted, and a clock that is never set.
+
+        `is_down`: it has been said that the passes fail.
+        """
         self.name = name
         self._run_pass = run_pass
         self._watch = watch
         self._monotonic = monotonic
-        self._is_down = False
+        self._is_down = is_down
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -188,6 +197,33 @@ class Pool(Generic[Item]):
             self._threads.discard(threading.current_thread())
             self._ended.notify_all()
             return True
+
+
+def within(seconds: float, call: Callable[..., Item]) -> Callable[..., Item]:
+    """Return a function that does what `call` does, and raises TimeoutError where that takes longer.
+
+    For what has no limit of its own, such as the system's resolver: it goes on in a thread that nobody waits for.
+    """
+
+    def bounded(*arguments: Any, **options: Any) -> Item:
+        done: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                done.put((call(*arguments, **options), None))
+            except BaseException as error:  # noqa: BLE001 -- whatever it is, the caller is to have it
+                done.put((None, error))
+
+        threading.Thread(target=work, name="within", daemon=True).start()
+        try:
+            made, error = done.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+        if error is not None:
+            raise error
+        return made  # type: ignore[return-value] # where there is no error, it is what `call` has made
+
+    return bounded
 
 
 class Signals:

@@ -58,15 +58,19 @@ def kept(opened: Opened) -> Iterator[None]:
         renewing.join(END_S)
 
 
-def hold_alone(opened: Opened) -> None:
-    """Claim an outbox that no other relay uses; the lease of a dead one is waited for. Raises OutboxInUse."""
+def hold_alone(opened: Opened, *, exclusive: bool = False) -> None:
+    """Claim an outbox that no other relay uses; the lease of a dead one is waited for. Raises OutboxInUse.
+
+    `exclusive`: no other one may begin to use it either.
+    """
     outbox = opened.outbox
     first = {member.name: member.expires_at for member in outbox.members()}
     while True:
         try:
-            outbox.hold(opened.now(), alone=True)
+            outbox.hold(opened.now(), alone=True, exclusive=exclusive)
         except OutboxInUse:
-            renewed = [one for one in outbox.members() if one.expires_at > first.get(one.name, 0.0)]
+            others = [one for one in outbox.members() if not one.is_own]
+            renewed = [one for one in others if one.expires_at > first.get(one.name, 0.0)]
             if renewed or not outbox.is_shared:
                 raise
             opened.machine.sleep(LOOK_S)

@@ -9,7 +9,7 @@ from relay.errors import MoodleError, OutboxUnavailable
 from relay.service.daemon import Loop, Watch, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from relay.model import Log
     from relay.service.daemon import Signals, Systemd
@@ -27,11 +27,12 @@ DATABASES = {"moodle": "Moodle's database", "outbox": "the outbox"}
 class Daemon:
     """A relay whose passes run in loops, each in a thread of its own."""
 
-    def __init__(self, relay: Relay, opened: Opened) -> None:
+    def __init__(self, relay: Relay, opened: Opened, before: Daemon | None = None) -> None:
+        """Take the daemon before this one: what that said of outages is not said again, but their end is."""
         self.relay = relay
         self._opened = opened
         self._machine = opened.machine
-        self._outages = Outages(relay.log)
+        self.outages: Outages = Outages(relay.log, {} if before is None else before.outages.away)
         self._capturing = self._loop("capture", relay.capture_pass)
         self._dispatching = self._loop("dispatch", relay.dispatch_pass)
         self._purging = self._loop("purge", relay.purge_pass)
@@ -46,7 +47,8 @@ class Daemon:
         def run() -> float:
             return run_pass(self._opened.now())
 
-        return Loop(name, run, self._outages.watch(name), monotonic=self._machine.monotonic)
+        is_down = name in self.outages.away
+        return Loop(name, run, self.outages.watch(name), monotonic=self._machine.monotonic, is_down=is_down)
 
     def start(self) -> None:
         """Start reading and delivering."""
@@ -60,7 +62,7 @@ class Daemon:
     def describe(self) -> str:
         """Return in a few words how it is at this moment: what is away or held up, and why, or where it delivers."""
         breaker, config = self.relay.dispatch.breaker, self.relay.config
-        found = [f"{DATABASES[subject]} is away" for subject in self._outages.away()]
+        found = [f"{DATABASES[subject]} is away" for subject in self.outages.subjects()]
         if breaker.backend is not None:
             found.append(f"circuit open: {breaker.backend.reason}")
         found += [f"circuit open for {name}: {path.reason}" for name, path in breaker.paths.items()]
@@ -116,11 +118,11 @@ class Daemon:
 class Outages:
     """Says once that a database is away, whichever loop finds it first, and once that it is back for all of them."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, away: Mapping[str, str]) -> None:
+        """Take which database each loop waits for, where it does (moodle or outbox): that has been said."""
         self._log = log
         self._lock = threading.Lock()
-        #: Which database each loop waits for, where it does: moodle or outbox.
-        self._away: dict[str, str] = {}
+        self.away = dict(away)
 
     def watch(self, loop: str) -> Watch:
         """Return what the loop of this name tells when its pass begins to fail, and when it works again."""
@@ -130,23 +132,23 @@ class Outages:
             up=lambda: self._up(loop),
         )
 
-    def away(self) -> list[str]:
+    def subjects(self) -> list[str]:
         """Return which databases are away at this moment: moodle, outbox."""
         with self._lock:
-            return sorted(set(self._away.values()))
+            return sorted(set(self.away.values()))
 
     def _down(self, loop: str, error: BaseException) -> None:
         subject = "moodle" if isinstance(error, MoodleError) else "outbox"
         with self._lock:
-            is_first = subject not in self._away.values()
-            self._away[loop] = subject
+            is_first = subject not in self.away.values()
+            self.away[loop] = subject
         if is_first:
             slug = "moodle.unreachable" if subject == "moodle" else "outbox.unavailable"
             self._log.error(slug, error=str(error), hint=getattr(error, "hint", ""))
 
     def _up(self, loop: str) -> None:
         with self._lock:
-            subject = self._away.pop(loop)
-            is_last = subject not in self._away.values()
+            subject = self.away.pop(loop)
+            is_last = subject not in self.away.values()
         if is_last:
             self._log.warning("moodle.recovered" if subject == "moodle" else "outbox.recovered")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from relay.errors import MoodleError, OutboxInUse, RelayError, UsageError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
-from relay.service.logs import make_log, say_migrated
+from relay.service.logs import make_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +50,8 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
     """
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
-    with parts.opened(config, machine, create=True) as opened:
+    with parts.opened(config, machine, create=True, log=log) as opened:
         outbox = opened.outbox
-        say_migrated(log, outbox.migrated)
         outbox.hold(opened.now())
         with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
             is_leading = lease.wait_for_lead(outbox, signals)
@@ -92,6 +91,8 @@ class _Working:
         #: When waiting ends, and when the log is read next, in unix seconds.
         self._ends_at = opened.now() + timeout_s
         self._read_at = min(opened.now() + LATE_S, self._ends_at)
+        #: For how long the backend took no more when the last pass began, in seconds.
+        self._paced_s = 0.0
         self._failed: MoodleError | None = None
         self._woken = threading.Event()
         relay.dispatch.wake = self._woken.set
@@ -103,6 +104,7 @@ class _Working:
             self._woken.clear()
             self._read_late_rows()
             now = self._opened.now()
+            self._paced_s = dispatch.pace_wait_s
             # What is under way is waited for; what falls due behind the end is not begun.
             delay = dispatch.settle(now) if self._is_over(now) else self._relay.dispatch_pass(now)
             if self._signals.stop.is_set():
@@ -122,14 +124,14 @@ class _Working:
         if self._waits_for_rows():
             return False
         next_at = self._next_try()
-        if 0 < self._relay.dispatch.pace_wait_s <= PACE_S:
-            # What is due is tried, at the rate that the backend takes.
+        if 0 < max(self._paced_s, self._relay.dispatch.pace_wait_s) <= PACE_S:
+            # What is due is tried, at the rate that the backend takes: a pause may have ended just after the pass.
             return next_at > self._ends_at
         # What is due and was not begun waits for an earlier event of its user: the time alone ends this then.
         return max(next_at, self._opened.now()) >= self._ends_at
 
     def _next_try(self) -> float:
-        return self._relay.next_try() if self._relay.config.enabled else float("inf")
+        return self._relay.next_try(self._opened.now()) if self._relay.config.enabled else float("inf")
 
     def _waits_for_rows(self) -> bool:
         return self._is_reading and self._relay.capture.waiting > 0
@@ -170,7 +172,7 @@ def replay(
         )
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
-    with parts.opened(config, machine) as opened, parts.sending(config, machine) as sender:
+    with parts.opened(config, machine, log=log) as opened, parts.sending(config, machine) as sender:
         dispatch = parts.make_dispatch(config, opened, sender, log)
         woken = threading.Event()
         dispatch.wake = woken.set
@@ -208,8 +210,10 @@ def sync(
     # Beside a progress bar, only what is not well.
     log = make_log(replace(config.log, level="warning"), sys.stderr, machine.now)
     with parts.opened(config, machine, create=True) as opened, parts.reading(config) as moodle:
-        syncing = parts.make_sync(config, moodle, opened.outbox, wanted)
-        progress = _record(syncing, triggered_by, opened, signals, tell)
+        syncing = parts.make_sync(config, moodle, opened.outbox, wanted, log)
+        opened.outbox.join(opened.now())
+        with lease.kept(opened):
+            progress = _record(syncing, triggered_by, opened, signals, tell)
         try:
             lease.hold_alone(opened)
         except OutboxInUse:
@@ -241,5 +245,6 @@ def _record(
 
 def preview_sync(config: Config, wanted: Wanted) -> Iterator[Event]:
     """Yield the events of current rows, and record nothing. Raises RelayError."""
+    log = make_log(config.log, sys.stderr, parts.REAL.now)
     with parts.temporary_outbox() as outbox, parts.reading(config) as moodle:
-        yield from parts.make_sync(config, moodle, outbox, wanted).preview()
+        yield from parts.make_sync(config, moodle, outbox, wanted, log).preview()

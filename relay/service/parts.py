@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import secrets
+import socket
 import ssl
 import tempfile
 import time
@@ -32,8 +32,9 @@ from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
 from relay.rules.server import Address
-from relay.service.daemon import Pool
+from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
+from relay.service.logs import say_migrated
 from relay.service.machine import Machine
 from relay.service.relay import Relay
 
@@ -76,11 +77,18 @@ def _made_of(key: str) -> Iterator[None]:
         ) from None
 
 
-def make_outbox(config: Config, *, create: bool, for_move: bool = False) -> Outbox:
-    """Open the outbox that the config names; `for_move` opens one that was moved, or half moved, too.
+def make_outbox(config: Config, *, create: bool, for_move: bool = False, log: Log | None = None) -> Outbox:
+    """Open the outbox that the config names, and say in the log, or else on stderr, that this has changed its tables.
 
-    Raises OutboxError.
+    `for_move` opens one that was moved, or half moved, too. Raises OutboxError.
     """
+    outbox = _make_outbox(config, create=create, for_move=for_move)
+    if outbox.migrated is not None:
+        say_migrated(log, outbox.migrated)
+    return outbox
+
+
+def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
     outbox = config.outbox
     if outbox.sqlite_path is not None:
         return SqliteOutbox(outbox.sqlite_path, prefix=outbox.prefix, create=create, for_move=for_move)
@@ -115,9 +123,11 @@ def _outbox_address(outbox: OutboxConfig) -> Address:
 
 
 @contextlib.contextmanager
-def opened(config: Config, machine: Machine, *, create: bool = False, for_move: bool = False) -> Iterator[Opened]:
-    """Open the outbox that the config names, within; `create` makes one where there is none. Raises OutboxError."""
-    with contextlib.closing(make_outbox(config, create=create, for_move=for_move)) as outbox:
+def opened(
+    config: Config, machine: Machine, *, create: bool = False, for_move: bool = False, log: Log | None = None
+) -> Iterator[Opened]:
+    """Open the outbox that the config names, as `make_outbox` does, within; `create` makes one where there is none."""
+    with contextlib.closing(make_outbox(config, create=create, for_move=for_move, log=log)) as outbox:
         yield Opened(outbox=outbox, machine=machine)
 
 
@@ -141,7 +151,7 @@ def temporary_outbox() -> Iterator[Outbox]:
 
 def make_moodle(config: Config) -> MoodleReader:
     """Return the reader of Moodle's database; it connects when it is first asked."""
-    kinds = catalogue.watched(config.events.disabled)
+    kinds = catalogue.watched(config.events.kinds.values(), config.events.disabled)
     on = [kind for kind in kinds if kind.name not in config.events.disabled]
     return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")))
 
@@ -197,6 +207,8 @@ def make_sender(config: Config, machine: Machine) -> Sender:
             monotonic=machine.monotonic,
             ca_bundle=backend.ca_bundle,
             proxy=None if backend.proxy is None else backend.proxy.reveal(),
+            # The system's resolver has its own times, which may be far longer.
+            resolve=within(backend.timeout, socket.getaddrinfo),
         )
         return Sender(
             transport=transport,
@@ -233,6 +245,7 @@ def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Ca
     """Return what reads the log into the outbox."""
     rules = Rules(
         start_from=config.moodle.start_from,
+        kinds=config.events.kinds,
         disabled=config.events.disabled,
         ignore_actors=frozenset(config.events.ignore_actors),
         options=make_options(config),
@@ -240,13 +253,13 @@ def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Ca
     return Capture(moodle=moodle, outbox=outbox, rules=rules, log=log)
 
 
-def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted) -> Syncing:
+def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, log: Log) -> Syncing:
     """Return what records current rows of Moodle as events. Raises MoodleError."""
-    return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config))
+    return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
-    """Return what delivers from the outbox. Raises OutboxError."""
+    """Return what delivers from the outbox."""
     machine = opened.machine
 
     def post(delivery: Delivery, _now: float) -> Outcome:
@@ -264,7 +277,7 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
                 multiplier=config.retry.multiplier,
                 max_delay_s=config.retry.max_delay,
             ),
-            types=frozenset(catalogue.KINDS),
+            types=frozenset(config.events.kinds),
             concurrency=config.backend.concurrency,
             attempt_s=config.backend.timeout,
             is_paused=not config.enabled,
@@ -295,9 +308,10 @@ def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Ex
     return explain.Explainer(
         outbox=opened.outbox,
         moodle=moodle,
-        breaker=circuit.decode(json.loads(opened.outbox.state("circuit") or "{}")),
+        breaker=circuit.load(opened.outbox.state(circuit.STATE)),
         rules=explain.Rules(
             is_paused=not config.enabled,
+            kinds=config.events.kinds,
             disabled=config.events.disabled,
             ignore_actors=frozenset(config.events.ignore_actors),
         ),

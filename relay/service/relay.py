@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
-from relay.operations.purge import purge
+from relay.operations.purge import REST_S, Purge
 from relay.outbox.contract import RENEW_S
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Relay:
     wake_dispatch: Callable[[], None] = field(default=lambda: None)
     wake_capture: Callable[[], None] = field(default=lambda: None)
     _was_leading: bool = False
+    _purge: Purge | None = None
 
     def capture_pass(self, now: float) -> float:
         """Read what is new in Moodle's log into the outbox, where this relay leads."""
@@ -65,14 +66,20 @@ class Relay:
         return self.dispatch.run_once(now)
 
     def purge_pass(self, now: float) -> float:
-        """Delete what is older than the retention, once a day, where this relay leads."""
+        """Delete what is older than the retention, once a day, where this relay leads; a step in each pass."""
         if not self.outbox.leads():
+            self._purge = None
             return PURGE_LOOK_S
-        if abs(now - float(self.outbox.state("purged_at") or 0)) >= DAY_S:
-            purged = purge(self.outbox, now - self.config.outbox.retention)
-            self.outbox.set_state("purged_at", str(int(now)), now)
-            if purged:
-                self.log.info("outbox.purged", events=purged)
+        if self._purge is None and abs(now - float(self.outbox.state("purged_at") or 0)) >= DAY_S:
+            self._purge = Purge(self.outbox, now - self.config.outbox.retention)
+        if self._purge is None:
+            return PURGE_LOOK_S
+        if self._purge.step():
+            return REST_S
+        self.outbox.set_state("purged_at", str(int(now)), now)
+        if self._purge.count:
+            self.log.info("outbox.purged", events=self._purge.count)
+        self._purge = None
         return PURGE_LOOK_S
 
     def lease_pass(self, now: float) -> float:
@@ -87,10 +94,10 @@ class Relay:
         self._was_leading = is_leading
         return RENEW_S
 
-    def next_try(self) -> float:
-        """Return when something can be sent next, in unix seconds; infinity where nothing waits."""
+    def next_try(self, now: float) -> float:
+        """Return at `now` when something can be sent next, in unix seconds; infinity where nothing waits."""
         breaker = self.dispatch.breaker
-        due_at = self.outbox.next_due(self.dispatch.types)
+        due_at = self.outbox.next_due(self.dispatch.types, now)
         if due_at is None:
             return float("inf")
         if breaker.backend is not None:

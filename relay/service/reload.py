@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.errors import ConfigError, OutboxUnavailable, RelayError
+from relay.errors import ConfigError, OutboxError, RelayError
 from relay.service import parts
 from relay.service.daemon import STUCK_S
 from relay.service.logs import make_log
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: How often it is looked whether the old loops have ended, in seconds.
 LOOK_S = 0.05
-#: How long after an outbox that is away is asked again, in seconds.
-AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,8 @@ class Reloading:
         """Return the parts of the new config; where they can't be made, say why and return None: the old ones stay."""
         log, hint = old.relay.log, "Relay goes on with the old one."
         try:
-            return self._relay(self._read(old.relay.config))
+            config = self._read(old.relay.config)
+            return parts.make_relay(config, self.opened, make_log(config.log, self.lines, self.opened.machine.now))
         except RelayError as error:
             fields = {"mistakes": list(error.mistakes)} if isinstance(error, ConfigError) else {}
             log.error("config.rejected", error=str(error), hint=error.hint or hint, **fields)  # noqa: TRY400
@@ -71,9 +71,6 @@ class Reloading:
             )
         return config
 
-    def _relay(self, config: Config) -> Relay:
-        return parts.make_relay(config, self.opened, make_log(config.log, self.lines, self.opened.machine.now))
-
     def _replace(self, old: Daemon, fresh: Relay) -> Daemon:
         """Stop a daemon, and start one with these parts; return that, or the stopped one where relay is to end.
 
@@ -89,9 +86,13 @@ class Reloading:
             fresh.close()
             return old
         old.close()
-        if old.relay.dispatch.under_way and self.opened.outbox.is_shared:
-            self._hold_anew(fresh)
-        daemon = Daemon(self._made_anew(fresh), self.opened)
+        if old.relay.dispatch.under_way:
+            # What could not be recorded stays under a lease that ends, not under one that is renewed.
+            self.opened.outbox.let_go()
+            with contextlib.suppress(OutboxError):  # the new loops wait for it, or say what is wrong
+                self.opened.outbox.renew(self.opened.now())
+        # Its parts have read nothing yet: they begin with what the old ones have left in the outbox.
+        daemon = Daemon(fresh, self.opened, old)
         daemon.start()
         return daemon
 
@@ -104,28 +105,3 @@ class Reloading:
                 said_at = float("inf")
                 hint = "The new config is taken when what was asked of a database has been answered, or is given up."
                 old.relay.log.warning("config.waiting", hint=hint)
-
-    def _hold_anew(self, fresh: Relay) -> None:
-        """Take another lease, so that what could not be recorded stays under the old one, which ends by itself."""
-        is_away = False
-        while not self.signals.stop.is_set():
-            try:
-                self.opened.outbox.hold(self.opened.now())
-            except OutboxUnavailable as error:
-                if not is_away:
-                    fresh.log.error("outbox.unavailable", error=str(error), hint=error.hint)  # noqa: TRY400
-                is_away = True
-                self.signals.stop.wait(AGAIN_S)
-            else:
-                if is_away:
-                    fresh.log.warning("outbox.recovered")
-                return
-
-    def _made_anew(self, fresh: Relay) -> Relay:
-        """Return the parts made once more: they begin with what the old ones have left in the outbox."""
-        try:
-            made = self._relay(fresh.config)
-        except Exception:  # noqa: BLE001 -- those that were made a moment ago are as good, save for the circuits
-            return fresh
-        fresh.close()
-        return made

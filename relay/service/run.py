@@ -9,7 +9,7 @@ from relay import __version__
 from relay.errors import RelayError
 from relay.service import parts
 from relay.service.lines import Lines
-from relay.service.logs import make_log, say_migrated
+from relay.service.logs import make_log
 from relay.service.loops import Daemon
 from relay.service.reload import Reloading
 
@@ -31,8 +31,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, *, strea
     config = load()
     lines = Lines(stream)
     log = make_log(config.log, lines, machine.now)
-    with parts.opened(config, machine, create=True) as opened:
-        say_migrated(log, opened.outbox.migrated)
+    with parts.opened(config, machine, create=True, log=log) as opened:
         opened.outbox.hold(opened.now())
         daemon = Daemon(parts.make_relay(config, opened, log), opened)
         daemon.start()

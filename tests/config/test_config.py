@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (found.backend.timeout, found.backend.concurrency, found.backend.tenant_id) == (30, 8, "default")
     assert (found.retry.max_attempts, found.retry.first_delay, found.retry.multiplier) == (24, 5, 2)
     assert found.retry.max_delay == 6 * 3600
-    assert all(found.events.enabled(event_type) for event_type, kind in KINDS.items() if kind.is_default)
+    assert found.events.disabled == {event_type for event_type, kind in KINDS.items() if not kind.is_default}
     assert found.events.ignore_actors == ()
     assert [(str(least), grade) for least, grade in found.btec.bands] == [
         ("70", "Distinction"),
@@ -77,7 +78,10 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path, pems: Path
         (tmp_path / name).write_bytes((pems / "cert").read_bytes())
     (tmp_path / "client.key").write_bytes((pems / "key").read_bytes())
     found = config.parse(secrets_of(everything, tmp_path), path=tmp_path / "config.yaml")
-    for section in ("enabled", "retry", "events", "btec", "log", "status"):
+    shown = found.events.kinds.keys() - given_only.events.kinds.keys()
+    assert shown == {"quiz_attempted"}, "the one that has no default"
+    assert replace(found.events, kinds=KINDS) == given_only.events
+    for section in ("enabled", "retry", "btec", "log", "status"):
         assert getattr(found, section) == getattr(given_only, section), section
     assert found.backend.timeout == given_only.backend.timeout
     assert found.outbox.url == given_only.outbox.url
@@ -260,8 +264,8 @@ def test_each_kind_of_event_is_switched_by_its_name_and_has_its_own_options() ->
     assert found.chosen["grade_updated", "feedback"] == "escaped"
     text = "events: {user_deleted: {enabled: true}, user_created: {enabled: false}, enrollment_created: {role: actual}}"
     found = config.parse(MINIMAL + text, path=HERE).events
-    assert found.enabled("user_deleted")
-    assert not found.enabled("user_created")
+    assert "user_deleted" not in found.disabled
+    assert "user_created" in found.disabled
     assert found.chosen["enrollment_created", "role"] == "actual"
     (wrong,) = mistakes(MINIMAL + "events: {grade_updated: {feedback: loud}}")
     assert wrong.startswith("events.grade_updated.feedback: must be one of escaped, plain")

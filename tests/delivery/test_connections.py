@@ -20,6 +20,7 @@ from relay.delivery.connect import NEXT_AFTER_S, REMEMBERED_S
 from relay.delivery.sender import Sender
 from relay.delivery.transport import CONNECTION_MOST_S, RENEW_S, Transport
 from relay.errors import RelayError
+from relay.service.daemon import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -233,6 +234,33 @@ def test_what_was_looking_up_the_name_when_relay_stopped_is_not_sent(
     sending.transport.connector._resolve = resolve_and_stop
     assert sending.post().error_kind == "stopped"
     assert backend.requests == []
+
+
+def test_a_resolver_that_hangs_ends_with_the_attempt(backend: Receiver, posting: Callable[..., Posting]) -> None:
+    name, goes_on = Name(address(backend)), threading.Event()
+    sending = posting(name)
+
+    def hangs(*arguments: Any, **options: Any) -> list[Any]:
+        goes_on.wait(TIMEOUT_S / 5)
+        return name.resolve(*arguments, **options)
+
+    sending.transport.connector._resolve = within(0.1, hangs)
+    try:
+        assert sending.post().error_kind == "timeout"
+    finally:
+        goes_on.set()
+    assert backend.requests == []
+    sending.transport.connector._resolve = within(TIMEOUT_S, name.resolve)
+    assert sending.post().http_code == 200
+
+
+def test_what_the_resolver_says_no_with_is_said_though_its_time_is_bounded(posting: Callable[..., Posting]) -> None:
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "made up")
+
+    sending = posting(Name())
+    sending.transport.connector._resolve = within(TIMEOUT_S, resolve)
+    assert sending.post().error_kind == "dns"
 
 
 # -- a backend that moves

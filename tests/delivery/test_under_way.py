@@ -16,7 +16,7 @@ from virtual import DAY, HOUR, OPTIONS, POLICY, START, World
 
 from relay import config
 from relay.delivery import dispatch
-from relay.delivery.shared_circuit import STATE, SharedCircuit
+from relay.delivery.shared_circuit import SharedCircuit
 from relay.events import envelope
 from relay.model import Delivery, Outcome
 from relay.outbox.values import Batch
@@ -164,7 +164,7 @@ class Sharing:
     def save(self) -> None:
         unsaved = self.circuits.unsaved()
         if unsaved.text is not None:
-            self._outbox.set_state(STATE, unsaved.text, START)
+            self._outbox.set_state(circuit.STATE, unsaved.text, START)
         self.circuits.has_saved(unsaved)
 
 
@@ -192,7 +192,7 @@ def test_what_two_relays_find_at_the_same_time_is_kept_of_both(outbox_address: A
         two.save()
         one.save()
         assert one.breaker.backend is not None
-        found = circuit.decode(json.loads(first.state(STATE) or ""))
+        found = circuit.load(first.state(circuit.STATE))
         assert (found.backend, found.paths) == (one.breaker.backend, one.breaker.paths)
 
 

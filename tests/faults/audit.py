@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from relay.demo.moodle import College
 
 #: What relay reads of the log where the config switches on nothing more.
-EVENTNAMES = [kind.moodle_event for kind in watched([name for name, kind in KINDS.items() if not kind.is_default])]
+EVENTNAMES = [
+    kind.moodle_event for kind in watched(KINDS.values(), [name for name, kind in KINDS.items() if not kind.is_default])
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from relay.capture import log as capture
 from relay.capture.rules import Rules
 from relay.delivery.dispatch import Dispatch, Settings
+from relay.events.catalogue import KINDS
 from relay.events.kind import Facts, Options
 from relay.model import Delivery, LogRow, Outcome, Status
 from relay.moodle.contract import LogStore, Page, Site
@@ -143,6 +144,7 @@ class Histories(RuleBasedStateMachine):
         self.outbox.hold(self.now)
         rules = Rules(
             start_from="beginning",
+            kinds=KINDS,
             options=lambda site: Options(site=site, moodle_url="https://m.example", tenant_id="t"),
         )
         self.capture = capture.Capture(

@@ -200,13 +200,10 @@ def test_a_relay_that_stops_in_the_midst_of_a_transaction_holds_nobody_up(
 
 # The driver leaves its socket open where it is cut off while it connects.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_reload_while_the_outbox_is_away_leaves_nothing_under_way_for_good(
+def test_a_reload_while_the_outbox_is_away_waits_for_it_and_leaves_nothing_under_way_for_good(
     pair: tuple[Relay, Relay, Proxy], college: College, backend: Receiver
 ) -> None:
-    """What came of a request could not be recorded: the event is another's as soon as the lease of this one ends.
-
-    The relay waits for the outbox, or ends where it finds it away while it is made anew: it renews that lease no more.
-    """
+    """What came of a request could not be recorded: the event is another's as soon as the lease of this one ends."""
     relay, other, proxy = pair
     relay.set("backend.timeout", "2s")
     backend.answer = lambda _: Reply(stalls_s=60)
@@ -218,7 +215,19 @@ def test_a_reload_while_the_outbox_is_away_leaves_nothing_under_way_for_good(
         daemon.send(signal.SIGHUP)
         assert proxy.has_stalled.wait(PATIENCE_S)
         backend.answer = lambda _: Reply()
-        daemon.wait_until(lambda lines: any(line["event"] in ("outbox.unavailable", "relay.failed") for line in lines))
-        proxy.close()
+        daemon.wait_for("config.reloaded")
+        daemon.wait_for("outbox.unavailable")
+        # Once more while it is away.
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("config.reloaded", 2)
         assert other.once().code == 0
         assert other.statuses() == {"success": 1}
+        proxy.resume()
+        daemon.wait_for("outbox.recovered")
+        daemon.wait_for("lead.taken", 2)
+        college.sign_up("Grace", "Hopper", AT)
+        daemon.wait_for("delivery.succeeded")
+        assert daemon.stop() == 0
+        assert daemon.count("config.rejected") == daemon.count("relay.failed") == daemon.count("clock.set_back") == 0
+    proxy.close()
+    assert other.status()["conservation"]["holds"]

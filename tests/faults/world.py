@@ -49,6 +49,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._mark: bytes | None = None
+        self._most_bytes, self._breaks = sys.maxsize, 0
         #: Set once it has stalled at a mark.
         self.has_stalled = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -71,18 +72,34 @@ class Proxy:
                 continue
             with self._lock:
                 self._open |= {near, far}
+            #: How many bytes were said since the last answer.
+            said = Counter[str]()
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._pump, args=(source, sink, said, source is near), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, said: Counter[str], is_said: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                said["bytes"] = said["bytes"] + len(data) if is_said else 0
+                if self._is_too_much(said["bytes"]):
+                    break
                 self._look(data)
                 self._forwards.wait()
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def _is_too_much(self, size: int) -> bool:
+        with self._lock:
+            breaks = size > self._most_bytes and self._breaks > 0
+            self._breaks -= breaks
+            return breaks
+
+    def refuse(self, most_bytes: int, times: int = sys.maxsize) -> None:
+        """Close a connection that says more than so many bytes at once, without an answer; so many times."""
+        with self._lock:
+            self._most_bytes, self._breaks = most_bytes, times
 
     def _look(self, data: bytes) -> None:
         with self._lock:

@@ -627,5 +627,5 @@ def test_a_disk_without_space_is_named_before_the_outbox_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.operations.check.outbox.NO_SPACE", 2**62)
-    (found,) = outbox_checks(tmp_path / "outbox.db", lambda: pytest.fail("it was opened"))
+    (found,) = outbox_checks(tmp_path / "outbox.db", lambda: pytest.fail("it was opened"), lambda: 0.0)
     assert (str(found.verdict), found.found) == ("fail", f"the disk that holds {tmp_path} is full")

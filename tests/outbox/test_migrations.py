@@ -172,6 +172,20 @@ def test_a_dead_letter_of_version_1_is_replayed_with_its_bytes(waiting: Relay, b
     assert post.body == f"{version1.head(4)}{version1.data(4)}}}".encode()
 
 
+LOOKING = [("status",), ("explain", "user:1"), ("purge",), ("check",), ("sync", "users"), ("run", "--dry-run")]
+
+
+@pytest.mark.parametrize(
+    ("place", "command"), [*(("sqlite", one) for one in LOOKING), ("mysql", LOOKING[0])], indirect=["place"]
+)
+def test_a_command_that_migrates_says_so_once_on_stderr(command: tuple[str, ...], waiting: Relay, old: Place) -> None:
+    first, second = (waiting.run(*command, expect=None) for _ in range(2))
+    copied = f"; the file as it was: {copies(old)[0]}" if isinstance(old, InFile) else ""
+    sentence = f"relay: the outbox's tables were brought from version 1 to {migrations.NEWEST}{copied}."
+    assert first.stderr.splitlines().count(sentence) == 1
+    assert "brought from version" not in first.stdout + second.stdout + second.stderr
+
+
 def test_a_new_outbox_and_a_migrated_one_have_the_same_tables(old: Place, tmp_path: Path) -> None:
     with opened(old) as outbox:
         assert not outbox.created
@@ -231,6 +245,17 @@ def test_relays_that_open_an_old_outbox_at_once_migrate_it_once(old: Place) -> N
     if isinstance(old, InFile):
         assert len(copies(old)) == 1
         assert [one for one in found if one] == [Migrated(before=1, after=migrations.NEWEST, copy=str(copies(old)[0]))]
+
+
+def test_an_outbox_of_version_2_gets_the_table_that_it_lacks(old: Place) -> None:
+    with opened(old):
+        pass
+    old.run("DROP TABLE mdl_mb_zoho_purged")
+    old.run("UPDATE mdl_mb_zoho_config SET config_value = '2' WHERE config_key = 'schema_version'")
+    with opened(old) as outbox:
+        assert outbox.migrated is not None
+        assert (outbox.migrated.before, outbox.migrated.after) == (2, migrations.NEWEST)
+        assert outbox.sizes()["mb_zoho_purged"] == 0
 
 
 STEPS: dict[type, list[tuple[str, int]]] = {

@@ -43,6 +43,6 @@ def test_check_says_that_sqlite_is_too_old(is_there: bool, tmp_path: Path, monke
     if is_there:
         SqliteOutbox(path).close()
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 26, 0))
-    (found,) = outbox_checks.checks(path, lambda: SqliteOutbox(path, create=False))
+    (found,) = outbox_checks.checks(path, lambda: SqliteOutbox(path, create=False), lambda: 0.0)
     assert found.verdict is Verdict.FAIL
     assert "needs 3.34.0 or later" in found.found

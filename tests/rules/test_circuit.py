@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,7 +114,7 @@ def test_open_circuits_survive_a_restart(history: list[tuple[int, int | None]]) 
     breaker = Breaker()
     for number, code in history:
         breaker = observe(breaker, number, code)
-    again = circuit.decode(circuit.encode(breaker))
+    again = circuit.load(circuit.stored(breaker))
     assert (again.backend, again.paths) == (breaker.backend, breaker.paths)
 
 
@@ -146,10 +148,116 @@ def test_what_an_older_relay_stored_is_read_and_what_is_stored_it_reads() -> Non
         "whole": {"opened_at": 1.0, "reason": "refused", "probe_at": 2.0, "probes": 3},
         "paths": {"a_type_of_another_version": {"opened_at": 4.0, "reason": "404", "probe_at": 5.0, "probes": 6}},
     }
-    breaker = circuit.decode(stored)
+    breaker = circuit.load(json.dumps(stored))
     assert breaker.backend == Circuit(opened_at=1.0, reason="refused", probe_at=2.0, probes=3)
     assert breaker.covers("a_type_of_another_version")
     assert circuit.encode(breaker) == stored
+
+
+def opened(probe_at: float, probes: int = 0) -> Circuit:
+    return Circuit(opened_at=1.0, reason="refused", probe_at=probe_at, probes=probes)
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "merged"),
+    [
+        # What this relay has not changed is as the other one has it, ...
+        (None, None, opened(5.0), opened(5.0)),
+        (opened(5.0), opened(5.0), None, None),
+        (opened(5.0), opened(5.0), opened(9.0, 1), opened(9.0, 1)),
+        # ... and what it has changed is its own: an open circuit, a closed one, a failed probe.
+        (None, opened(5.0), None, opened(5.0)),
+        (None, opened(5.0), opened(9.0), opened(5.0)),
+        (opened(5.0), None, opened(9.0, 1), None),
+        (opened(5.0), opened(7.0, 1), None, opened(7.0, 1)),
+    ],
+)
+def test_of_two_relays_circuits_each_change_counts(
+    base: Circuit | None, ours: Circuit | None, theirs: Circuit | None, merged: Circuit | None
+) -> None:
+    def path(one: Circuit | None) -> dict[str, Circuit]:
+        return {} if one is None else {"grade_updated": one}
+
+    found = circuit.merge(Breaker(backend=base), Breaker(backend=ours, streak=3), Breaker(backend=theirs, streak=9))
+    assert found == Breaker(backend=merged, streak=3)
+    found = circuit.merge(Breaker(paths=path(base)), Breaker(paths=path(ours)), Breaker(paths=path(theirs)))
+    assert found == Breaker(paths=path(merged))
+
+
+def test_a_merge_keeps_what_each_has_found_of_other_paths() -> None:
+    ours, theirs = Breaker(paths={"a": opened(5.0)}), Breaker(backend=opened(6.0), paths={"b": opened(7.0)})
+    merged = circuit.merge(Breaker(), ours, theirs)
+    assert merged == Breaker(backend=opened(6.0), paths={"a": opened(5.0), "b": opened(7.0)})
+
+
+def test_of_the_open_circuits_only_the_probed_one_is_put_off() -> None:
+    breaker = Breaker(backend=opened(5.0), paths={"a": opened(6.0), "b": opened(7.0)})
+    assert circuit.put_off(breaker, "a", 99.0) == Breaker(
+        backend=opened(5.0), paths={"a": opened(99.0), "b": opened(7.0)}
+    )
+    assert circuit.put_off(breaker, None, 99.0) == Breaker(
+        backend=opened(99.0), paths={"a": opened(6.0), "b": opened(7.0)}
+    )
+
+
+def test_each_failed_probe_waits_longer_and_the_circuit_is_open_since_it_opened() -> None:
+    breaker, now, found = Breaker(), 1000.0, []
+    for code in (401, 401, 500, None, 403):
+        breaker = circuit.observe(breaker, delivery(), Outcome(http_code=code, error="dns"), POLICY, now)
+        assert breaker.backend is not None
+        found.append((breaker.backend.probes, breaker.backend.probe_at - now, breaker.backend.reason))
+        assert breaker.backend.opened_at == 1000.0
+        now += 100.0
+    answered = "the backend answered"
+    assert found == [
+        (0, 5.0, f"{answered} 401"),
+        (1, 10.0, f"{answered} 401"),
+        (2, 15.0, f"{answered} 500"),
+        (3, 15.0, "dns"),
+        (4, 15.0, f"{answered} 403"),
+    ]
+
+
+def test_a_path_opens_and_closes_alone() -> None:
+    grades, users = delivery(), delivery(event_type="user_updated")
+    breaker = Breaker()
+    for one in (grades, users):
+        breaker = circuit.observe(breaker, one, Outcome(http_code=404), POLICY, 1000.0)
+    first = {name: path.probes for name, path in breaker.paths.items()}
+    assert first == {"grade_updated": 0, "user_updated": 0}
+    # A probe of one path that fails, in whatever way, counts for that path.
+    breaker = circuit.observe(breaker, grades, Outcome(http_code=500), POLICY, 2000.0)
+    assert {name: path.probes for name, path in breaker.paths.items()} == {"grade_updated": 1, "user_updated": 0}
+    assert breaker.backend is None
+    breaker = circuit.observe(breaker, users, Outcome(http_code=200), POLICY, 3000.0)
+    assert list(breaker.paths) == ["grade_updated"]
+    assert [breaker.covers(name) for name in ("grade_updated", "user_updated")] == [True, False]
+
+
+def test_a_backend_that_knows_no_caller_keeps_its_paths_open_and_a_missing_path_shows_that_it_is_there() -> None:
+    missing = observe(Breaker(), 1, 404)
+    unknown = observe(missing, 1, 401)
+    assert unknown.backend is not None
+    assert unknown.paths == missing.paths
+    again = circuit.observe(unknown, delivery(event_type="user_updated"), Outcome(http_code=404), POLICY, 1000.0)
+    assert again.backend is None
+    assert set(again.paths) == {"grade_updated", "user_updated"}
+
+
+def test_failures_of_two_events_never_open_the_circuit_and_one_of_a_third_does() -> None:
+    breaker = Breaker()
+    for number in range(50):
+        breaker = observe(breaker, number % 2, 500)
+    assert (breaker.backend, breaker.streak, len(breaker.streak_events)) == (None, 50, 2)
+    assert observe(breaker, 3, 500).backend is not None
+
+
+def test_a_failure_may_count_for_several() -> None:
+    breaker = Breaker()
+    for number, weight in ((1, 4), (2, 5)):
+        breaker = circuit.observe(breaker, delivery(number), Outcome(http_code=500), POLICY, 1000.0, weight)
+    assert (breaker.backend, breaker.streak) == (None, 9)
+    assert observe(breaker, 3, 500).backend is not None
 
 
 def test_all_probes_are_due_at_once_when_the_clock_was_set_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,8 @@ def decide(outcome: Outcome, policy: Policy = POLICY, failures: int = 0, *, jitt
         (429, Status.FAILED, 1),
         (500, Status.FAILED, 1),
         (503, Status.FAILED, 1),
+        (199, Status.FAILED, 1),
+        (300, Status.FAILED, 1),
         (301, Status.FAILED, 1),
         (418, Status.FAILED, 1),
         (None, Status.FAILED, 1),
@@ -101,6 +105,64 @@ def test_retry_after_is_a_floor() -> None:
     decision = decide(Outcome(http_code=429, retry_after_s=60.0))
     assert (decision.due_at, decision.not_before) == (1060.0, 1060.0)
     assert decide(Outcome(http_code=429, retry_after_s=1.0)).due_at == 1005.0
+
+
+@pytest.mark.parametrize(
+    ("code", "retry_after_s", "not_before"),
+    [(503, None, 0.0), (503, 0.0, 1000.0), (429, 60.0, 1060.0), (None, None, 0.0), (401, None, 0.0)],
+)
+def test_only_what_the_backend_asked_for_outlasts_a_circuit(
+    code: int | None, retry_after_s: float | None, not_before: float
+) -> None:
+    decision = decide(Outcome(http_code=code, error="refused", retry_after_s=retry_after_s))
+    assert decision.not_before == not_before
+    assert decision.due_at == max(1005.0, not_before)
+    assert decide(Outcome(http_code=200)).not_before == decide(Outcome(http_code=422)).not_before == 0.0
+
+
+def test_in_an_outage_what_the_backend_asked_for_is_a_floor_too() -> None:
+    decision = decide(Outcome(http_code=503, retry_after_s=2.0), outage=True)
+    assert (decision.failures, decision.due_at, decision.not_before) == (0, 1005.0, 1002.0)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "failures", "used_up", "due_at"),
+    [
+        # The backend's own time where it is free, ...
+        (1, 0, 0, 1002.0),
+        (10, 0, 0, 1002.0),
+        (13, 3, 3, 1002.0),
+        # ... and the wait of a failure where it is not.
+        (11, 0, 1, 1005.0),
+        (14, 3, 4, 1040.0),
+    ],
+)
+def test_ten_refusals_for_the_rate_alone_are_free(attempt: int, failures: int, used_up: int, due_at: float) -> None:
+    refused = replace(delivery(failures=failures), attempt=attempt)
+    outcome = Outcome(http_code=429, retry_after_s=2.0)
+    decision = retry.decide(refused, outcome, POLICY, now=1000.0, jitter=0.0, is_outage=False, is_throttled=True)
+    assert (decision.failures, decision.due_at) == (used_up, due_at)
+
+
+def test_without_retry_neither_an_outage_nor_a_refusal_for_the_rate_is_free() -> None:
+    once = Policy(enabled=False)
+    for is_outage, is_throttled in ((True, False), (False, True)):
+        decision = retry.decide(
+            delivery(),
+            Outcome(http_code=429, retry_after_s=2.0),
+            once,
+            now=1000.0,
+            jitter=0.0,
+            is_outage=is_outage,
+            is_throttled=is_throttled,
+        )
+        assert (decision.status, decision.failures, decision.due_at) == (Status.GAVE_UP, 1, None)
+
+
+def test_a_refusal_for_the_rate_that_names_no_time_waits_as_a_failure_does() -> None:
+    outcome = Outcome(http_code=429)
+    decision = retry.decide(delivery(), outcome, POLICY, now=1000.0, jitter=1.0, is_outage=False, is_throttled=True)
+    assert (decision.failures, decision.due_at) == (0, 1005.5)
 
 
 def test_a_huge_multiplier_ends_at_the_longest_delay() -> None:

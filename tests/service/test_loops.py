@@ -14,7 +14,7 @@ from harness import PATIENCE_S
 from receiver import Receiver, Reply
 
 from relay import config
-from relay.errors import OutboxCorrupt
+from relay.errors import OutboxRefused
 from relay.service import parts
 from relay.service.daemon import BEAT_S, STUCK_S, Loop, Signals, Systemd, Watch, supervise
 from relay.service.logs import make_log
@@ -127,7 +127,7 @@ def test_a_stop_that_cannot_record_what_comes_back_breaks_it_off(
                 connection.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON mdl_mb_zoho_event_attempt {refuse}")
             # The next event cannot be put under way: that ends the loop that would record what comes back.
             college.sign_up("Grace", "Hopper", AT)
-            assert isinstance(daemon.supervise(Signals(), Systemd(None)), OutboxCorrupt)
+            assert isinstance(daemon.supervise(Signals(), Systemd(None)), OutboxRefused)
             daemon.stop()
             assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sender")]
     finally:

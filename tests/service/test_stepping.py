@@ -17,6 +17,7 @@ from relay import config
 from relay.service import parts
 from relay.service.logs import make_log
 from relay.service.machine import Machine
+from relay.service.relay import PURGE_LOOK_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,13 +118,14 @@ class Stepped:
             if now >= self._capture_at:
                 self._capture_at = now + self.relay.capture_pass(now)
             if now >= self._purge_at:
-                self.relay.purge_pass(now)
-                self._purge_at = now + HOUR
+                delay = self.relay.purge_pass(now)
+                # A purge that is under way goes on; else it is looked less often than a daemon does.
+                self._purge_at = now + (delay if delay < PURGE_LOOK_S else HOUR)
             if now >= self._dispatch_at:
                 delay = self.relay.dispatch_pass(now)
                 self._dispatch_at = now + delay
                 if not self.relay.dispatch.under_way:
-                    self._dispatch_at = max(self._dispatch_at, self.relay.next_try())
+                    self._dispatch_at = max(self._dispatch_at, self.relay.next_try(now))
             if not self.senders.step():
                 self.clock.time = min(until, self._capture_at, self._dispatch_at, self._purge_at)
 

@@ -28,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Acknowledge, and print how many events that were."""
-    selector = replay.parse_selector(arguments.selector, "SELECTOR")
-    done = admin.acknowledge(load_to_look(arguments), selector, arguments.reason)
+    loaded = load_to_look(arguments)
+    selector = replay.parse_selector(arguments.selector, loaded.events.kinds, "SELECTOR")
+    done = admin.acknowledge(loaded, selector, arguments.reason)
     print(f"relay: {done.acknowledged} given-up events are acknowledged.")
     others = done.meant - done.acknowledged
     if others:

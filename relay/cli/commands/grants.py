@@ -39,7 +39,8 @@ def handle(arguments: argparse.Namespace) -> int:
     path = config_path(arguments)
     database = config.load_database(path)
     user = arguments.user or database.user
-    kinds = catalogue.watched(config.load_events(path).disabled)
+    events = config.load_events(path)
+    kinds = catalogue.watched(events.kinds.values(), events.disabled)
     read, newer = columns(kinds), catalogue.newer_columns(kinds)
     for line in grants.statements(
         read, newer, schema=database.name, prefix=database.prefix, user=user, host=arguments.host

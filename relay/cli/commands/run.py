@@ -88,7 +88,7 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
 
 
 def _replay(loaded: config.Config, text: str, signals: Signals) -> int:
-    selector = replay.parse_selector(text)
+    selector = replay.parse_selector(text, loaded.events.kinds)
     done = once.replay(loaded, selector, signals)
     failed, left = done.sent - done.delivered, done.meant - done.sent
     print(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from relay.config import Config
-    from relay.moodle.contract import SiteReads
+    from relay.moodle.contract import Moodle
     from relay.operations.backend import Backend
     from relay.operations.check.result import Check
     from relay.outbox.contract import Outbox
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def examine(
     config: Config,
     *,
-    moodle: Callable[[], AbstractContextManager[SiteReads]],
+    moodle: Callable[[], AbstractContextManager[Moodle]],
     open_outbox: Callable[[], Outbox],
     try_schema: Callable[[], None],
     backend: Callable[[], AbstractContextManager[Backend]],
@@ -51,5 +51,5 @@ def examine(
     yield from guarded("config", lambda: settings.checks(config))
     yield from guarded("files", lambda: files.checks(config))
     yield from guarded("database", ask_moodle)
-    yield from guarded("outbox", lambda: outbox_checks.checks(config.outbox.sqlite_path, open_outbox, try_schema))
+    yield from guarded("outbox", lambda: outbox_checks.checks(config.outbox.sqlite_path, open_outbox, now, try_schema))
     yield from guarded("backend", ask_backend)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, MoodleRefused
+from relay.events import other
 from relay.operations.check.result import Check, fail, guarded, ok, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from relay.moodle.contract import LogStore, Site, SiteReads
+    from relay.events.kind import EventKind
+    from relay.moodle.contract import LogStore, Moodle, Site, SiteReads
 
 #: Moodle 4.0's version number.
 OLDEST_MOODLE = 2022041900
 #: A log store that forgets sooner than this, in days, forgets what a weekend's outage kept relay from reading.
 SHORTEST_LIFETIME_DAYS = 4
+#: So many log rows of each of the config's own events are looked at.
+LOOKED_AT = 100
 #: What else is to be done where they are.
 REVOKE_HINT = (
     "Then run what `relay grants` prints. Where others use this account, make one for relay alone instead "
@@ -25,7 +30,7 @@ REVOKE_HINT = (
 GRANTS_HINT = "Make an account for relay alone (`relay grants --user relay`), and name it in moodle.database.user."
 
 
-def checks(moodle: SiteReads, prefix: str) -> Iterator[Check]:
+def checks(moodle: Moodle, prefix: str) -> Iterator[Check]:
     """Yield what can be said of Moodle's database; where it cannot be read, only that. `prefix`: of its tables."""
     try:
         site = moodle.site()
@@ -36,6 +41,9 @@ def checks(moodle: SiteReads, prefix: str) -> Iterator[Check]:
     yield check_version(site)
     yield from guarded("grants", lambda: check_grants(moodle))
     yield from guarded("log", lambda: check_log(moodle))
+    for kind in moodle.kinds:
+        if kind.listed is not None:
+            yield from guarded("custom events", partial(check_custom, moodle, kind, kind.listed))
     yield from guarded("log store", lambda: check_log_store(moodle.log_store()))
 
 
@@ -76,6 +84,22 @@ def check_log(moodle: SiteReads) -> Iterator[Check]:
     found = moodle.find_known_row()
     text = "it is empty" if found is None else f"its newest row, {found}, is found by its name"
     yield ok("log", text)
+
+
+def check_custom(moodle: Moodle, kind: EventKind, listed: Sequence[str]) -> Iterator[Check]:
+    """Yield whether Moodle's log has such events, and the facts that the config lists. Raises MoodleError."""
+    facts = [other.parse(row.other) for row in moodle.newest(kind, LOOKED_AT)]
+    if not facts:
+        found = f"{kind.name}: Moodle's log has no recent row of {kind.moodle_event}"
+        yield warn("custom events", found, "Compare with Site administration > Reports > Events list.")
+        return
+    never = [name for name in listed if not any(name in said for said in facts)]
+    known = ", ".join(sorted({name for said in facts for name in said})[:20])
+    if never:
+        found = f"{kind.name}: {', '.join(never)} never occurs in the newest {len(facts)} log rows of its event"
+        yield warn("custom events", found, f"What occurs there: {known or 'nothing'}. It is sent as null.")
+    else:
+        yield ok("custom events", f"{kind.name}: Moodle's log has such rows, with all that is listed")
 
 
 def check_log_store(store: LogStore) -> Iterator[Check]:

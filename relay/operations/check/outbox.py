@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from relay.config.credentials import is_there
 from relay.errors import OutboxMissing
 from relay.operations.check.result import Check, fail, guarded, ok, warn
+from relay.outbox.contract import LEASE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
 LITTLE_SPACE = 200 * 1024 * 1024
 #: Less than this, and nothing can be recorded.
 NO_SPACE = 1024 * 1024
+#: Clocks that are further apart than this, in seconds, are a warning.
+CLOCK_TOLERANCE_S = 3.0
 
 
 def checks(
-    path: Path | None, open_outbox: Callable[[], Outbox], try_schema: Callable[[], None] = lambda: None
+    path: Path | None,
+    open_outbox: Callable[[], Outbox],
+    now: Callable[[], float],
+    try_schema: Callable[[], None] = lambda: None,
 ) -> Iterator[Check]:
-    """Yield whether the outbox can be used; `path` is its file, None for a schema on a server.
+    """Yield whether the outbox can be used, and whether the clocks of those who share it agree.
 
-    `try_schema` raises OutboxError where no outbox could be made in the schema.
+    `path` is its file, None for a schema on a server; `now` tells this machine's unix seconds; `try_schema` raises
+    OutboxError where no outbox could be made in the schema.
     """
     full = None if path is None else check_room(path)
     closed = [] if path is None else list(check_files(path))
@@ -36,7 +43,24 @@ def checks(
     if full is not None:
         yield full
     elif not closed:
-        yield from guarded("outbox", lambda: [check_writing(path, open_outbox, try_schema)])
+        yield from guarded("outbox", lambda: check_use(path, open_outbox, now, try_schema))
+
+
+def check_use(
+    path: Path | None, open_outbox: Callable[[], Outbox], now: Callable[[], float], try_schema: Callable[[], None]
+) -> Iterator[Check]:
+    """Yield whether an outbox that is there can be written, or one can be made. Raises OutboxError."""
+    try:
+        with contextlib.closing(open_outbox()) as outbox:
+            yield check_writing(path, outbox)
+            if outbox.is_shared:
+                yield check_clocks(outbox, now())
+    except OutboxMissing as error:
+        if path is not None:
+            yield check_place(path)
+            return
+        try_schema()
+        yield ok("outbox", f"{error} The first run makes it.")
 
 
 def check_files(path: Path) -> Iterator[Check]:
@@ -75,19 +99,33 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def check_writing(path: Path | None, open_outbox: Callable[[], Outbox], try_schema: Callable[[], None]) -> Check:
-    """Return whether an outbox that is there can be written, or one can be made. Raises OutboxError."""
-    try:
-        with contextlib.closing(open_outbox()) as outbox:
-            outbox.probe_write()
-            waiting = outbox.waiting()
-    except OutboxMissing as error:
-        if path is not None:
-            return check_place(path)
-        try_schema()
-        return ok("outbox", f"{error} The first run makes it.")
+def check_writing(path: Path | None, outbox: Outbox) -> Check:
+    """Return that an outbox that is there can be written, or a warning. Raises OutboxError."""
+    outbox.probe_write()
+    waiting = outbox.waiting()
     little = None if path is None else check_space(path)
     return little or ok("outbox", f"it can be written; {waiting.count} events wait")
+
+
+def check_clocks(outbox: Outbox, now: float) -> Check:
+    """Return whether the clock of the server, or node, that is used here agrees with the others'. Raises OutboxError.
+
+    Leases go by it: a node that is behind or ahead by a lease's length takes relays that are alive for dead.
+    """
+    here = outbox.time(now)
+    apart = {"this machine's": abs(here - now)}
+    # A relay renews its lease for LEASE_S by the clock of its own node.
+    apart |= {f"that of {one.name}'s node": one.expires_at - LEASE_S - here for one in outbox.members()}
+    whose, most = max(apart.items(), key=lambda found: found[1])
+    if most <= CLOCK_TOLERANCE_S:
+        return ok(
+            "outbox clock", "the database's clock agrees with this machine's and with those of other relays' nodes"
+        )
+    return warn(
+        "outbox clock",
+        f"the database's clock and {whose} are {most:.0f} s apart; at {LEASE_S:.0f} s relays take each other for dead",
+        "Switch on time synchronisation (timedatectl set-ntp true) on every node and on relay's machines.",
+    )
 
 
 def check_space(path: Path) -> Check | None:

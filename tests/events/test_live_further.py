@@ -1,0 +1,140 @@
+"""The further kinds on a live Moodle's database: each log row ends as Moodle's own state says it must."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Relay
+from pymysql.constants import CLIENT
+from receiver import receiver
+
+from relay.demo.mariadb import MariaDB
+from relay.events.catalogue import KINDS
+from relay.events.kind import EventKind
+
+REAL = Path(__file__).parents[3] / "shared" / "moodle"
+DUMP, TRUTH = REAL / "moodle-live-4.4.sql.gz", REAL / "truth-4.4.jsonl.gz"
+FURTHER = [kind for kind in KINDS.values() if not kind.is_default]
+#: The truth proposes an enrolment's event for these; the contract's table has events of their own.
+ROLES = {"role_assigned", "role_unassigned"}
+
+
+#: An event of the config's own.
+OWN = {"type": "quiz_attempted", "eventname": r"\mod_quiz\event\attempt_submitted", "fields": ["quizid"]}
+
+
+@pytest.fixture(scope="module")
+def truth() -> list[dict[str, Any]]:
+    if not TRUTH.exists():
+        pytest.skip(f"what a live Moodle says is not here: {TRUTH.name}")
+    lines = [json.loads(line) for line in gzip.decompress(TRUTH.read_bytes()).splitlines()]
+    return [line for line in lines if line["kind"] == "log"]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, truth: list[dict[str, Any]]) -> Iterator[Relay]:
+    """What a relay with all kinds on makes of it, delivered to a backend that takes everything."""
+    assert truth
+    with mariadb.connect(client_flag=CLIENT.MULTI_STATEMENTS) as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE IF EXISTS moodle; CREATE DATABASE moodle CHARACTER SET utf8mb4; USE moodle")
+        while cursor.nextset():
+            pass
+        cursor.execute(gzip.decompress(DUMP.read_bytes()).decode())
+        while cursor.nextset():
+            pass
+    with receiver() as backend:
+        made = Relay(tmp_path_factory.mktemp("live"), mariadb, backend.url)
+        for kind in FURTHER:
+            made.set(f"events.{kind.name}", {"enabled": True})
+        made.set("events.grade_updated", {"attempt": True})
+        made.set("events.custom", [OWN])
+        read_with_least_rights(made, mariadb)
+        made.once()
+        yield made
+
+
+def read_with_least_rights(relay: Relay, mariadb: MariaDB) -> None:
+    """Let a relay read as the database user that it asks for."""
+    printed = relay.run("grants", "--user", "further", "--host", "127.0.0.1").stdout
+    with mariadb.connect("moodle") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP USER IF EXISTS further@'127.0.0.1'")
+        for statement in printed.replace("CHOOSE-A-PASSWORD", "made-up").strip().split("\n"):
+            cursor.execute(statement)
+    relay.set("moodle.database.user", "further")
+    relay.set("moodle.database.password", "made-up")
+
+
+def expected(kind: EventKind, line: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the data that the truth has for a log row, as far as the contract's table has it; None for none."""
+    for one in line["send"]:
+        if one["event_type"] == kind.name:
+            names = [field.name for field in kind.fields]
+            return {name: one["data"][name] for name in names if name in one["data"]}
+    return None
+
+
+@pytest.mark.parametrize("kind", FURTHER, ids=[kind.name for kind in FURTHER])
+def test_each_log_row_ends_as_the_truth_says(live: Relay, truth: list[dict[str, Any]], kind: EventKind) -> None:
+    found = {
+        log_id: (status, json.loads(data or "{}"))
+        for log_id, status, data in live.rows(
+            "SELECT log_id, status, event_data FROM {log} WHERE event_type = ? AND log_id IS NOT NULL", kind.name
+        )
+    }
+    lines = {line["log_id"]: line for line in truth if line["eventname"] == kind.moodle_event}
+    assert lines, "the truth has no such log row"
+    for log_id, line in lines.items():
+        if line["origin"] is None:
+            assert log_id not in found
+            continue
+        status, data = found[log_id]
+        if kind.name in ROLES or line["outcome"] == "send":
+            assert status == "success", (log_id, line["what"])
+            assert list(data) == [field.name for field in kind.fields]
+            wanted = expected(kind, line)
+            assert wanted is not None or kind.name in ROLES
+            assert {name: data[name] for name in wanted or {}} == (wanted or {}), (log_id, line["what"])
+        else:
+            assert (status, line["outcome"]) == ("skipped", "skip"), (log_id, line["what"])
+
+
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_a_role_is_what_its_log_row_says(live: Relay, truth: list[dict[str, Any]], name: str) -> None:
+    lines = {line["log_id"]: line for line in truth if line["eventname"] == KINDS[name].moodle_event}
+    rows = live.rows("SELECT log_id, event_data FROM {log} WHERE event_type = ?", name)
+    checked = 0
+    for log_id, data in rows:
+        line, found = lines.get(log_id), json.loads(data)
+        if line is None:
+            continue
+        checked += 1
+        assert found["assignmentid"] == int(line["other"]["id"])
+        assert (found["userid"], found["roleid"]) == (line["relateduserid"], line["objectid"])
+        assert (found["courseid"], found["contextlevel"]) == (line["courseid"], line["contextlevel"])
+        assert found["component"] == line["other"]["component"]
+        assert found["roleshortname"]
+        assert found["timemodified"] is None or name == "role_assigned"
+    assert checked == len(lines)
+
+
+def test_an_event_of_the_configs_own_is_sent(live: Relay, truth: list[dict[str, Any]]) -> None:
+    (line,) = [line for line in truth if line["eventname"] == OWN["eventname"]]
+    ((data,),) = live.rows("SELECT event_data FROM {log} WHERE event_type = ?", OWN["type"])
+    found = json.loads(data)
+    assert {name: found[name] for name in ("logid", "objecttable", "objectid", "actor", "courseid", "quizid")} == {
+        "logid": line["log_id"],
+        "objecttable": line["objecttable"],
+        "objectid": line["objectid"],
+        "actor": line["userid"],
+        "courseid": line["courseid"],
+        "quizid": line["other"]["quizid"],
+    }
+
+
+def test_all_is_accounted_for(live: Relay) -> None:
+    assert live.status()["conservation"]["holds"]
