@@ -270,9 +270,10 @@ def explained(error: Exception, address: Address) -> Problem:
                 return _problem(meaning, f"{where} cannot be reached", address)
     if code in OUTAGES:
         return _problem(OUTAGES[code], f"{where} does not serve us now", address)
-    if not code:
+    if not code and not type(error).__module__.startswith("pymysql"):
+        # An error of the driver's own without a number is a connection that broke.
         return _problem(STRANGE, f"{where} refuses", address, kind=type(error).__name__, is_refusal=True)
-    sentence = f"{where} cannot be reached or broke off (error {code})"
+    sentence = f"{where} cannot be reached or broke off (error {code or type(error).__name__})"
     return _problem(_Meaning("", _RUNS), sentence, address)
 
 
