@@ -94,7 +94,6 @@ _TLS = "Look at {key[tls]}: the CA, the server's name in its certificate, and wh
 REFUSALS = {
     1017: _Meaning("a file of a table is not there", _TABLE),
     1034: _Meaning("a table is damaged", _TABLE),
-    1043: _Meaning("it does not understand how relay connects", "Mend {key[host]}: is it a MariaDB or MySQL server?"),
     1044: _Meaning(
         "the user {user!r} may not use the schema {name!r}", f"Mend {{key[name]}}, or give access ({_GRANTS})."
     ),
@@ -175,6 +174,7 @@ OUTAGES = {
     1038: _Meaning("it has no memory left for a sort", _BUSY),
     1040: _Meaning("it has too many connections", "Close some, or raise max_connections; relay goes on by itself."),
     1041: _Meaning("it has no memory left", _BUSY),
+    1043: _Meaning("it does not understand how relay connects", "Mend {key[host]}: is it a MariaDB or MySQL server?"),
     1047: _Meaning(
         "this node of the cluster is not ready", "Look at the cluster (wsrep_ready); relay goes on by itself."
     ),
@@ -227,6 +227,8 @@ ABSENT = {
     "unreachable": _Meaning("there is no way to it", "Check {key[host]}, and this machine's network."),
     "reset by peer": _Meaning("the connection was closed at once", "Is it a database server that listens there?"),
 }
+#: How a secure connection ends that is not refused.
+BROKEN = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ssl.SSLWantReadError, TimeoutError)
 #: What the driver needs a package for that is not there, and what it makes of an answer that it does not understand.
 STRANGE = _Meaning(
     "the driver cannot log in to it ({kind})",
@@ -256,7 +258,10 @@ def explained(error: Exception, address: Address) -> Problem:
     code, text = code_of(error), str(error.args[1]) if len(error.args) > 1 else ""
     secure = _tls_detail(error)
     if secure:
-        return _problem(REFUSALS[2026], f"{where} refuses", address, detail=secure, is_refusal=True)
+        # A handshake that breaks off is what a server that goes away looks like.
+        is_broken = isinstance(getattr(error, "original_exception", None) or error, BROKEN)
+        beginning = f"{where} {'broke off' if is_broken else 'refuses'}"
+        return _problem(REFUSALS[2026], beginning, address, detail=secure, is_refusal=not is_broken)
     if isinstance(error, OSError):
         reason = getattr(error, "strerror", None) or type(error).__name__
         hint = "Check that the database server runs and can be reached."

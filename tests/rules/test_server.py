@@ -38,6 +38,7 @@ def test_no_number_is_both() -> None:
         (pymysql.OperationalError("unexpected packet"), False, "broke off (error OperationalError)"),
         (pymysql.InterfaceError(0, ""), False, "broke off (error InterfaceError)"),
         (BrokenPipeError(32, "Broken pipe"), False, "broke off: Broken pipe"),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), False, "no secure connection could be made"),
         (ssl.SSLError(None, "the server offers none"), True, "connection could be made: the server offers none"),
         (pymysql.OperationalError(1142, "SELECT command denied to user 'x'@'y' for table `moodle`.`mdl_user`"), True,
          "may not read the table moodle.mdl_user"),
