@@ -251,6 +251,7 @@ def test_an_outbox_of_version_2_gets_the_table_that_it_lacks(old: Place) -> None
     with opened(old):
         pass
     old.run("DROP TABLE mdl_mb_zoho_purged")
+    old.run("DROP TABLE mdl_mb_zoho_acknowledged")
     old.run("UPDATE mdl_mb_zoho_config SET config_value = '2' WHERE config_key = 'schema_version'")
     with opened(old) as outbox:
         assert outbox.migrated is not None
