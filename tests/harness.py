@@ -78,6 +78,9 @@ def load_dump(mariadb: MariaDB, dump: Path) -> None:
 class Relay:
     """A relay in a folder: its config, its outbox, and what it prints."""
 
+    #: How it is started.
+    PROGRAM = (sys.executable, "-m", "relay")
+
     def __init__(self, folder: Path, mariadb: MariaDB, backend_url: str) -> None:
         self.folder = folder
         self.outbox = folder / "outbox.db"
@@ -113,7 +116,7 @@ class Relay:
         return path
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "relay", "--config", str(self.write()), *arguments]
+        return [*self.PROGRAM, "--config", str(self.write()), *arguments]
 
     def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command to its end."""

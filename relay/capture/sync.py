@@ -92,7 +92,11 @@ class Syncing:
         if saved:
             known = {name: saved[name] for name in ("history", "action", "processed", "failed")}
             self._note(Progress(**known), "aborted", "It was killed, and a sync of other rows came after it.", now)
-        return Progress(history=self._outbox.begin_sync(self._wanted.kind, action, triggered_by, now), action=action)
+        history = self._outbox.begin_sync(self._wanted.kind, action, triggered_by, now)
+        # Before the first row: one that is killed now is found by the next one, too.
+        begun = {"history": history, "action": action, "processed": 0, "failed": 0}
+        self._outbox.set_state(self._key, json.dumps(begun), now)
+        return Progress(history=history, action=action)
 
     def step(self, progress: Progress, now: float) -> Progress | None:
         """Record the next rows as events; return the new progress, or None where there are no more."""

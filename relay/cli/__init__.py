@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from relay.cli.command import Exit
 from relay.cli.commands import COMMANDS
@@ -21,13 +22,12 @@ if TYPE_CHECKING:
 UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-def entry() -> NoReturn:
-    """Run the command line of this process, and exit with its code."""
-    sys.exit(main(sys.argv[1:]))
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run a command line; return the exit code. An error is one sentence on stderr, then the remedy."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A letter that the locale lacks is no reason to say nothing.
+            stream.reconfigure(errors="backslashreplace")
     code = _main(arguments)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -50,7 +52,21 @@ def load_config(arguments: argparse.Namespace) -> config.Config:
     return config.load(config_path(arguments))
 
 
+def load_to_look(arguments: argparse.Namespace) -> config.Config:
+    """Return the config, of which secrets may be missing. Raises UsageError or ConfigError as `load_config`."""
+    return config.load_to_look(config_path(arguments))
+
+
 def print_envelope(event: Event) -> None:
     """Print the envelope of an event as one line."""
     # Three characters end a line for some readers, and none in JSON.
-    print(event.body.decode().translate({code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}))
+    print_json(event.body.decode().translate({code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}))
+
+
+def print_json(text: str) -> None:
+    """Print JSON text in UTF-8, whatever the locale is: nothing else is JSON (RFC 8259, section 8.1)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode() + b"\n")
+    else:
+        print(text)

@@ -25,6 +25,7 @@ def status_lines(report: Report) -> list[str]:
         "",
         f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {_age(age)}"),
         *_held_lines(report.by_status[Status.HELD]),
+        *([f"acknowledged {report.acknowledged} of those that were given up"] if report.acknowledged else []),
         *_circuit_lines(report.breaker),
         _cursor_line(report.reading),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
@@ -88,26 +89,34 @@ def _age(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def profile_lines(document: Any, indent: int = 0) -> list[str]:
-    """Return a JSON document as an indented outline."""
-    blank = "  " * indent
-    if isinstance(document, dict):
-        lines = []
-        for name, value in document.items():
-            if isinstance(value, dict | list) and value:
-                lines += [f"{blank}{name}:", *profile_lines(value, indent + 1)]
-            else:
-                lines.append(f"{blank}{name}: {_plain(value)}")
-        return lines
-    if isinstance(document, list):
-        return [line for value in document for line in [f"{blank}-", *profile_lines(value, indent + 1)]]
-    return [f"{blank}{_plain(document)}"]
+def profile_lines(document: Any) -> list[str]:
+    """Return a JSON document, however deep it is, as an indented outline."""
+    lines: list[str] = []
+    # What is still to be shown, the next one last: a line, or else a value, and how far it is indented.
+    waiting: list[tuple[int, str | None, Any]] = [(0, None, document)]
+    while waiting:
+        indent, line, value = waiting.pop()
+        if line is None and isinstance(value, dict) and value:
+            for name, one in reversed(value.items()):
+                if isinstance(one, dict | list) and one:
+                    waiting += [(indent + 1, None, one), (indent, f"{printable(name)}:", None)]
+                else:
+                    waiting.append((indent, f"{printable(name)}: {_plain(one)}", None))
+        elif line is None and isinstance(value, list) and value:
+            for one in reversed(value):
+                waiting += [(indent + 1, None, one), (indent, "-", None)]
+        else:
+            lines.append("  " * indent + (_plain(value) if line is None else line))
+    return lines
 
 
 def _plain(value: Any) -> str:
-    """Return a value without what a terminal would act upon."""
-    text = {None: "", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, dict | list) else "none"
-    return printable(text)
+    """Return a value that holds no other one."""
+    if isinstance(value, dict | list):
+        return "none"
+    # By identity: 1 equals True, and is a number.
+    word = next((word for one, word in ((None, ""), (True, "yes"), (False, "no")) if value is one), None)
+    return printable(str(value)) if word is None else word
 
 
 def printable(text: str) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MASK = "********"
 #: Where systemd puts what `LoadCredential=` names (systemd.exec(5)).
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
+#: Where they are while the service runs: for root, and for the user that it runs as.
+OF_SERVICE = Path("/run/credentials/relay.service")
 #: The key of sealed secrets: the name of its credential, and of its file beside the config.
 SEAL_KEY, SEAL_KEY_FILE = "relay-seal-key", "seal.key"
 #: The version that a sealed secret begins with: a later one can be told from it.
@@ -32,17 +34,21 @@ LARGEST_FILE = 65536
 class Secret:
     """A value that is masked wherever it is printed or logged; `reveal` returns it."""
 
-    __slots__ = ("_value", "origin", "path")
+    __slots__ = ("_value", "origin", "path", "problem")
 
-    def __init__(self, value: str, *, origin: str = "open", path: Path | None = None) -> None:
+    def __init__(self, value: str, *, origin: str = "open", path: Path | None = None, problem: str = "") -> None:
         self._value = value
+        #: Why it cannot be read here; '' where it can. Only what looks at a config takes one that cannot.
+        self.problem = problem
         #: Where it comes from: `open` (written in the config), or such as `file PATH`.
         self.origin = origin
         #: The file it was read from, if it was.
         self.path = path
 
     def reveal(self) -> str:
-        """Return the value itself."""
+        """Return the value itself. Raises CredentialError where it cannot be read here."""
+        if self.problem:
+            raise CredentialError(f"A secret that this needs is not there: {self.problem}.")
         return self._value
 
     def __repr__(self) -> str:
@@ -89,8 +95,8 @@ def _from_environment(name: str, _base: Path) -> Secret:
 
 
 def _from_systemd(name: str, _base: Path) -> Secret:
-    folder = os.environ.get(CREDENTIALS_DIRECTORY)
-    if not folder:
+    folder = _credentials_folder()
+    if folder is None:
         raise CredentialError(
             f"systemd gave no credentials to this process: it needs LoadCredential={name}:/path in the unit, "
             f"or ${CREDENTIALS_DIRECTORY} set"
@@ -98,7 +104,7 @@ def _from_systemd(name: str, _base: Path) -> Secret:
     if "/" in name:
         raise CredentialError(f"{name} is a path; a systemd credential is a name, as in LoadCredential=")
     # Without its path: systemd sets the file's mode, so `relay check` need not look at it.
-    return Secret(_read(Path(folder) / name), origin=f"credential {name}")
+    return Secret(_read(folder / name), origin=f"credential {name}")
 
 
 def _sealed(text: str, base: Path) -> Secret:
@@ -148,9 +154,15 @@ def _seal_key(base: Path) -> AESGCM:
 
 def _credential(name: str) -> Path | None:
     """Return the file of a systemd credential, or None where it was not given."""
-    folder = os.environ.get(CREDENTIALS_DIRECTORY)
-    path = Path(folder, name) if folder else None
+    folder = _credentials_folder()
+    path = None if folder is None else folder / name
     return path if path is not None and is_there(path) else None
+
+
+def _credentials_folder() -> Path | None:
+    """Return where systemd has put what it gave to this process, else to the running service; None for nowhere."""
+    given = os.environ.get(CREDENTIALS_DIRECTORY)
+    return Path(given) if given else OF_SERVICE if os.access(OF_SERVICE, os.R_OK | os.X_OK) else None
 
 
 #: How a secret can be given (contract, section 6).

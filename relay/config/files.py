@@ -44,6 +44,18 @@ def load(path: Path) -> Config:
     return parse(_text(path), path=path)
 
 
+def load_to_look(path: Path) -> Config:
+    """Return the config of a file, of which secrets may be missing: whoever reveals one of those gets its problem.
+
+    Raises ConfigError with all other mistakes, and those secrets among them.
+    """
+    text = _text(path)
+    try:
+        return parse(text, path=path, is_lenient=True)
+    except ConfigError:
+        return parse(text, path=path)
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
@@ -55,9 +67,12 @@ def _text(path: Path) -> str:
         raise ConfigError(f"The config {path} is no UTF-8 text.", hint="Save it as UTF-8.") from None
 
 
-def parse(text: str, *, path: Path) -> Config:
-    """Return the config of a text; `path` is where it stands. Raises ConfigError with all its mistakes."""
-    mistakes = Mistakes()
+def parse(text: str, *, path: Path, is_lenient: bool = False) -> Config:
+    """Return the config of a text; `path` is where it stands. Raises ConfigError with all its mistakes.
+
+    `is_lenient`: a secret that cannot be read here is no mistake.
+    """
+    mistakes = Mistakes(is_lenient)
     root = Section(compose(text, path), "", mistakes, path)
     config = CONFIG.fill(root)
     root.close()
@@ -71,8 +86,11 @@ def parse(text: str, *, path: Path) -> Config:
 
 
 def load_database(path: Path) -> DatabaseConfig:
-    """Return how Moodle's database is reached, whatever else the file holds. Raises ConfigError."""
-    mistakes = Mistakes()
+    """Return how Moodle's database is reached, whatever else the file holds. Raises ConfigError.
+
+    Its password may be missing: whoever reveals it gets its problem.
+    """
+    mistakes = Mistakes(is_lenient=True)
     database = DATABASE.fill(_database_section(path, mistakes))
     _refuse(path, "moodle.database", mistakes)
     return database
@@ -87,8 +105,11 @@ def load_events(path: Path) -> EventsConfig:
 
 
 def load_outbox(path: Path) -> OutboxConfig:
-    """Return where the outbox is, whatever else the file holds. Raises ConfigError."""
-    mistakes = Mistakes()
+    """Return where the outbox is, whatever else the file holds, with a password that may be missing.
+
+    Raises ConfigError.
+    """
+    mistakes = Mistakes(is_lenient=True)
     outbox = OUTBOX.fill(_root(path, mistakes).section("outbox"))
     _refuse(path, "outbox", mistakes)
     return outbox

@@ -23,7 +23,9 @@ def outbox_path(url: str, base: Path) -> Path | None:
         return None
     name = url.removeprefix("sqlite://").lstrip("/")
     if not url.startswith("sqlite:///") or not name or name.endswith("/"):
-        raise ValueError("must be sqlite:///path/outbox.db or mysql://user@host:port/schema")
+        raise ValueError(
+            "must be sqlite:///path/outbox.db, sqlite:///outbox.db (beside the config) or mysql://user@host:port/schema"
+        )
     return Path("/", name) if "/" in name or url.startswith("sqlite:////") else base / name
 
 

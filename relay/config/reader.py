@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
 from relay.config import credentials
+from relay.config.credentials import Secret
 from relay.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from relay.config.credentials import Secret
 
 Value = TypeVar("Value")
 
 TAG = "tag:yaml.org,2002:"
 #: The longest config that is read, in characters.
 LONGEST = 1_000_000
+#: Why a file is no YAML, by what the parser's words hold; these words themselves quote what stands there.
+PROBLEMS = {
+    "undefined alias": "undefined alias: a value that begins with * must stand in single quotes",
+    "duplicate anchor": "duplicate anchor: a value that begins with & must stand in single quotes",
+    "tag": "undefined tag: a value that begins with ! must stand in single quotes",
+    "cannot start any token": "a value that begins with @, ` or %, or a tab before it, must stand in single quotes",
+    "mapping values": "mapping values are not allowed here: a value that holds a colon must stand in single quotes",
+    "escape": "unknown escape: a value that holds a backslash must stand in single quotes",
+    "another document": "it was to end, but found another document",
+    "end of stream": "a quote or a bracket is not closed",
+    "expected": "a bracket, a comma, a colon or a quote was expected",
+}
+NO_YAML = "Look at the indentation, the colons and the quotes there and in the line before."
+#: What is true and what is false, in YAML's words.
+BOOLEANS: Mapping[str, bool] = yaml.SafeLoader.bool_values
+#: What the name of a key looks like. What does not may be a value, even a secret, that lacks the blank behind a colon.
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
 
 
 @dataclass(slots=True)
 class Mistakes:
     """What is wrong with a file: a line each."""
 
+    #: A secret that cannot be read here is none of them: it is noted in the secret itself.
+    is_lenient: bool = False
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, path: str, what: str, node: yaml.Node | None) -> None:
@@ -47,18 +66,13 @@ def compose(text: str, source: Path) -> yaml.Node | None:
         if len(text) > LONGEST:
             raise ConfigError(f"The config {source} is longer than any config.", hint="Is it another file?")
         return yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
+    except (yaml.YAMLError, RecursionError) as error:
+        # Never the parser's own words: they quote what stands there, and that may be a secret.
+        mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise ConfigError(
-            f"The config {source} is no YAML: {error.problem}{where}.",
-            hint="Look at the indentation, the colons and the quotes there and in the line before.",
-        ) from None
-    except (yaml.YAMLError, RecursionError):
-        # Their text could quote the file.
-        raise ConfigError(
-            f"The config {source} is no YAML.", hint="It holds characters, or a nesting, that YAML does not allow."
-        ) from None
+        said = getattr(error, "problem", None) or ""
+        reason = next((f": {ours}" for theirs, ours in PROBLEMS.items() if theirs in said), "")
+        raise ConfigError(f"The config {source} is no YAML{reason}{where}.", hint=NO_YAML) from None
 
 
 @functools.cache
@@ -96,7 +110,8 @@ class Section:
     def _take(self, key: yaml.Node, value: yaml.Node) -> None:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
         if name in self._values:
-            self._mistakes.add(self._at(name), "is given twice", key)
+            shown = self._at(name) if KEY.fullmatch(name) else self.path or "the config"
+            self._mistakes.add(shown, "is given twice", key)
         self._values[name] = value
 
     def _at(self, name: str) -> str:
@@ -115,6 +130,9 @@ class Section:
             section.close()
         for name, value in self._values.items():
             if name in self._known:
+                continue
+            if not KEY.fullmatch(name):
+                self._mistakes.add(self.path or "the config", "holds what is no key: keys are `name: value`", value)
                 continue
             near = difflib.get_close_matches(name, self._known, n=1, cutoff=0.5)
             if near:
@@ -144,9 +162,12 @@ class Section:
         return tuple(found)
 
     def plain(self) -> dict[str, object]:
-        """Return the whole section as it is written, as YAML's own types."""
+        """Return the whole section as it is written, as YAML's own types. Raises ConfigError."""
         loader = yaml.SafeLoader("")
-        found = loader.construct_document(self.node) if isinstance(self.node, yaml.MappingNode) else {}
+        try:
+            found = loader.construct_document(self.node) if isinstance(self.node, yaml.MappingNode) else {}
+        except (yaml.YAMLError, ValueError, KeyError, RecursionError):
+            raise ConfigError(f"{self.path} in the config {self.source} is no plain YAML.", hint=NO_YAML) from None
         return dict(found)
 
     def items(self) -> Iterator[tuple[str, str]]:
@@ -175,10 +196,10 @@ class Section:
     def boolean(self, name: str, default: str) -> bool | None:
         """Return true or false; None where it is neither, which is a mistake."""
         node = self._node(name, default)
-        if node is None or node.tag != f"{TAG}bool":
+        value = None if node is None or node.tag != f"{TAG}bool" else BOOLEANS.get(str(node.value).lower())
+        if value is None:
             self.wrong(name, "must be true or false")
-            return None
-        return bool(yaml.SafeLoader.bool_values[node.value.lower()])
+        return value
 
     def secret(self, name: str, check: Callable[[str], object]) -> Secret | None:
         """Return a secret that `check` has nothing against; its ValueError must not hold the secret."""
@@ -227,6 +248,10 @@ class Section:
 
     def _secret(self, path: str, node: yaml.Node, check: Callable[[str], object]) -> Secret | None:
         given: str | dict[str, object] | None = None
+        if node.tag.startswith("!"):
+            # YAML has taken a part of it for a tag: what is left is not what was meant.
+            self._mistakes.add(path, "begins with !, and must stand in single quotes", node)
+            return None
         if isinstance(node, yaml.ScalarNode):
             given = node.value
         elif isinstance(node, yaml.MappingNode):
@@ -237,7 +262,12 @@ class Section:
         try:
             secret = credentials.resolve(given, self.base)
             check(secret.reveal())
-        except (CredentialError, ValueError) as error:
+        except CredentialError as error:
+            if self._mistakes.is_lenient:
+                return Secret("", origin="missing", problem=str(error))
+            self._mistakes.add(path, str(error), node)
+            return None
+        except ValueError as error:
             self._mistakes.add(path, str(error), node)
             return None
         return secret

@@ -6,6 +6,7 @@ run `tests/write_docs.py` after a change.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +206,7 @@ class OutboxConfig:
         metadata=defaulted(
             url_text(outbox_url),
             "sqlite:///var/lib/relay/outbox.db",
-            "a file (one without a folder lies beside the config), or `mysql://user@host:port/schema`, a schema of "
+            "a file (`sqlite:///outbox.db` lies beside the config), or `mysql://user@host:port/schema`, a schema of "
             "MariaDB or MySQL that several relays share (see `relay grants --outbox`; relay makes the tables)",
         )
     )
@@ -235,6 +236,9 @@ OUTBOX = group(OutboxConfig, _outbox)
 class LogConfig:
     """What is logged, and how."""
 
+    #: The terminal is to have colours: neither NO_COLOR nor TERM=dumb says otherwise.
+    is_coloured: bool = field(default=True, compare=False)
+
     level: str = field(
         metadata=defaulted(
             choice("info", "debug", "warning", "error"), "info", "lines of this level and above are written"
@@ -243,6 +247,11 @@ class LogConfig:
     format: str = field(
         metadata=defaulted(choice("auto", "json", "console"), "auto", "`auto` is `console` on a terminal, else `json`")
     )
+
+
+def _log(_section: Section, values: dict[str, Any]) -> LogConfig:
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return LogConfig(is_coloured=not is_plain, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +289,7 @@ class Config:
         )
     )
     outbox: OutboxConfig = field(metadata=part(OUTBOX))
-    log: LogConfig = field(metadata=part(group(LogConfig)))
+    log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
 
     def secrets(self) -> Iterator[tuple[str, Secret]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +24,16 @@ SENTENCES = {
     "unreachable": "the backend's network cannot be reached",
     "stopped": "relay was stopped",
 }
+
+#: How http.client says that a proxy has refused to connect to the backend, with its status code.
+TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+#: What the matter is with a proxy, by the type of error.
+PROXY_DETAILS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((socket.gaierror, UnicodeError), "its name cannot be resolved"),
+    ((ConnectionRefusedError,), "nobody listens there"),
+    ((TimeoutError,), "it does not answer"),
+    ((ConnectionError, http.client.HTTPException), "what it says is no HTTP"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +72,9 @@ def explained(
     for kind, types in kinds:
         match = next((one for one in found if isinstance(one, types)), None)
         if match is not None:
-            return failed(kind, _detail(match))
-    if any("Tunnel connection failed" in str(one) for one in found):
-        return failed("proxy")
+            return failed(kind, _proxy_detail(found) if kind == "proxy" else _detail(match))
+    if any(TUNNEL.search(str(one)) for one in found):
+        return failed("proxy", _proxy_detail(found))
     return failed("unreachable" if any(isinstance(one, OSError) for one in found) else "protocol")
 
 
@@ -76,6 +89,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield one
         inner = [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
         waiting += [deeper for deeper in inner if isinstance(deeper, BaseException)]
+
+
+def _proxy_detail(found: Sequence[BaseException]) -> str:
+    """Return what the matter is with the proxy, of the errors that came of it."""
+    for one in found:
+        tunnel = TUNNEL.search(str(one))
+        if tunnel is not None:
+            return f"it answered {tunnel[1]}"
+        for types, said in PROXY_DETAILS:
+            if isinstance(one, types):
+                return said
+    return ""
 
 
 def _detail(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from relay.delivery.outcome import decided, say
 from relay.delivery.pacer import Pacer
 from relay.delivery.shared_circuit import SharedCircuit
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
-from relay.rules import circuit
+from relay.rules import circuit, retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from relay.delivery.workers import MakePool, Post
     from relay.model import Delivery, Log
     from relay.outbox.contract import Queue
-    from relay.rules import retry
     from relay.rules.circuit import Breaker
 
 #: How long the next pass may be waited for while requests are under way, in seconds: results are recorded in groups.
@@ -62,9 +61,10 @@ class Settings:
 class Replays:
     """Events that a person asked to be sent again."""
 
-    #: Those (row ids) that are still to be sent, and how many were.
+    #: Those (row ids) that are still to be sent, how many were, and how many of these the backend has taken.
     waiting: deque[int] = field(default_factory=deque)
     sent: int = 0
+    delivered: int = 0
     #: How large one of them is taken to be, in bytes.
     size: int = REPLAY_SIZE
 
@@ -135,6 +135,11 @@ class Dispatch:
     def replayed(self) -> int:
         """How many events have been sent again."""
         return self._replays.sent
+
+    @property
+    def redelivered(self) -> int:
+        """How many of the events that have been sent again the backend has taken."""
+        return self._replays.delivered
 
     @property
     def pace_wait_s(self) -> float:
@@ -338,6 +343,8 @@ class Dispatch:
         self._bytes -= sum(len(one.delivery.body) for one in done)
         self._probing -= {one.delivery.event_type for one in done if one.purpose is Purpose.PROBE}
         replays = [one for one in done if one.purpose is Purpose.REPLAY]
-        self._replays.sent += sum(one.outcome is not None for one in replays)
+        outcomes = [one.outcome for one in replays if one.outcome is not None]
+        self._replays.sent += len(outcomes)
+        self._replays.delivered += sum(retry.classify(one) is retry.Verdict.TAKEN for one in outcomes)
         self._replays.waiting.extendleft(one.delivery.id for one in reversed(replays) if one.outcome is None)
         done.clear()

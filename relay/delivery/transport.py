@@ -34,6 +34,7 @@ import urllib3.connection
 import urllib3.connectionpool
 import urllib3.exceptions
 
+from relay.config.tls import trusting
 from relay.delivery.answer import Answer, explained, failed
 from relay.delivery.connect import Connector
 from relay.delivery.head import Response
@@ -139,7 +140,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 def make_context(ca_bundle: Path | None) -> ssl.SSLContext:
     """Return what verifies the backend: by the CAs of the bundle, else by the system's and those of requests."""
-    context = ssl.create_default_context(cafile=None if ca_bundle is None else str(ca_bundle))
+    context = trusting(ca_bundle)
     if ca_bundle is None:
         context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH)
     context.sslsocket_class = TlsSocket

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ class Show:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._is_terminal = stream.isatty()
+        self._is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_coloured = self._is_terminal and not os.environ.get("NO_COLOR")
         self._began_at = time.monotonic()
         self._lock = threading.Lock()
         self._counting = ""
@@ -55,4 +57,4 @@ class Show:
             self._stream.flush()
 
     def _coloured(self, text: str, colour: str) -> str:
-        return f"\x1b[{colour}m{text}\x1b[0m" if self._is_terminal else text
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._is_coloured else text

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from relay.errors import MoodleRefused
     from relay.events.kind import EventKind, Facts, Lookup, Options
     from relay.events.rows import Row
     from relay.model import Gap, LogRow
@@ -54,6 +55,18 @@ class LogStore:
     is_enabled: bool
     #: After how many days rows are deleted; 0 for never.
     lifetime_days: int
+    #: What is done by nobody who has logged in, such as signing up, is logged too.
+    logs_guests: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """Something that the database user may do and relay does not need."""
+
+    #: The end of a sentence.
+    found: str
+    #: The statement that takes it away, for an administrator of the server; '' where there is none.
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,14 +155,14 @@ class SiteReads(Protocol):
     def plugin_settings(self, plugin: str) -> Mapping[str, str]:
         """Return the settings of a Moodle plugin, some of which are secrets."""
 
-    def try_tables(self) -> None:
-        """Read every column that relay reads, of no row.
+    def missing(self) -> list[MoodleRefused]:
+        """Read every column that relay reads, of no row; return why, for each that may not be read or is not there."""
 
-        Raises MoodleRefused, naming the table or column, where one may not be read or is not there.
-        """
+    def prefixes(self) -> list[str]:
+        """Return with what the names of Moodle's tables begin that the user can see; several Moodles may be there."""
 
-    def too_much(self) -> list[str]:
-        """Return what the database user may do and need not, a sentence's end for each."""
+    def too_much(self) -> list[Excess]:
+        """Return what the database user may do and need not, itself or by a role."""
 
 
 class Moodle(LogReads, TableReads, SiteReads, Protocol):

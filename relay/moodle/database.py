@@ -127,6 +127,19 @@ class Database:
                 return MoodleRefused(found.sentence, hint=found.hint)
         return None
 
+    def is_permitted(self, statement: str) -> bool:
+        """Say whether the server lets the user do what a statement would do, which is refused for another reason."""
+        with self._translated():
+            try:
+                self._query(statement.replace("{p}", self._address.prefix))
+            except pymysql.Error as error:
+                if server.code_of(error) == server.READ_ONLY_TRANSACTION:
+                    return True
+                if not server.explained(error, self._address).is_refusal:
+                    raise
+                return False
+        return True
+
     def _query(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Row]:
         if self._connection is None:
             self._connection = self._connect()
@@ -137,14 +150,23 @@ class Database:
             return rows
 
     def _connect(self) -> pymysql.connections.Connection[Any]:
-        return pymysql.connect(
-            **self._address.options(),
-            # Text comes as bytes: one row with invalid text must not stop the others.
-            use_unicode=False,
-            conv=CONVERSIONS,
-            autocommit=True,
-            cursorclass=pymysql.cursors.DictCursor,
-        )
+        try:
+            connection = pymysql.connect(
+                **self._address.options(),
+                # Text comes as bytes: one row with invalid text must not stop the others.
+                use_unicode=False,
+                conv=CONVERSIONS,
+                autocommit=True,
+                cursorclass=pymysql.cursors.DictCursor,
+            )
+            server.refuse_plain(connection, self._address)
+        except (pymysql.Error, OSError):
+            raise
+        except Exception as error:
+            # The driver raises whatever it likes where a server's answer, or a package that it would need, is missing.
+            found = server.explained(error, self._address)
+            raise MoodleRefused(found.sentence, hint=found.hint) from error
+        return connection
 
     def _opened(self) -> None:
         """Set what each session depends on, and see that text arrives as it was sent. For a new connection.

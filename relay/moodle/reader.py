@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from relay.moodle.log import LogReader
+from relay.moodle.rights import RightsReader
 from relay.moodle.site import SiteReader
 from relay.moodle.tables import TableReader
 
 
-class MoodleReader(LogReader, TableReader, SiteReader):
+class MoodleReader(LogReader, TableReader, SiteReader, RightsReader):
     """Moodle (contract.Moodle). For one thread."""

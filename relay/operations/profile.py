@@ -26,10 +26,15 @@ class Profile:
 def ask(backend: Backend, user: int) -> Profile:
     """Return the profile of a user, given Moodle's user id. Raises RelayError where the backend gives none."""
     answer = backend.get(request.PROFILE, {"moodle_user_id": str(user)})
+    if answer.http_code == 404:
+        raise RelayError(
+            f"there is no profile of user {user}: the backend answered 404.",
+            hint="Has the backend been sent this user? `relay explain user:ID` tells.",
+        )
     if answer.http_code != 200:  # the one code that comes with a profile
         said = answer.error or f"the backend answered {answer.http_code}"
         raise RelayError(
-            f"there is no profile of user {user}: {said}.", hint="`relay check` says more about the backend."
+            f"the profile of user {user} could not be had: {said}.", hint="`relay check` says more about the backend."
         )
     text = answer.body.decode("utf-8", "replace")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from relay.operations.kept import Kept
     from relay.outbox.contract import Reports
 
+#: The states of events that can be sent: of what was skipped there is nothing to send.
+STATES = [status for status in Status if status is not Status.SKIPPED]
 FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
 
 
@@ -27,8 +30,8 @@ class Replayed:
     meant: int
     #: How many of them have been sent again.
     sent: int
-    #: How many of them are not delivered after it.
-    undelivered: int
+    #: How many of those the backend has taken this time.
+    delivered: int
     #: How many of them were not sent, as Moodle keeps from the student what they say.
     held: int = 0
 
@@ -44,6 +47,10 @@ class Delivering(Protocol):
     def replayed(self) -> int:
         """How many events have been sent again."""
 
+    @property
+    def redelivered(self) -> int:
+        """How many of the events that have been sent again the backend has taken."""
+
     def replay(self, ids: Sequence[int], now: float) -> None:
         """Put events (row ids) under way once more, whatever their state. Raises OutboxError."""
 
@@ -51,26 +58,34 @@ class Delivering(Protocol):
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
-def parse_selector(text: str, types: Collection[str]) -> Selector:
-    """Return what `--replay TEXT` means, given the event types that there are (contract, section 5).
+def parse_selector(text: str, types: Collection[str], option: str = "--replay") -> Selector:
+    """Return what a SELECTOR means, given the event types that there are (contract, section 5).
 
-    Raises UsageError.
+    `option` is where it was given. Raises UsageError.
     """
+    try:
+        return _selector(text, types)
+    except ValueError as error:
+        raise UsageError(f"{option} {error}.", hint=f"It takes {FORMS}.") from None
+
+
+def _selector(text: str, types: Collection[str]) -> Selector:
+    """Return what a SELECTOR means. Raises ValueError with the end of a sentence."""
     if text == "failed":
         return Selector(status=Status.GAVE_UP)
     if "=" not in text:
-        return Selector(event_id=text.strip().lower())
+        return Selector(event_id=_event_id(text))
     terms: dict[str, str] = {}
     for term in text.split(","):
         name, _, value = term.partition("=")
         if name.strip() in terms:
-            raise UsageError(f"--replay names {name.strip()}= twice.", hint="All terms must hold: give each once.")
+            raise ValueError(f"names {name.strip()}= twice, and all terms must hold")
         terms[name.strip()] = value.strip()
     unknown = terms.keys() - {"status", "type", "user", "since", "until"}
     if unknown:
-        raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
+        raise ValueError(f"does not know {min(unknown)!r}")
     return Selector(
-        status=None if "status" not in terms else Status(_one_of(list(Status), "status", terms["status"])),
+        status=None if "status" not in terms else Status(_one_of(STATES, "status", terms["status"])),
         event_type=None if "type" not in terms else _one_of(list(types), "type", terms["type"]),
         user_id=_number(terms.get("user")),
         since=_time("since", terms.get("since")),
@@ -78,17 +93,24 @@ def parse_selector(text: str, types: Collection[str]) -> Selector:
     )
 
 
+def _event_id(text: str) -> str:
+    try:
+        return str(uuid.UUID(text.strip()))
+    except ValueError:
+        raise ValueError(f"{text}: that is no event id") from None
+
+
 def _one_of(choices: Sequence[str], name: str, text: str) -> str:
     if text not in choices:
-        raise UsageError(f"--replay {name}={text}: it is one of {', '.join(choices)}.", hint=f"It takes {FORMS}.")
+        raise ValueError(f"{name}={text}: it is one of {', '.join(choices)}")
     return text
 
 
 def _number(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise UsageError(f"--replay user={text}: it takes Moodle's numeric user id.", hint="Such as user=42.")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ValueError(f"user={text}: it takes Moodle's numeric user id, such as user=42")
     return int(text)
 
 
@@ -96,7 +118,7 @@ def _time(name: str, text: str | None) -> float | None:
     try:
         return None if text is None else times.moment(text)
     except ValueError as error:
-        raise UsageError(f"--replay {name}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
+        raise ValueError(f"{name}={text}: that {error}") from None
 
 
 def replay(
@@ -120,5 +142,4 @@ def replay(
     delivering.replay(ids, now())
     while delivering.under_way:
         wait(delivering.settle(now()))
-    sent, undelivered = delivering.replayed, outbox.count_undelivered(ids)
-    return Replayed(meant=len(ids) + held, sent=sent, undelivered=undelivered, held=held)
+    return Replayed(meant=len(ids) + held, sent=delivering.replayed, delivered=delivering.redelivered, held=held)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.errors import MoodleError
 from relay.model import Status
+from relay.outbox.contract import Acknowledging, Reports
 from relay.rules import circuit, cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from relay.moodle.contract import LogReads
-    from relay.outbox.contract import Reports
     from relay.outbox.values import Counts, Member
     from relay.rules.circuit import Breaker
 
@@ -44,6 +43,8 @@ class Report:
     oldest_undelivered_age_s: int | None
     breaker: Breaker
     reading: Reading
+    #: How many of the given-up events a person has dealt with.
+    acknowledged: int
     #: The relays that run on a shared outbox.
     relays: Sequence[Member]
 
@@ -68,7 +69,18 @@ class Report:
         return self.counts.seen_holds and self.counts.captured_holds
 
 
-def gather(outbox: Reports, moodle: LogReads, now: float) -> Report:
+class LogEnd(Protocol):
+    """What is asked of Moodle."""
+
+    def max_id(self) -> int:
+        """Return the highest id in the log. Raises MoodleError."""
+
+
+class Recorded(Reports, Acknowledging, Protocol):
+    """What is asked of the outbox."""
+
+
+def gather(outbox: Recorded, moodle: LogEnd, now: float) -> Report:
     """Return the state of a relay at `now` (unix seconds). Raises OutboxError."""
     waiting = outbox.waiting()
     oldest = waiting.oldest_created_at
@@ -78,11 +90,12 @@ def gather(outbox: Reports, moodle: LogReads, now: float) -> Report:
         oldest_undelivered_age_s=None if oldest is None else max(0, int(now) - oldest),
         breaker=circuit.load(outbox.state(circuit.STATE)),
         reading=_reading(outbox, moodle),
+        acknowledged=outbox.count_acknowledged(),
         relays=[one for one in outbox.members() if one.expires_at > now],
     )
 
 
-def _reading(outbox: Reports, moodle: LogReads) -> Reading:
+def _reading(outbox: Reports, moodle: LogEnd) -> Reading:
     position = outbox.position()
     if position is None:
         return Reading(cursor=None, open_gaps=0, open_gap_ids=0)
@@ -103,9 +116,10 @@ def needs(report: Report, max_age_s: float) -> list[str]:
     age = report.oldest_undelivered_age_s
     if age is not None and age > max_age_s:
         reasons.append(f"an event has been waiting for {age} s")
-    given_up = report.counts.of(Status.GAVE_UP)
-    if given_up:
-        reasons.append(f"{given_up} events were given up: relay run --replay failed sends them again")
+    given_up = report.counts.of(Status.GAVE_UP) - report.acknowledged
+    if given_up > 0:
+        ways = "relay run --replay failed sends them again, relay acknowledge failed says that they are dealt with"
+        reasons.append(f"{given_up} events were given up: {ways}")
     if not report.holds:
         reasons.append("the accounts do not hold: please report this fault in relay")
     if report.reading.moodle_error:
@@ -131,6 +145,7 @@ def as_json(report: Report) -> dict[str, Any]:
         **error,
         "conservation": _conservation(report),
         "relays": [{"name": one.name, "leads": one.leads} for one in report.relays],
+        "acknowledged": report.acknowledged,
     }
 
 

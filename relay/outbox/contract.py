@@ -275,7 +275,10 @@ class Reports(State, Sharing, HeldReads, Protocol):
 
     @abstractmethod
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        """Return how many events, of these rows or of all, have not reached the backend; dead letters count too."""
+        """Return how many events, of these rows or of all, have not reached the backend.
+
+        Dead letters count too; of all events, those that are acknowledged don't.
+        """
 
     @abstractmethod
     def recorded(
@@ -293,6 +296,18 @@ class Reports(State, Sharing, HeldReads, Protocol):
         `data`: a key of the event's data, and its value. `types`: events of these types make later events of their
         user wait (`Recorded.waits_for`); None: those of every type do.
         """
+
+
+class Acknowledging(State, Protocol):
+    """For `relay acknowledge` and status: given-up events that a person has dealt with."""
+
+    @abstractmethod
+    def acknowledge(self, ids: Sequence[int], reason: str, now: float) -> int:
+        """Acknowledge those of these events (row ids) that were given up; return how many of them are acknowledged."""
+
+    @abstractmethod
+    def count_acknowledged(self) -> int:
+        """Return how many events that were given up are acknowledged."""
 
 
 class Admin(State, Protocol):
@@ -340,5 +355,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Ledger, Queue, Membership, Reports, Admin, Protocol):
+class Outbox(Ledger, Queue, Membership, Reports, Acknowledging, Admin, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

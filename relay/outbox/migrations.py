@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.outbox.tables import ATTEMPTS, EVENTS, HELD, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HELD, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +226,27 @@ _HOLDING = Step(
     ),
 )
 
-STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING)
+
+_ACKNOWLEDGEMENT = Step(
+    version=5,
+    sqlite=(
+        f"""CREATE TABLE {{p}}{ACKNOWLEDGED} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    acknowledged_at INTEGER NOT NULL,
+    reason TEXT NOT NULL DEFAULT '')""",
+    ),
+    mysql=(
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{ACKNOWLEDGED} (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    event_id VARCHAR(64) NOT NULL,
+    acknowledged_at BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    UNIQUE KEY event_id (event_id)) {_IN_SCHEMA}""",
+    ),
+)
+
+STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

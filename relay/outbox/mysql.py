@@ -13,6 +13,7 @@ from relay.outbox.contract import Outbox
 from relay.outbox.mysql_database import Database
 from relay.outbox.mysql_lease import Lease
 from relay.outbox.mysql_queue import MysqlQueue
+from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
 from relay.outbox.sql_reports import SqlReports
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from relay.rules.server import Address
 
 
-class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAdmin, Outbox):
+class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
     """The outbox in a schema: relays take part under leases, and every write says whose lease it is under."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP

@@ -67,6 +67,18 @@ ECHO = '\\ "it\'s" \N{ARABIC LETTER MEEM}\N{GRINNING FACE}'
 LEAST_PACKET = 256 * 1024
 BESIDES = 16 * 1024
 
+#: What making and using an outbox takes, of a table that is not there.
+NO_TABLE = 1146
+MAKING = (
+    "PREPARE relay FROM 'CREATE TABLE {p}relay_trial (id INT)'",
+    "CREATE INDEX trial ON {p}relay_trial (id)",
+    "ALTER TABLE {p}relay_trial ADD COLUMN trial INT",
+    "SELECT id FROM {p}relay_trial",
+    "INSERT INTO {p}relay_trial (id) VALUES (1)",
+    "UPDATE {p}relay_trial SET id = 1",
+    "DELETE FROM {p}relay_trial",
+)
+
 
 class Again(Exception):
     """The transaction was rolled back, and may be tried at once."""
@@ -140,12 +152,16 @@ class Database:
         try:
             connection = pymysql.connect(**{**self._address.options(), **timeouts}, autocommit=True)
             try:
+                server.refuse_plain(connection, self._address)
                 with connection.cursor() as cursor:
                     self._set_up(cursor)
             except BaseException:
                 _close(connection)
                 raise
-        except (pymysql.Error, OSError) as error:
+        except OutboxError:
+            raise
+        except Exception as error:
+            # The driver raises whatever it likes where a server's answer, or a package that it would need, is missing.
             raise mysql_errors.explained(error, self._address) from error
         return connection
 
@@ -251,6 +267,20 @@ class Database:
                 return list(cursor.fetchall())
             except (pymysql.Error, OSError) as error:
                 raise mysql_errors.explained(error, self._address) from error
+
+    def try_making(self) -> None:
+        """Ask whether the user may do all that making and using an outbox takes; nothing is made. Raises OutboxError.
+
+        A statement about a table that is not there is refused first where the user may not run it at all; the one that
+        would make a table is prepared only, which is checked in the same way.
+        """
+        with self._connection() as connection, connection.cursor() as cursor:
+            for statement in MAKING:
+                try:
+                    cursor.execute(statement.replace("{p}", self._address.prefix))
+                except (pymysql.Error, OSError) as error:
+                    if server.code_of(error) != NO_TABLE:
+                        raise mysql_errors.explained(error, self._address) from error
 
     def at_one_moment(self, read: Callable[[Callable[..., list[Any]]], Made]) -> Made:
         """Return what `read` makes of queries that all see the database at one moment."""

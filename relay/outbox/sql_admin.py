@@ -8,7 +8,18 @@ from relay.model import Status
 from relay.outbox.contract import Admin
 from relay.outbox.rows import dumped
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import ATTEMPTS, EVENTS, HELD, HISTORY, MEMORY, MOVED, OWN_STATE, PURGED, STATE
+from relay.outbox.tables import (
+    ACKNOWLEDGED,
+    ATTEMPTS,
+    EVENTS,
+    HELD,
+    HISTORY,
+    MEMORY,
+    MOVED,
+    OWN_STATE,
+    PURGED,
+    STATE,
+)
 from relay.outbox.values import Purged
 
 if TYPE_CHECKING:
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 #: The tables that a move empties and compares; of the state a part is the outbox's own.
-WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD)
+WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED)
 #: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
 #: new connection, and from further below where the log was restored from a backup.
 PURGED_IDS = 1_000_000
@@ -49,6 +60,7 @@ class SqlAdmin(Sql, Admin):
         count = run(f"DELETE FROM {{p}}{EVENTS} WHERE id {term}", ids).rowcount
         term, event_ids = self._among([row[1] for row in found])
         run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
+        run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
         run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})
         cursor = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
         oldest = (int(cursor[0][0]) if cursor else 0) - PURGED_IDS

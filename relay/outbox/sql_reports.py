@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, STATE
 from relay.outbox.values import Attempt, Counts, Recorded, Waiting
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class SqlReports(Sql, Reports):
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?)"
         states = (*UNDELIVERED, Status.GAVE_UP)
         if ids is None:
-            return int(self._rows(statement, states)[0][0])
+            known = f"AND NOT (status = ? AND event_id IN (SELECT event_id FROM {{p}}{ACKNOWLEDGED}))"
+            return int(self._rows(f"{statement} {known}", (*states, Status.GAVE_UP))[0][0])
         count = 0
         for start in range(0, len(ids), IDS):
             term, values = self._among(ids[start : start + IDS])

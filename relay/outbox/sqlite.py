@@ -8,10 +8,11 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxMissing
+from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxMissing, OutboxUnavailable
 from relay.outbox import migrations, rows, sqlite_database
 from relay.outbox import sqlite_statements as sql
 from relay.outbox.contract import Outbox
+from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
 from relay.outbox.sql_reports import SqlReports
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Member
 
 
-class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAdmin, Outbox):
+class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
@@ -158,8 +159,18 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAdmin, Outbox):
         """Lock a file beside the outbox, as long as this is open; raise what is given where another process does."""
         if suffix in self._locks:
             return
+        lock = self._path.with_name(f"{self._path.name}.{suffix}")
         with sqlite_database.translated(self._path):
-            opened = os.open(f"{self._path}.{suffix}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                opened = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except PermissionError:
+                if not lock.exists():
+                    raise
+                raise OutboxUnavailable(
+                    f"The lock file {lock} of the outbox belongs to another user.",
+                    hint=f"As root: chown --reference={self._path} {lock}",
+                ) from None
+            sqlite_database.give_away(lock, self._path)
         try:
             fcntl.flock(opened, kind | fcntl.LOCK_NB)
         except OSError:

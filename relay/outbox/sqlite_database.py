@@ -161,7 +161,15 @@ def _empty_beside(path: Path, suffix: str) -> Path:
     for left in ("", "-wal", "-shm", "-journal"):
         Path(f"{new}{left}").unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    give_away(new, path if path.exists() else path.parent)
     return new
+
+
+def give_away(made: Path, like: Path) -> None:
+    """Give a file that root has made to the owner of another file or folder: relay, who is not root, is to use it."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -15,6 +15,8 @@ MEMORY = "mb_zoho_row"
 PURGED = "mb_zoho_purged"
 #: What is held, by the event's row: which row of Moodle decides, and since when its student is in the course no more.
 HELD = "mb_zoho_held"
+#: The given-up events that a person has dealt with, each with the reason that was given.
+ACKNOWLEDGED = "mb_zoho_acknowledged"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"
 #: In a schema only: a row for each user. A claim of a user's events locks the row and changes its column `turn`, so two
@@ -36,6 +38,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     MEMORY: ("row_table", "row_id", "digest", "event_id", "log_id"),
     PURGED: ("log_id", "event_id"),
     HELD: ("id", "row_table", "row_id", "absent_since"),
+    ACKNOWLEDGED: ("id", "event_id", "acknowledged_at", "reason"),
     STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
 }
 #: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from relay.errors import CredentialError, MoodleRefused
+from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
 from relay.operations import plugin, profile
 from relay.operations import status as state
@@ -16,28 +20,52 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from relay.config import Config, DatabaseConfig
+    from relay.operations.acknowledge import Acknowledged
     from relay.operations.check.result import Check
     from relay.operations.profile import Profile
     from relay.operations.status import Report
     from relay.operations.story import Story
+    from relay.outbox.values import Selector
+
+
+#: How long `relay check` waits for the backend at the most, in seconds.
+CHECK_MOST_S = 10.0
+
+
+class _Unasked:
+    """Stands for a database whose password is not there."""
+
+    def __init__(self, reason: CredentialError) -> None:
+        self._reason = reason
+
+    def max_id(self) -> int:
+        raise MoodleRefused(f"Moodle's database was not asked. {self._reason}")
 
 
 def check(config: Config) -> Iterator[Check]:
     """Yield what is found of all that relay needs, one after the other, as each is looked at."""
     machine = parts.REAL
-    with parts.reading(config) as moodle, parts.sending(config, machine) as sender:
-        yield from checking.examine(
-            config,
-            moodle=moodle,
-            open_outbox=lambda: parts.make_outbox(config, create=False),
-            backend=sender,
-            now=machine.now,
-        )
+    # Who waits for an answer does not wait as long as an event may.
+    patient = replace(config, backend=replace(config.backend, timeout=min(config.backend.timeout, CHECK_MOST_S)))
+    yield from checking.examine(
+        config,
+        moodle=partial(parts.reading, config),
+        open_outbox=lambda: parts.make_outbox(config, create=False),
+        try_schema=partial(parts.try_schema, config),
+        backend=partial(parts.sending, patient, machine),
+        now=machine.now,
+    )
 
 
 def status(config: Config) -> Report:
     """Return the state of the relay. Raises OutboxError."""
-    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(parts.opened(config, parts.REAL))
+        moodle: state.LogEnd
+        try:
+            moodle = stack.enter_context(parts.reading(config))
+        except CredentialError as error:
+            moodle = _Unasked(error)
         return state.gather(opened.outbox, moodle, opened.now())
 
 
@@ -76,6 +104,12 @@ def move(config: Config, target: Config, tell: Callable[[int], None]) -> int:
         for opened in (source, other):
             stack.enter_context(lease.kept(opened))
         return moving.run(source.now(), tell)
+
+
+def acknowledge(config: Config, selector: Selector, reason: str) -> Acknowledged:
+    """Mark what the selector means, and was given up, as dealt with. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened:
+        return acknowledging.acknowledge(opened.outbox, selector, reason, opened.now())
 
 
 def purge(config: Config) -> int:

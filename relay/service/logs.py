@@ -48,7 +48,7 @@ def make_log(config: LogConfig, stream: TextIO | Lines | None, now: Callable[[],
     def json_line(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> str:
         return _encode(fields)
 
-    show: Any = json_line if as_json else structlog.dev.ConsoleRenderer()
+    show: Any = json_line if as_json else structlog.dev.ConsoleRenderer(colors=config.is_coloured and lines.isatty())
 
     def dropped(count: int) -> str:
         fields = {"event": "log.dropped", "lines": count, "hint": "The log could not be written: is its disk full?"}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 STOP_GRACE_S = 2.0
 #: How often a stop looks whether all has come back, in seconds.
 STOP_LOOK_S = 0.01
+#: What the databases are called, by what is said of them in the log.
+DATABASES = {"moodle": "Moodle's database", "outbox": "the outbox"}
 
 
 class Daemon:
@@ -55,7 +57,18 @@ class Daemon:
 
     def supervise(self, signals: Signals, systemd: Systemd) -> BaseException | None:
         """Wait for a signal that asks for the end or a reload; return what ended a loop, if one ended by itself."""
-        return supervise(self.loops, signals, systemd, self._machine.monotonic)
+        return supervise(self.loops, signals, systemd, self._machine.monotonic, self.describe)
+
+    def describe(self) -> str:
+        """Return in a few words how it is at this moment: what is away or held up, and why, or where it delivers."""
+        breaker, config = self.relay.dispatch.breaker, self.relay.config
+        found = [f"{DATABASES[subject]} is away" for subject in self.outages.subjects()]
+        if breaker.backend is not None:
+            found.append(f"circuit open: {breaker.backend.reason}")
+        found += [f"circuit open for {name}: {path.reason}" for name, path in breaker.paths.items()]
+        if not config.enabled:
+            found.append("paused (enabled: false): events are captured and kept")
+        return "; ".join(found) or f"Delivering to {config.backend.url}"
 
     def stop(self) -> None:
         """Stop reading, let what is under way come back and be recorded, and stop delivering: the process ends.
@@ -118,6 +131,11 @@ class Outages:
             down=lambda error: self._down(loop, error),
             up=lambda: self._up(loop),
         )
+
+    def subjects(self) -> list[str]:
+        """Return which databases are away at this moment: moodle, outbox."""
+        with self._lock:
+            return sorted(set(self.away.values()))
 
     def _down(self, loop: str, error: BaseException) -> None:
         subject = "moodle" if isinstance(error, MoodleError) else "outbox"

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from relay.errors import MoodleError, OutboxInUse, RelayError
+from relay.errors import MoodleError, OutboxInUse, RelayError, UsageError
 from relay.model import Event, Hold, Status
 from relay.operations import replay as replaying
 from relay.service import lease, parts
@@ -170,6 +170,11 @@ def replay(
     config: Config, selector: Selector, signals: Signals, *, stream: TextIO | None = sys.stdout
 ) -> replaying.Replayed:
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
+    if not config.enabled:
+        raise UsageError(
+            f"Nothing is sent: `enabled: false` in {config.source} is a pause.",
+            hint="Set enabled: true, and try again.",
+        )
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
     with contextlib.ExitStack() as stack:

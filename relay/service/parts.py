@@ -29,6 +29,7 @@ from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
 from relay.operations import explain
 from relay.operations.kept import Kept
+from relay.outbox import mysql_database
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from relay.capture.sync import Wanted
     from relay.config import BackendConfig, Config, DatabaseConfig
-    from relay.config.schema import TlsConfig
+    from relay.config.schema import OutboxConfig, TlsConfig
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
@@ -70,12 +71,12 @@ def _made_of(key: str) -> Iterator[None]:
         yield
     except RelayError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it was made of the config
         # Only the error's kind: its text could hold a value.
         raise ConfigError(
             f"{key}: nothing can be made of what stands in the config ({type(error).__name__}).",
             hint=f"Look at {key} in the config, and at the files that it names.",
-        ) from error
+        ) from None
 
 
 def make_outbox(config: Config, *, create: bool, for_move: bool = False, log: Log | None = None) -> Outbox:
@@ -93,9 +94,24 @@ def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
     outbox = config.outbox
     if outbox.sqlite_path is not None:
         return SqliteOutbox(outbox.sqlite_path, prefix=outbox.prefix, create=create, for_move=for_move)
+    # Leases go on while the machine sleeps, and so does this clock.
+    elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    token = partial(secrets.token_hex, 16)
+    address = _outbox_address(outbox)
+    return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=token, create=create, for_move=for_move)
+
+
+def try_schema(config: Config) -> None:
+    """Ask the outbox's server whether an outbox could be made, and change nothing. Raises OutboxError where not."""
+    database = mysql_database.Database(_outbox_address(config.outbox), elapsed=time.monotonic, sleep=time.sleep)
+    with contextlib.closing(database):
+        database.try_making()
+
+
+def _outbox_address(outbox: OutboxConfig) -> Address:
     host, port, user, schema = outbox_server(outbox.url)
     keys = dict.fromkeys(("host", "user", "name", "unix_socket"), "outbox.url")
-    address = Address(
+    return Address(
         host=host,
         port=port,
         name=schema,
@@ -104,12 +120,8 @@ def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
         prefix=outbox.prefix,
         tls=_tls(outbox.tls, "outbox.tls"),
         title="The outbox's database",
-        keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix"},
+        keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix", "tls": "outbox.tls"},
     )
-    # Leases go on while the machine sleeps, and so does this clock.
-    elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-    token = partial(secrets.token_hex, 16)
-    return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=token, create=create, for_move=for_move)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class Reloading:
             daemon = old if fresh is None else self._replace(old, fresh)
         if daemon is not old:
             daemon.relay.log.info("config.reloaded", config=str(daemon.relay.config.source))
-        self.systemd.notify("READY=1", f"STATUS=Delivering to {daemon.relay.config.backend.url}")
+        self.systemd.notify("READY=1", f"STATUS={daemon.describe()}")
         return daemon
 
     def _make(self, old: Daemon) -> Relay | None:

@@ -15,7 +15,7 @@ from harness import PATIENCE_S, fresh_moodle
 from subject import running, subject
 
 from relay.events.catalogue import KINDS
-from relay.moodle.site import columns
+from relay.moodle.rights import columns
 from relay.operations.grants import statements
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from relay.demo.moodle import College
 
-USER, PASSWORD = "relay", "CHOOSE-A-PASSWORD"
+USER, PASSWORD = "relay", "made-up"
 RATE = 50
 #: What reads, or frames reads.
 HARMLESS = ("SELECT", "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "COMMIT", "SET ")
@@ -112,7 +112,7 @@ def _as_granted(bench: Bench, college: College, url: str) -> Relay:
     for statement in statements(
         columns(tuple(KINDS.values())), {}, schema="moodle", prefix="mdl_", user=USER, host="localhost"
     ):
-        college.run(statement)
+        college.run(statement.replace("CHOOSE-A-PASSWORD", PASSWORD).replace("%", "%%"))
     relay = subject(bench, url)
     relay.set("moodle.database.user", USER)
     relay.set("moodle.database.password", PASSWORD)

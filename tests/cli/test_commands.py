@@ -424,6 +424,10 @@ def test_profile_asks_the_backend_and_shows_the_answer(relay: Relay, college: Co
     assert backend.requests[0].headers["x-moodle-token"] == TOKEN
     assert shown == "name: Ada?[31m\ngrades:\n  -\n    course: C1\n    score: 70\nx: \n"
     assert json.loads(relay.run("profile", "42", "--json").stdout)["grades"][0]["score"] == 70
+    backend.answer = lambda _: Reply(body=b'{"a": 1, "b": true, "c": false, "d": 1.0, "e": 0, "f": []}')
+    assert relay.run("profile", "42").stdout == "a: 1\nb: yes\nc: no\nd: 1.0\ne: 0\nf: none\n"
+    backend.answer = lambda _: Reply(body=b'{"a":' * 500 + b"1" + b"}" * 500)
+    assert relay.run("profile", "42").stdout.endswith(f"{'  ' * 499}a: 1\n")
     backend.answer = lambda _: Reply(code=404)
     assert "the backend answered 404" in relay.run("profile", "42", expect=1).stderr
 
@@ -574,7 +578,7 @@ def test_check_says_which_files_others_may_read(relay: Relay, college: College, 
     shown = relay.run("check").stdout
     assert f"backend.token: {tmp_path}/token can be read by other users" in shown
     assert f"{tmp_path}/config.yaml can be read by other users" in shown
-    assert f"chmod 600 {tmp_path}/token" in shown
+    assert f"chmod g-w,o-rwx {tmp_path}/token" in shown
 
 
 def test_check_of_a_wrong_config_shows_its_mistakes(relay: Relay, college: College) -> None:

@@ -201,6 +201,42 @@ def test_what_is_no_yaml_is_a_sentence(text: str, problem: str) -> None:
         config.parse(text, path=HERE)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "password: *canary7",
+        "password: !canary7!x",
+        "password: !canary7 x",
+        "password: &a canary7 *canary7",
+        "password: @canary7",
+        "password: %canary7",
+        "password: `canary7",
+        "password: canary7: x",
+        'password: "canary7',
+        'password: "\\canary7"',
+        "password: [canary7",
+        "password: {canary7:x}",
+        "password: !!bool canary7",
+        "password:canary7",
+        "{password:canary7}: x",
+        "'password: canary7': x",
+        "password: |canary7",
+        "password: >canary7",
+        "password: \tcanary7\t: *x",
+    ],
+)
+def test_no_message_about_a_config_quotes_what_may_be_a_secret(line: str) -> None:
+    for text in (
+        f"moodle:\n  database:\n    {line}\n    user: x\n",
+        f"{line}\n",
+        f"enabled: {line.split(': ', 1)[-1]}\n",
+    ):
+        with pytest.raises(ConfigError) as caught:
+            config.parse(text, path=HERE)
+        said = "\n".join((str(caught.value), caught.value.hint, *caught.value.mistakes))
+        assert "canary7" not in said
+
+
 def test_aliases_that_multiply_are_not_followed() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]

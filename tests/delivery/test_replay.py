@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from receiver import Receiver, Reply
+from receiver import Receiver, Reply, Request
 
 if TYPE_CHECKING:
     from harness import Relay
@@ -79,8 +81,77 @@ def test_a_delivered_event_whose_replay_fails_is_not_given_up(
     college.sign_up("Ada", "Lovelace", AT)
     relay.once()
     backend.answer = lambda _: Reply(code=500)
-    finished = relay.run("run", "--replay", "status=success")
+    finished = relay.run("run", "--replay", "status=success", expect=1)
+    assert "1 of 1 recorded events sent again; 1 not delivered." in finished.stderr
     (line,) = finished.log
     assert (line["event"], line["level"], line["http_code"]) == ("delivery.failed", "warning", 500)
     assert "retry_in_s" not in line
     assert relay.statuses() == {"success": 1}
+
+
+@pytest.mark.parametrize("code", [500, 422, 401])
+def test_a_replay_of_what_was_delivered_says_that_it_failed(
+    code: int, either: Relay, college: College, backend: Receiver
+) -> None:
+    """For a backend that has lost its data."""
+    for i in range(3):
+        college.sign_up("Ada", f"Number{i}", AT + i)
+    either.once()
+    backend.answer = lambda request: Reply(code=code if request.envelope["data"]["userid"] == 2 else 200)
+    finished = either.run("run", "--replay", "status=success", expect=1)
+    assert "3 of 3 recorded events sent again; 1 not delivered." in finished.stderr
+    backend.answer = lambda _: Reply()
+    assert (
+        "3 of 3 recorded events sent again; 0 not delivered."
+        in either.run("run", "--replay", "type=user_created").stderr
+    )
+
+
+def test_a_replay_sends_nothing_while_relay_is_paused(either: Relay, college: College, backend: Receiver) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    either.once()
+    either.set("enabled", False)
+    finished = either.run("run", "--replay", "status=success", expect=2)
+    assert "`enabled: false`" in finished.stderr
+    assert len(backend.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("selector", "code", "said"),
+    [
+        ("nonsense", 2, "that is no event id"),
+        ("", 2, "that is no event id"),
+        ("status=skipped", 2, "it is one of"),
+        (f"user={'9' * 30}", 2, "numeric user id"),
+        ("6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f", 1, "means no recorded event"),
+        ("failed", 0, "means no recorded event"),
+    ],
+)
+def test_a_selector_that_means_nothing_says_so(
+    selector: str, code: int, said: str, relay: Relay, college: College
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    assert said in relay.run("run", "--replay", selector, expect=code).stderr
+
+
+def test_what_a_killed_daemon_had_under_way_is_sent_again_at_once(
+    relay: Relay, college: College, backend: Receiver
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    arrived = threading.Event()
+
+    def stall(_: Request) -> Reply:
+        arrived.set()
+        return Reply(stalls_s=30)
+
+    backend.answer = stall
+    with relay.start() as daemon:
+        assert arrived.wait(30)
+        ((event_id,),) = relay.rows("SELECT event_id FROM {log}")
+        said = relay.run("run", "--replay", event_id, expect=1).stderr
+        assert "0 of 1" in said
+        assert "under way in another process" in said
+        daemon.stop(signal.SIGKILL)
+    backend.answer = lambda _: Reply()
+    assert "1 of 1 recorded events sent again; 0" in relay.run("run", "--replay", event_id).stderr

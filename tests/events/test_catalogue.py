@@ -11,7 +11,7 @@ import relay
 from relay.events import catalogue
 from relay.events.catalogue import KINDS
 from relay.events.kind import EventKind, FactsTable
-from relay.moodle.site import columns
+from relay.moodle.rights import columns
 
 ROOT = Path(relay.__file__).parent
 #: The demo's script makes some kinds happen.

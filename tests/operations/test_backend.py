@@ -37,10 +37,10 @@ class Answered:
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [
-        (Answered(), [("backend", "ok"), ("token", "warn")]),
-        (Answered(duration_ms=5001), [("backend", "warn"), ("token", "warn")]),
-        (Answered(http_code=403), [("backend", "fail")]),
-        (Answered(http_code=204), [("backend", "fail")]),
+        (Answered(), [("backend", "ok"), ("token", "warn"), ("clock", "warn")]),
+        (Answered(duration_ms=5001), [("backend", "warn"), ("token", "warn"), ("clock", "warn")]),
+        (Answered(http_code=403), [("backend", "fail"), ("clock", "warn")]),
+        (Answered(http_code=204), [("backend", "fail"), ("clock", "warn")]),
         (Answered(http_code=None, error="no answer in time", error_kind="timeout"), [("backend", "fail")]),
         (
             Answered(headers={"date": formatdate(NOW + 60, usegmt=True)}),
@@ -50,7 +50,7 @@ class Answered:
             Answered(headers={"date": formatdate(NOW - 61, usegmt=True)}),
             [("backend", "ok"), ("token", "warn"), ("clock", "fail")],
         ),
-        (Answered(headers={"date": "yesterday"}), [("backend", "ok"), ("token", "warn")]),
+        (Answered(headers={"date": "yesterday"}), [("backend", "ok"), ("token", "warn"), ("clock", "warn")]),
     ],
 )
 def test_the_backend_is_checked(answered: Answered, expected: list[tuple[str, str]]) -> None:
@@ -97,7 +97,12 @@ def test_a_profile_is_given_as_it_came_and_as_json() -> None:
     ("answered", "sentence"),
     [
         (Answered(http_code=404), "there is no profile of user 42: the backend answered 404."),
-        (Answered(http_code=None, error="no answer in time"), "there is no profile of user 42: no answer in time."),
+        (
+            Answered(http_code=None, error="no answer in time"),
+            "the profile of user 42 could not be had: no answer in time.",
+        ),
+        (Answered(http_code=401), "the profile of user 42 could not be had: the backend answered 401."),
+        (Answered(http_code=500), "the profile of user 42 could not be had: the backend answered 500."),
         (Answered(body=b"<html>"), "the backend's answer is no JSON, or longer than 64 KiB."),
     ],
 )

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from harness import Relay
+from receiver import Receiver, Reply
 
 from relay.cli import views
+from relay.demo.moodle import College
 from relay.errors import MoodleUnreachable
 from relay.operations import status
 from relay.operations.status import Reading, Report
@@ -15,6 +18,7 @@ from relay.outbox.values import Counts, Member
 from relay.rules.circuit import Breaker, Circuit
 
 NOW = 1_770_000_000.0
+AT = 1_770_000_000
 OPEN = Circuit(opened_at=NOW, reason="the backend answered 404", probe_at=NOW + 15, probes=2)
 COUNTS = Counts(
     seen=11,
@@ -25,6 +29,7 @@ COUNTS = Counts(
     by_type={"b": {"success": 3, "failed": 1, "held": 1}, "a": {"pending": 1, "skipped": 1, "failed_all_retries": 1}},
 )
 REPORT = Report(
+    acknowledged=0,
     counts=COUNTS,
     undelivered=2,
     oldest_undelivered_age_s=7300,
@@ -95,7 +100,8 @@ JSON = """{
       "name": "moodle1 pid 7",
       "leads": true
     }
-  ]
+  ],
+  "acknowledged": 0
 }"""
 TEXT = """\
 event type             pending   success    failed  failed_all_retries   skipped      held
@@ -126,7 +132,7 @@ def test_a_moodle_that_cannot_be_asked_is_said_behind_the_lag() -> None:
     made = status.as_json(replace(REPORT, reading=reading))
     assert list(made) == [
         *("by_status", "by_type", "undelivered", "oldest_undelivered_age_s", "circuit", "cursor", "open_gaps"),
-        *("open_gap_ids", "log_end", "lag", "moodle_error", "conservation", "relays"),
+        *("open_gap_ids", "log_end", "lag", "moodle_error", "conservation", "relays", "acknowledged"),
     ]
     assert (made["log_end"], made["lag"], made["moodle_error"]) == (None, None, "nobody listens there")
 
@@ -158,3 +164,35 @@ def test_what_needs_a_person(report: Report, reason: str) -> None:
     assert status.needs(WELL, max_age_s=8000) == []
     (said,) = status.needs(report, max_age_s=8000)
     assert reason in said
+
+
+@pytest.mark.parametrize("kind", ["relay", "other"])
+def test_what_a_person_has_dealt_with_is_kept_and_no_longer_counted(
+    kind: str, request: pytest.FixtureRequest, college: College, backend: Receiver
+) -> None:
+    relay: Relay = request.getfixturevalue(kind)
+    for i in range(3):
+        college.sign_up("Ada", f"Number{i}", AT + i)
+    backend.answer = lambda one: Reply(code=200 if one.envelope["data"]["userid"] == 1 else 422)
+    relay.once(expect=1)
+    (first, second) = [row[0] for row in relay.rows("SELECT event_id FROM {log} WHERE status <> 'success' ORDER BY id")]
+    assert "1 given-up events are acknowledged" in relay.run("acknowledge", first, "--reason", "sent by hand").stdout
+    assert "1 events were given up" in relay.run("status", "--check", expect=1).stderr
+    relay.once(expect=1)
+    done = relay.run("acknowledge", "type=user_created")
+    assert "2 given-up events are acknowledged" in done.stdout
+    assert "1 that the selector means were not given up" in done.stderr
+    relay.run("status", "--check")
+    relay.once()
+    assert relay.status()["acknowledged"] == 2
+    assert relay.status()["conservation"]["holds"]
+    rows = relay.rows("SELECT event_id, reason FROM mdl_mb_zoho_acknowledged ORDER BY id")
+    assert [tuple(row) for row in rows] == [(first, "sent by hand"), (second, "")]
+    assert relay.statuses() == {"success": 1, "failed_all_retries": 2}
+    backend.answer = lambda _: Reply()
+    relay.run("run", "--replay", "failed")
+    assert relay.statuses() == {"success": 3}
+    assert relay.status()["acknowledged"] == 0
+    relay.run("acknowledge", first, expect=1)
+    relay.run("acknowledge", "nonsense", expect=2)
+    relay.run("acknowledge", "failed")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.config import parse
 from relay.config.schema import LogConfig
 from relay.service import lines as lines_module
 from relay.service.lines import Lines
@@ -172,3 +173,32 @@ def test_a_character_that_the_stream_does_not_know_is_escaped() -> None:
     lines = Lines(io.TextIOWrapper(raw, "ascii", write_through=True))
     lines.line("zo\u00eb \udc80")
     assert raw.getvalue() == b"zo\\xeb \\udc80\n"
+
+
+class Terminal(io.StringIO):
+    """A terminal, as a stream says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "name", "value", "is_coloured"),
+    [
+        (Terminal(), "NO_COLOR", "", True),
+        (Terminal(), "NO_COLOR", "1", False),
+        (Terminal(), "TERM", "dumb", False),
+        (io.StringIO(), "NO_COLOR", "", False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(
+    stream: io.StringIO, name: str, value: str, is_coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    minimal = (
+        "moodle: {url: 'https://m.example', database: {name: moodle, user: relay}}\n"
+        "backend: {url: 'https://b.example', token: made-up}\nlog: {format: console}\n"
+    )
+    make_log(parse(minimal, path=Path("config.yaml")).log, stream, lambda: 0.0).info("relay.started")
+    assert ("\x1b[" in stream.getvalue()) is is_coloured

@@ -204,6 +204,34 @@ def test_the_watchdog_is_fed_while_a_reload_or_a_stop_waits_for_requests(
         daemon.stop()
 
 
+def test_systemd_is_told_how_it_is_at_this_moment(
+    relay: Relay, college: College, backend: Receiver, tmp_path: Path
+) -> None:
+    backend.answer = lambda _: Reply(code=401)
+    college.sign_up("Ada", "Lovelace", AT)
+    with listening(tmp_path) as (name, notified), Daemon(relay.command("run"), env={"NOTIFY_SOCKET": name}) as daemon:
+
+        def hear(words: str) -> None:
+            while not any(
+                line.startswith("STATUS=") and words in line for line in notified.recv(4096).decode().split("\n")
+            ):
+                pass
+
+        hear("circuit open: ")
+        backend.answer = lambda _: Reply()
+        hear(f"Delivering to {backend.url}")
+        relay.set("enabled", False)
+        relay.write()
+        daemon.send(signal.SIGHUP)
+        hear("paused")
+        relay.set("enabled", True)
+        relay.set("moodle.database.name", "nowhere")
+        relay.write()
+        daemon.send(signal.SIGHUP)
+        hear("Moodle's database is away")
+        daemon.stop()
+
+
 @contextlib.contextmanager
 def listening(folder: Path) -> Iterator[tuple[str, socket.socket]]:
     """Listen as systemd does; yield the name for NOTIFY_SOCKET, and the socket."""

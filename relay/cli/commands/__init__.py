@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relay.cli.commands import (
+    acknowledge,
     check,
     demo,
     explain,
@@ -26,7 +27,7 @@ from relay.cli.commands import (
 GROUPS = {
     "run": (run.COMMAND, demo.COMMAND),
     "look": (check.COMMAND, status.COMMAND, explain.COMMAND, profile.COMMAND),
-    "repair": (sync.COMMAND, purge.COMMAND, move_outbox.COMMAND),
+    "repair": (sync.COMMAND, acknowledge.COMMAND, purge.COMMAND, move_outbox.COMMAND),
     "set up": (grants.COMMAND, seal.COMMAND, import_plugin.COMMAND),
     "for those who receive": (keygen.COMMAND, schema.COMMAND, send_test.COMMAND, receive.COMMAND, test_backend.COMMAND),
 }

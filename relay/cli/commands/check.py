@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit, load_config, load_to_look
 from relay.errors import ConfigError
 from relay.operations.check import settings
 from relay.operations.check.result import Check, Verdict
@@ -24,13 +24,18 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--json", action="store_true", help="a JSON list, one object a check")
+    parser.add_argument("--config-only", action="store_true", help="the config and its secrets alone; exit 2 if wrong")
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print each check as it is done; a config that cannot be used ends it."""
+    if arguments.config_only:
+        print(f"relay: {load_config(arguments).source} is well-formed.")
+        return Exit.WELL
     try:
-        checks: Iterable[Check] = admin.check(load_config(arguments))
-        code = Exit.WELL
+        loaded = load_to_look(arguments)
+        checks: Iterable[Check] = admin.check(loaded)
+        code = Exit.USAGE if any(secret.problem for _, secret in loaded.secrets()) else Exit.WELL
     except ConfigError as error:
         checks, code = settings.mistakes(error), Exit.USAGE
     done = []

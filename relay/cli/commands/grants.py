@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from relay import config
 from relay.cli.command import Command, Exit, config_path
 from relay.errors import UsageError
 from relay.events import catalogue
-from relay.moodle.site import columns
+from relay.moodle.rights import columns
 from relay.operations import grants
 
 if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay grants                                 look at it, choose a password, and give it to the server
-  relay grants --host 10.0.0.5 | mariadb       relay runs on another machine
+  relay grants > grants.sql                    put a password of your own into the first line, and give it to the
+  mariadb < grants.sql                         server, as an administrator
+  relay grants --host 10.0.0.5                 relay runs on another machine
   relay grants --outbox --host '10.0.0.%'      of the schema in outbox.url, for the relays that share it
 """
 
@@ -44,7 +46,12 @@ def handle(arguments: argparse.Namespace) -> int:
         read, newer, schema=database.name, prefix=database.prefix, user=user, host=arguments.host
     ):
         print(line)
+    _note(*grants.NOTES)
     return Exit.WELL
+
+
+def _note(*notes: str) -> None:
+    print("\n".join(f"relay: {note}" for note in notes), file=sys.stderr)
 
 
 def _outbox_grants(arguments: argparse.Namespace) -> int:
@@ -57,6 +64,7 @@ def _outbox_grants(arguments: argparse.Namespace) -> int:
     _, _, user, schema = config.outbox_server(outbox.url)
     for line in grants.outbox_statements(schema=schema, user=arguments.user or user, host=arguments.host):
         print(line)
+    _note(grants.NOTES[0])
     return Exit.WELL
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.cli import views
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit, load_config, print_json
 from relay.service import admin
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Print the profile."""
     profile = admin.ask_profile(load_config(arguments), arguments.user)
-    print(profile.text if arguments.json else "\n".join(views.profile_lines(profile.document)))
+    if arguments.json:
+        print_json(profile.text)
+    else:
+        print("\n".join(views.profile_lines(profile.document)))
     return Exit.WELL
 
 

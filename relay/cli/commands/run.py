@@ -25,6 +25,11 @@ EXAMPLES = """examples:
   relay run --replay failed                    send again what was given up
   relay run --replay user=42,since=2026-02-01  send again what was about a user
 """
+#: Why an event that is meant was not sent.
+LEFT_OUT = (
+    "they are under way in another process, or were when it was killed and are free again in some minutes; or this "
+    "version of relay does not know their type. Try again later; a relay that runs sends what is due by itself."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +79,7 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
     done = once.run_once(loaded, signals, timeout_s)
     if done.undelivered:
         print(f"relay: {done.undelivered} event{'s' * (done.undelivered != 1)} not delivered.", file=sys.stderr)
-        hint = "`relay status` shows which; `relay run --replay failed` sends again what was given up."
+        hint = "`relay status` shows how many of each type; `relay run --replay failed` sends again what was given up."
         print(f"  {hint}", file=sys.stderr)
     if done.waiting:
         print(f"relay: {done.waiting} log row{'s' * (done.waiting != 1)} not recorded yet.", file=sys.stderr)
@@ -85,18 +90,26 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
     return Exit.UNDELIVERED if done.undelivered or done.waiting else Exit.WELL
 
 
-def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:
-    done = once.replay(loaded, replay.parse_selector(selector, loaded.events.kinds), signals)
+def _replay(loaded: config.Config, text: str, signals: Signals) -> int:
+    selector = replay.parse_selector(text, loaded.events.kinds)
+    done = once.replay(loaded, selector, signals)
+    failed, left = done.sent - done.delivered, done.meant - done.held - done.sent
     print(
-        f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
+        f"relay: {done.sent} of {done.meant} recorded events sent again; {failed} not delivered.",
         file=sys.stderr,
     )
     if done.held:
         print(f"  {done.held} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
         print("  What is held is sent once Moodle shows it: `relay explain ID` says why it is.", file=sys.stderr)
+    if failed:
+        print("  The log lines above say why; what was delivered before stays so.", file=sys.stderr)
+    if left and signals.stop.is_set():
+        print(f"  A signal broke it off; {left} were not sent: give the same command again.", file=sys.stderr)
+    elif left:
+        print(f"  {left} were not sent: {LEFT_OUT}", file=sys.stderr)
     if done.meant == 0:
-        print("  The selector means no recorded event: `relay status` shows what there is.", file=sys.stderr)
-    return Exit.UNDELIVERED if done.undelivered or done.sent < done.meant else Exit.WELL
+        print("  The selector means no recorded event: `relay status` shows how many there are.", file=sys.stderr)
+    return Exit.UNDELIVERED if failed or left or done.held or (selector.event_id and not done.meant) else Exit.WELL
 
 
 def _dry_run(loaded: config.Config) -> int:

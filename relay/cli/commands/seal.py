@@ -21,7 +21,12 @@ The key is seal.key beside the config, or the systemd credential relay-seal-key;
 
 def handle(arguments: argparse.Namespace) -> int:
     """Read the secret from standard input, and print what stands for it."""
-    secret = sys.stdin.read().strip("\r\n")
+    try:
+        secret = sys.stdin.buffer.read().decode().strip("\r\n")
+    except UnicodeDecodeError:
+        raise UsageError(
+            "The secret is no UTF-8 text.", hint="Write it as UTF-8: iconv -t UTF-8 < FILE | relay seal"
+        ) from None
     if not secret or "\n" in secret:
         raise UsageError("A secret is one line, read from standard input.", hint="relay seal < FILE")
     folder = config_path(arguments).absolute().parent

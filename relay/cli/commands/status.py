@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay.cli import views
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit, load_to_look
 from relay.operations import status
 from relay.service import admin
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print the state of the relay, and why a person is needed."""
-    loaded = load_config(arguments)
+    loaded = load_to_look(arguments)
     report = admin.status(loaded)
     if arguments.json:
         print(json.dumps(status.as_json(report), indent=2))

@@ -23,10 +23,31 @@ NETWORK_HINTS = {
     "dns": "Mend the host in backend.url, or this machine's name servers.",
     "refused": "Start the backend, or mend the host and port in backend.url.",
     "timeout": "Look whether the backend runs, and for a firewall between here and there.",
-    "tls": "Expired or for another host: the backend's certificate must be renewed. Unknown issuer: name its CA in "
-    "backend.ca_bundle.",
+    "tls": "Look at the backend's certificate and its TLS settings, and at backend.ca_bundle.",
     "proxy": "Mend backend.proxy.",
-    "protocol": "Something else than the backend listens there: mend backend.url.",
+    "protocol": "Something else than the backend listens there: mend backend.url, or backend.proxy where one is set.",
+    "reset": "Look whether the backend, or backend.proxy where one is set, runs well; or is https spoken there?",
+}
+#: What to do where a secure connection is not made, or a proxy is in the way, by what the sentence holds.
+DETAIL_HINTS = {
+    "expired": "The backend's certificate must be renewed.",
+    "not yet valid": "Look at this machine's clock (timedatectl), and at the backend's certificate.",
+    "mismatch": "Mend the host in backend.url: the certificate is for another name.",
+    "issuer": "Name the CA of the backend's certificate in backend.ca_bundle; or the backend does not send all of its "
+    "chain.",
+    "self-signed": "Name the CA of the backend's certificate in backend.ca_bundle.",
+    "wrong version": "No TLS is spoken at that port: mend the port, or the scheme, in backend.url.",
+    "record layer": "No TLS is spoken at that port: mend the port, or the scheme, in backend.url.",
+    "packet length": "No TLS is spoken at that port: mend the port, or the scheme, in backend.url.",
+    "http request": "No TLS is spoken at that port: mend the port, or the scheme, in backend.url.",
+    "handshake": "The backend speaks no TLS that is new enough (1.2), or wants a client's certificate.",
+    "protocol version": "The backend speaks no TLS that is new enough (1.2).",
+    "answered 407": "The proxy asks for a user and a password: give them in backend.proxy.",
+    "answered 40": "The proxy does not allow connections to the backend: ask those who run it.",
+    "answered 5": "The proxy cannot reach the backend: ask those who run it, and look at backend.url.",
+    "its name": "Mend the host in backend.proxy, or this machine's name servers.",
+    "nobody listens": "Start the proxy, or mend the host and port in backend.proxy.",
+    "it does not answer": "Look whether the proxy runs, and for a firewall between here and there.",
 }
 
 
@@ -49,8 +70,7 @@ def check_health(answer: Answer) -> Check:
     name = "backend"
     code = answer.http_code
     if code is None:
-        hint = NETWORK_HINTS.get(answer.error_kind, "Check backend.url, the network, and that the backend runs.")
-        return fail(name, answer.error, hint)
+        return fail(name, answer.error, _network_hint(answer))
     if code in (401, 403):
         return fail(name, f"GET /v1/health answered {code}: it does not know us", "Mend backend.token.")
     if code != 200:  # the one code that says "healthy"
@@ -61,15 +81,26 @@ def check_health(answer: Answer) -> Check:
 
 
 def check_clock(answer: Answer, now: float) -> Check | None:
-    """Return whether the backend's clock agrees with this machine's; None where the answer does not tell its time."""
-    date = answer.headers.get("date") if answer.http_code is not None else None
-    if date is None:
+    """Return whether the backend's clock agrees with this machine's; None where it did not answer at all."""
+    if answer.http_code is None:
         return None
+    date = answer.headers.get("date")
     try:
-        apart = abs(parsedate_to_datetime(date).timestamp() - now)
-    except ValueError:
-        return None
+        apart = abs(parsedate_to_datetime(date or "").timestamp() - now)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        found = "the backend's answer has no Date header" if date is None else "the backend's Date header is no date"
+        return warn(
+            "clock", f"{found}: the clocks could not be compared", "Look whether timedatectl says synchronized."
+        )
     if apart > CLOCK_TOLERANCE_S:
         found = f"this machine's clock and the backend's are {apart:.0f} s apart"
         return fail("clock", found, "Switch on time synchronisation (timedatectl set-ntp true) on both.")
     return ok("clock", "it agrees with the backend's")
+
+
+def _network_hint(answer: Answer) -> str:
+    if answer.error_kind in ("tls", "proxy"):
+        for mark, hint in DETAIL_HINTS.items():
+            if mark in answer.error.lower():
+                return hint
+    return NETWORK_HINTS.get(answer.error_kind, "Check backend.url, the network, and that the backend runs.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.errors import RelayError
+from relay.errors import MoodleError, MoodleRefused
 from relay.events import other
-from relay.operations.check.result import Check, fail, ok, warn
+from relay.operations.check.result import Check, fail, guarded, ok, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from relay.events.kind import EventKind
     from relay.moodle.contract import LogStore, Moodle, Site, SiteReads
@@ -21,23 +21,42 @@ OLDEST_MOODLE = 2022041900
 SHORTEST_LIFETIME_DAYS = 4
 #: So many log rows of each of the config's own events are looked at.
 LOOKED_AT = 100
+#: What else is to be done where they are.
+REVOKE_HINT = (
+    "Then run what `relay grants` prints. Where others use this account, make one for relay alone instead "
+    "(`relay grants --user relay`)."
+)
+#: What to do where the rights are not relay's to lose.
+GRANTS_HINT = "Make an account for relay alone (`relay grants --user relay`), and name it in moodle.database.user."
 
 
-def checks(moodle: Moodle) -> Iterator[Check]:
-    """Yield what can be said of Moodle's database; where it cannot be read, only that."""
+def checks(moodle: Moodle, prefix: str) -> Iterator[Check]:
+    """Yield what can be said of Moodle's database; where it cannot be read, only that. `prefix`: of its tables."""
     try:
         site = moodle.site()
-    except RelayError as error:
-        yield fail("database", str(error), error.hint)
+    except MoodleRefused as error:
+        yield refused(error, moodle, prefix)
         return
     yield ok("database", "it answers, and Moodle's config can be read")
     yield check_version(site)
-    yield from _explained("grants", lambda: check_grants(moodle))
-    yield from _explained("log", lambda: check_log(moodle))
+    yield from guarded("grants", lambda: check_grants(moodle))
+    yield from guarded("log", lambda: check_log(moodle))
     for kind in moodle.kinds:
         if kind.listed is not None:
-            yield from _explained("custom events", partial(check_custom, moodle, kind, kind.listed))
-    yield from _explained("log store", lambda: check_log_store(moodle.log_store()))
+            yield from guarded("custom events", partial(check_custom, moodle, kind, kind.listed))
+    yield from guarded("log store", lambda: check_log_store(moodle.log_store()))
+
+
+def refused(error: MoodleRefused, moodle: SiteReads, prefix: str) -> Check:
+    """Return why Moodle's config cannot be read: another prefix is the reason where tables with one are there."""
+    try:
+        prefixes = moodle.prefixes()
+    except MoodleError:
+        prefixes = []
+    if prefixes and prefix not in prefixes:
+        found = f"{error} There are tables that begin with {' and '.join(map(repr, prefixes))}."
+        return fail("database", found, "Mend moodle.database.prefix.")
+    return fail("database", str(error), error.hint)
 
 
 def check_version(site: Site) -> Check:
@@ -49,11 +68,14 @@ def check_version(site: Site) -> Check:
 
 def check_grants(moodle: SiteReads) -> Iterator[Check]:
     """Yield whether the database user may read what relay reads, and no more. Raises MoodleError."""
-    moodle.try_tables()
+    missing = moodle.missing()
+    for error in missing:
+        yield fail("grants", str(error), error.hint)
     too_much = moodle.too_much()
-    for found in too_much:
-        yield warn("grants", f"the database user has too many: {found}", "`relay grants` prints what is enough.")
-    if not too_much:
+    for one in too_much:
+        hint = f"As an administrator of the server: {one.remedy} {REVOKE_HINT}" if one.remedy else GRANTS_HINT
+        yield warn("grants", f"the database user has too many: {one.found}", hint)
+    if not too_much and not missing:
         yield ok("grants", "what relay reads can be read, and nothing can be written")
 
 
@@ -87,18 +109,14 @@ def check_log_store(store: LogStore) -> Iterator[Check]:
         found = "the standard log is switched off: Moodle records nothing to send"
         yield fail("log store", found, f"Switch it on: {where}.")
         return
-    yield ok("log store", "the standard log is on")
+    if store.logs_guests:
+        yield ok("log store", "the standard log is on")
+    else:
+        found = "what nobody logged in does is not logged: who signs up by themselves is never sent"
+        yield warn("log store", found, f"Switch on 'Log guest access': {where} > Standard log.")
     days = store.lifetime_days
     if 0 < days < SHORTEST_LIFETIME_DAYS:
         found = f"Moodle deletes log rows after {days} days: a relay that is down for a weekend could miss some"
         yield warn("log retention", found, f"Keep them for a month at least: {where} > Standard log.")
     else:
         yield ok("log retention", f"rows are kept for {days} days" if days else "rows are kept for ever")
-
-
-def _explained(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """Yield what a check finds; an error that it raises is what was found."""
-    try:
-        yield from look()
-    except RelayError as error:
-        yield fail(name, str(error), error.hint)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 from typing import TYPE_CHECKING
 
-from relay.errors import OutboxMissing, RelayError
-from relay.operations.check.result import Check, fail, ok, warn
+from relay.config.credentials import is_there
+from relay.errors import OutboxMissing
+from relay.operations.check.result import Check, fail, guarded, ok, warn
 from relay.outbox.contract import LEASE_S
 
 if TYPE_CHECKING:
@@ -18,24 +20,64 @@ if TYPE_CHECKING:
 
 #: Less free space than this for the outbox, in bytes, is a warning.
 LITTLE_SPACE = 200 * 1024 * 1024
+#: Less than this, and nothing can be recorded.
+NO_SPACE = 1024 * 1024
 #: Clocks that are further apart than this, in seconds, are a warning.
 CLOCK_TOLERANCE_S = 3.0
 
 
-def checks(path: Path | None, open_outbox: Callable[[], Outbox], now: Callable[[], float]) -> Iterator[Check]:
+def checks(
+    path: Path | None,
+    open_outbox: Callable[[], Outbox],
+    now: Callable[[], float],
+    try_schema: Callable[[], None] = lambda: None,
+) -> Iterator[Check]:
     """Yield whether the outbox can be used, and whether the clocks of those who share it agree.
 
-    `path` is its file, None for a schema on a server; `now` tells this machine's unix seconds.
+    `path` is its file, None for a schema on a server; `now` tells this machine's unix seconds; `try_schema` raises
+    OutboxError where no outbox could be made in the schema.
     """
+    full = None if path is None else check_room(path)
+    closed = [] if path is None else list(check_files(path))
+    yield from closed
+    if full is not None:
+        yield full
+    elif not closed:
+        yield from guarded("outbox", lambda: check_use(path, open_outbox, now, try_schema))
+
+
+def check_use(
+    path: Path | None, open_outbox: Callable[[], Outbox], now: Callable[[], float], try_schema: Callable[[], None]
+) -> Iterator[Check]:
+    """Yield whether an outbox that is there can be written, or one can be made. Raises OutboxError."""
     try:
         with contextlib.closing(open_outbox()) as outbox:
             yield check_writing(path, outbox)
             if outbox.is_shared:
                 yield check_clocks(outbox, now())
     except OutboxMissing as error:
-        yield ok("outbox", f"{error} The first run makes it.") if path is None else check_place(path)
-    except RelayError as error:
-        yield fail("outbox", str(error), error.hint)
+        if path is not None:
+            yield check_place(path)
+            return
+        try_schema()
+        yield ok("outbox", f"{error} The first run makes it.")
+
+
+def check_files(path: Path) -> Iterator[Check]:
+    """Yield a failure for each file of an outbox that this user may not write."""
+    for one in (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock")):
+        if is_there(one) and not os.access(one, os.R_OK | os.W_OK):
+            hint = f"As root: chown --reference={path.parent} {one}"
+            yield fail("outbox", f"{one} cannot be read and written by this user", hint)
+
+
+def check_room(path: Path) -> Check | None:
+    """Return a failure where the disk that is to hold a file has no space left."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize >= NO_SPACE:
+        return None
+    return fail("outbox", f"the disk that holds {folder} is full", "Make room on it; relay goes on by itself then.")
 
 
 def check_place(path: Path) -> Check:
@@ -44,9 +86,17 @@ def check_place(path: Path) -> Check:
     if not os.access(folder, os.W_OK | os.X_OK):
         return fail("outbox", f"{folder} cannot be written", f"Make {path.parent} for the user that relay runs as.")
     if folder != path.parent:
-        hint = f"Make it for the user that relay runs as: install -d -m 750 {path.parent}"
+        hint = f"As root: install -d -m 750 -o {_user()} -g {_user()} {path.parent}"
         return warn("outbox", f"the folder {path.parent} is not there; the first run will make it", hint)
     return check_space(path) or ok("outbox", f"{path} will be made at the first run")
+
+
+def _user() -> str:
+    """Return the name of the user that the service runs as, or of this one where that is not there."""
+    try:
+        return pwd.getpwnam("relay").pw_name
+    except KeyError:
+        return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def check_writing(path: Path | None, outbox: Outbox) -> Check:

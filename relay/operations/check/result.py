@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from relay.errors import RelayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Verdict(StrEnum):
@@ -39,3 +45,14 @@ def warn(name: str, found: str, hint: str) -> Check:
 def fail(name: str, found: str, hint: str) -> Check:
     """Return that relay cannot work like this."""
     return Check(name=name, verdict=Verdict.FAIL, found=found, hint=hint)
+
+
+def guarded(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield what a check finds; an error that it raises is what was found, and the next check goes on."""
+    try:
+        yield from look()
+    except RelayError as error:
+        yield fail(name, str(error), error.hint)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the other checks have something to say
+        # Only the error's kind: its text could hold a value.
+        yield fail(name, f"this could not be looked at: {type(error).__name__}", "This is a fault in relay: report it.")

@@ -1,10 +1,11 @@
-"""Checks of the config file: that it is well-formed, that secrets stay secret, that requests are signed."""
+"""Checks of the config file: that it is well-formed and edited, that its secrets are there, and what is protected."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.config import credentials
+from relay.config import outbox_server
+from relay.config.checks import is_loopback
 from relay.operations.check.result import Check, fail, ok, warn
 from relay.rules import signing
 
@@ -15,11 +16,17 @@ if TYPE_CHECKING:
     from relay.errors import ConfigError
 
 
+#: The site of config.example.yaml, which is nobody's.
+EXAMPLE_SITE = "https://moodle.example.edu"
+
+
 def checks(config: Config) -> Iterator[Check]:
     """Yield what can be said of a config that has been read."""
     yield ok("config", f"{config.source} is well-formed")
-    yield from check_secrets(config)
+    yield from check_site(config)
+    yield from check_missing(config)
     yield check_signing(config)
+    yield from check_encryption(config)
 
 
 def mistakes(error: ConfigError) -> Iterator[Check]:
@@ -28,18 +35,35 @@ def mistakes(error: ConfigError) -> Iterator[Check]:
         yield fail("config", mistake, error.hint)
 
 
-def check_secrets(config: Config) -> Iterator[Check]:
-    """Yield a line for each secret that others could read, or one that says that there is none."""
-    warnings = []
+def check_site(config: Config) -> Iterator[Check]:
+    """Yield a failure where Moodle's address is still that of the example: it stands in each event."""
+    if config.moodle.url == EXAMPLE_SITE:
+        found = f"moodle.url is {EXAMPLE_SITE}, as in the example"
+        yield fail("config", found, "Set it to the site's own address ($CFG->wwwroot): it stands in each event.")
+
+
+def check_missing(config: Config) -> Iterator[Check]:
+    """Yield a failure for each secret that cannot be read here."""
     for path, secret in config.secrets():
-        if secret.origin == "open":
-            found = f"{path} is written in the open in the config"
-            warnings.append(warn("secrets", found, "Give it as {file: …} or {credential: …}."))
-        elif secret.path is not None and (reason := credentials.mode_warning(secret.path)):
-            warnings.append(warn("secrets", f"{path}: {reason}", f"chmod 600 {secret.path}"))
-    if reason := credentials.mode_warning(config.source):
-        warnings.append(warn("secrets", reason, f"chmod 600 {config.source}"))
-    yield from warnings or [ok("secrets", "none can be read by others")]
+        if secret.problem:
+            hint = "Let the user that relay runs as read it; while relay.service runs, root finds its secrets too."
+            yield fail("secrets", f"{path}: {secret.problem}", hint)
+
+
+def check_encryption(config: Config) -> Iterator[Check]:
+    """Yield a warning for each database on another machine that is reached without TLS, or by any certificate."""
+    database, outbox = config.moodle.database, config.outbox
+    places = [] if database.unix_socket else [("moodle.database.tls", database.host, database.tls)]
+    if outbox.sqlite_path is None:
+        places.append(("outbox.tls", outbox_server(outbox.url)[0], outbox.tls))
+    for key, host, tls in places:
+        if is_loopback(host):
+            continue
+        if tls is None:
+            found = f"what goes to and from {host} is not protected: {key} is not set"
+            yield warn("encryption", found, f"Set {key}: {{}} (the system's CAs), or with ca: the CA of the server.")
+        elif not tls.verify:
+            yield warn("encryption", f"any certificate of {host} is taken", f"Set {key}.ca, and take verify out.")
 
 
 def check_signing(config: Config) -> Check:
@@ -48,6 +72,8 @@ def check_signing(config: Config) -> Check:
     if not keys:
         hint = f"Agree on one with the backend's developers, and name it in backend.signing_keys; {signing.HOW}."
         return warn("signing", "there is no signing key: the backend cannot tell who sent an event", hint)
+    if any(key.problem for key in keys):
+        return fail("signing", "a signing key cannot be read", "See the line of `secrets` above.")
     for index, key in enumerate(keys):
         made = signing.parse_key(key.reveal())
         if isinstance(made, signing.SymmetricKey) and len(made.secret) < signing.SHORTEST_SECRET:

@@ -1,0 +1,67 @@
+"""Checks of the files that hold secrets and people's data: that other users can neither read nor replace them."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+from relay.config import credentials
+from relay.operations.check.result import Check, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from relay.config import Config
+
+#: What stands beside an outbox's file, and holds the same.
+BESIDE = ("", "-wal", "-shm", ".lock")
+
+
+def checks(config: Config) -> Iterator[Check]:
+    """Yield a line for each file and folder that others could read or change, or one that says that there is none."""
+    found = {str(one): one for one in (*_secrets(config), *_others(config))}
+    yield from found.values() or [ok("secrets", "none can be read by others")]
+
+
+def _secrets(config: Config) -> Iterator[Check]:
+    for path, secret in config.secrets():
+        if secret.problem:
+            continue
+        if secret.origin == "open":
+            found = f"{path} is written in the open in the config"
+            yield warn("secrets", found, "Give it as {file: …} or {credential: …}.")
+        elif secret.path is not None:
+            yield from check_file(secret.path, f"{path}: ")
+            yield from check_folder(secret.path.parent)
+
+
+def _others(config: Config) -> Iterator[Check]:
+    beside = config.source.absolute().parent
+    outbox = config.outbox.sqlite_path
+    holding = [config.source, beside / credentials.SEAL_KEY_FILE]
+    if outbox is not None:
+        holding += [outbox.with_name(outbox.name + suffix) for suffix in BESIDE]
+    for path in holding:
+        yield from check_file(path)
+    for folder in {beside, *(() if outbox is None else (outbox.parent,))}:
+        yield from check_folder(folder)
+
+
+def check_file(path: Path, whose: str = "") -> Iterator[Check]:
+    """Yield a warning where other users can read a file, or others than its owner can write it."""
+    reason = credentials.mode_warning(path)
+    if reason:
+        # Not `chmod 600`: a file of root's that relay's group reads would lock relay out.
+        yield warn("secrets", f"{whose}{reason}", f"chmod g-w,o-rwx {path}")
+
+
+def check_folder(folder: Path) -> Iterator[Check]:
+    """Yield a warning where every user can put other files into the place of those in a folder."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        found = f"the folder {folder} can be written by other users (mode {stat.S_IMODE(mode):04o})"
+        yield warn("secrets", found, f"chmod o-w {folder}")

@@ -1,0 +1,631 @@
+"""`relay check`: each fault is staged with real parts, and named with a remedy; a remedy that is a command is run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pymysql
+import pytest
+from certificates import Certificates
+from cryptography import x509
+from harness import Relay
+from receiver import Receiver, Reply, receiver
+
+from relay import config
+from relay.config import credentials
+from relay.demo.mariadb import MariaDB, throwaway
+from relay.demo.moodle import College
+from relay.errors import OutboxUnavailable
+from relay.operations.check.outbox import check_files
+from relay.operations.check.outbox import checks as outbox_checks
+from relay.operations.check.result import Check
+from relay.outbox.sqlite import SqliteOutbox
+from relay.rules.server import Address
+from relay.service import admin
+
+AT = 1_770_000_000
+HERE = x509.IPAddress(IPv4Address("127.0.0.1"))
+USER = "'least'@'127.0.0.1'"
+
+
+def look(relay: Relay) -> list[Check]:
+    """Return what `relay check` finds."""
+    return list(admin.check(config.load_to_look(relay.write())))
+
+
+def bad(relay: Relay, name: str) -> Check:
+    """Return the first line of a name that is not well."""
+    found = look(relay)
+    return next(one for one in found if one.name == name and one.verdict != "ok")
+
+
+def grant(relay: Relay, college: College, password: str = "made-up") -> None:
+    """Give relay the user that `relay grants` prints."""
+    college.run(f"DROP USER IF EXISTS {USER}")
+    printed = relay.run("grants", "--user", "least", "--host", "127.0.0.1").stdout
+    for line in printed.replace("CHOOSE-A-PASSWORD", password).splitlines():
+        college.run(line)
+    relay.set("moodle.database.user", "least")
+    relay.set("moodle.database.password", password)
+
+
+@pytest.fixture
+def least(relay: Relay, college: College) -> Relay:
+    """A relay with the user that `relay grants` prints."""
+    grant(relay, college)
+    return relay
+
+
+def test_all_is_well_where_it_is(least: Relay) -> None:
+    least.write().chmod(0o600)
+    assert {(one.name, str(one.verdict)) for one in look(least)} == {
+        *((name, "ok") for name in ("config", "signing", "database", "moodle version", "grants", "log", "log store")),
+        *((name, "ok") for name in ("log retention", "outbox", "backend", "clock")),
+        # The test's secrets are written in the open.
+        ("secrets", "warn"),
+    }
+
+
+# -- rights
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (["GRANT DELETE ON moodle.* TO {user}"], "more than read on moodle.*: DELETE"),
+        (["GRANT UPDATE ON moodle.mdl_user TO {user}"], "more than read on moodle.mdl_user: UPDATE"),
+        (["GRANT UPDATE (city) ON moodle.mdl_user TO {user}"], "more than read on moodle.mdl_user: UPDATE"),
+        (["GRANT SELECT (password) ON moodle.mdl_user TO {user}"], "it may read password of moodle.mdl_user"),
+        (["GRANT SELECT ON moodle.mdl_user TO {user}"], "it may read all of moodle.mdl_user"),
+        (["GRANT SELECT ON moodle.* TO {user}"], "it may read all of moodle.*"),
+        (["GRANT SELECT ON *.* TO {user}"], "it may read all of *.*"),
+        (["GRANT SELECT (id) ON moodle.mdl_user TO {user} WITH GRANT OPTION"], "may give its rights on moodle"),
+        (["CREATE OR REPLACE ROLE writer", "GRANT DELETE ON moodle.* TO writer", "GRANT writer TO {user}",
+          "SET DEFAULT ROLE writer FOR {user}"], "more than read on moodle.*: DELETE, by the role writer"),
+        (["CREATE OR REPLACE ROLE writer", "GRANT INSERT ON moodle.* TO writer", "GRANT writer TO {user}"],
+         "more than read on moodle.*: INSERT, by the role writer"),
+        (["CREATE OR REPLACE ROLE inner1", "GRANT UPDATE ON moodle.* TO inner1", "CREATE OR REPLACE ROLE writer",
+          "GRANT inner1 TO writer", "GRANT writer TO {user}", "SET DEFAULT ROLE writer FOR {user}"],
+         "more than read on moodle.*: UPDATE, by the role writer"),
+        (["GRANT DELETE ON moodle.* TO PUBLIC"], "more than read on moodle.*: DELETE, as every user may"),
+    ],
+)  # fmt: skip
+def test_rights_beyond_what_relay_needs_are_named_and_the_statement_takes_them_away(
+    statements: list[str], said: str, least: Relay, college: College
+) -> None:
+    try:
+        for statement in statements:
+            college.run(statement.format(user=USER))
+        found = bad(least, "grants")
+        assert said in found.found
+        while True:
+            remedies = [re.search(r"REVOKE .*?;", one.hint) for one in look(least) if one.name == "grants"]
+            todo = [remedy[0] for remedy in remedies if remedy is not None]
+            if not todo:
+                break
+            for statement in todo:
+                college.run(statement)
+        grant(least, college)
+        assert [str(one.verdict) for one in look(least) if one.name == "grants"] == ["ok"]
+    finally:
+        college.run("DROP ROLE IF EXISTS writer")
+        college.run("DROP ROLE IF EXISTS inner1")
+        with contextlib.suppress(pymysql.Error):
+            college.run("REVOKE ALL PRIVILEGES, GRANT OPTION FROM PUBLIC")
+
+
+@pytest.mark.parametrize(
+    "granted",
+    ["ALL PRIVILEGES ON *.*", "ALL PRIVILEGES ON moodle.*", "SELECT, INSERT, UPDATE, DELETE, CREATE ON moodle.*"],
+)
+def test_nothing_is_to_be_taken_from_an_administrator_or_from_moodle_itself(
+    granted: str, least: Relay, college: College
+) -> None:
+    college.run(f"GRANT {granted} TO {USER}")
+    found = [one for one in look(least) if one.name == "grants"]
+    assert found
+    assert not any("REVOKE" in one.hint for one in found)
+    assert "an account for relay alone" in found[0].hint
+
+
+def test_the_server_is_asked_what_may_be_written(
+    least: Relay, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its grants look like."""
+    college.run(f"GRANT DELETE ON moodle.mdl_user TO {USER}")
+    monkeypatch.setattr("relay.moodle.rights.parse", lambda *_: None)
+    college.sign_up("Ada", "Lovelace", AT)
+    assert "it may do more than read on mdl_user: DELETE" in bad(least, "grants").found
+    assert college.rows("SELECT COUNT(*) FROM {p}user") == ((1,),)
+
+
+def test_each_column_that_cannot_be_read_is_named(least: Relay, college: College) -> None:
+    for table, column in (("user", "city"), ("user", "email"), ("user_enrolments", "timemodified"), ("scale", "scale")):
+        college.run(f"REVOKE SELECT ({column}) ON moodle.mdl_{table} FROM {USER}")
+    found = " ".join(one.found for one in look(least) if one.name == "grants" and one.verdict == "fail")
+    for column in ("city", "email", "timemodified", "scale"):
+        assert f"the column {column}" in found
+    grant(least, college)
+    assert [str(one.verdict) for one in look(least) if one.name == "grants"] == ["ok"]
+
+
+def test_a_wrong_prefix_is_told_from_a_missing_right(least: Relay) -> None:
+    least.set("moodle.database.prefix", "m_")
+    found = bad(least, "database")
+    assert found.found.endswith("There are tables that begin with 'mdl_'.")
+    assert found.hint == "Mend moodle.database.prefix."
+
+
+def test_the_statements_of_grants_stop_until_a_password_is_chosen(relay: Relay, college: College) -> None:
+    college.run(f"DROP USER IF EXISTS {USER}")
+    relay.set("moodle.database.password", {"file": "none-yet"})
+    done = relay.run("grants", "--user", "least", "--host", "127.0.0.1")
+    assert "config_plugins.value" in done.stderr
+    first, second, third, *_ = done.stdout.splitlines()
+    college.run(first)
+    college.run(second)
+    with pytest.raises(pymysql.Error, match="first put a password of your own"):
+        college.run(third)
+    assert college.rows("SELECT COUNT(*) FROM mysql.user WHERE user = 'least'") == ((0,),)
+
+
+# -- the database
+
+
+@pytest.mark.parametrize("password", ["ü", "€uro", "كلمة السر", "pa'ss\\word"])
+def test_a_password_of_any_letters_is_sent(password: str, relay: Relay, college: College) -> None:
+    college.run(f"DROP USER IF EXISTS {USER}")
+    college.run(f"CREATE USER {USER} IDENTIFIED BY %s", password)
+    college.run(f"GRANT SELECT ON moodle.* TO {USER}")
+    relay.set("moodle.database.user", "least")
+    relay.set("moodle.database.password", password)
+    assert next(one for one in look(relay) if one.name == "database").verdict == "ok"
+
+
+def test_an_account_is_locked(least: Relay, college: College) -> None:
+    college.run(f"ALTER USER {USER} ACCOUNT LOCK")
+    found = bad(least, "database")
+    assert "the account 'least' is locked" in found.found
+    assert "ACCOUNT UNLOCK" in found.hint
+    assert "backend" in {one.name for one in look(least)}
+
+
+def test_a_password_has_expired(least: Relay, college: College) -> None:
+    college.run(f"ALTER USER {USER} PASSWORD EXPIRE")
+    assert "has expired" in bad(least, "database").found
+
+
+def test_connections_are_used_up(least: Relay, college: College, mariadb: MariaDB) -> None:
+    college.run(f"ALTER USER {USER} WITH MAX_USER_CONNECTIONS 1")
+    with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="least", password="made-up"):
+        found = bad(least, "database")
+    assert "connections" in found.found
+    assert "cannot be reached" not in found.found
+
+
+def test_an_account_of_another_machine_is_no_outage(relay: Relay, college: College) -> None:
+    for name in ("least", ""):
+        college.run(f"DROP USER IF EXISTS '{name}'@'127.0.0.1'")
+    relay.set("moodle.database.user", "nobody")
+    found = bad(relay, "database")
+    assert "refuses" in found.found
+    assert "cannot be reached" not in found.found
+
+
+def test_whatever_the_driver_raises_is_a_sentence(
+    relay: Relay, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a RuntimeError where an authentication plugin needs a package that is not installed."""
+    assert college.connection.open
+
+    def connect(**_: object) -> None:
+        raise RuntimeError("'pynacl' package is required for canary7")
+
+    monkeypatch.setattr(pymysql, "connect", connect)
+    checks = look(relay)
+    found = next(one for one in checks if one.name == "database")
+    assert "the driver cannot log in to it (RuntimeError)" in found.found
+    assert "canary7" not in str(checks)
+    assert checks[-1].name == "clock"
+
+
+def test_a_server_without_tls_is_not_spoken_to(relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.set("moodle.database.tls", {"verify": False})
+    found = bad(relay, "database")
+    assert "no secure connection" in found.found
+    assert "moodle.database.tls" in found.hint
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[tuple[MariaDB, Certificates]]:
+    """A database server that speaks TLS, with a certificate for 127.0.0.1 of a CA that does not say what it is for."""
+    made = Certificates(tmp_path, says_usage=False)
+    made.context(HERE)
+    with throwaway([f"--ssl-cert={made.pair}", f"--ssl-key={made.pair}"]) as server, server.connect() as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE moodle")
+        with server.connect("moodle") as inside:
+            College(inside).build()
+        yield server, made
+
+
+def test_the_tls_of_the_database(secured: tuple[MariaDB, Certificates], relay: Relay, strict: None) -> None:
+    server, made = secured
+    relay.set("moodle.database.port", server.port)
+    relay.set("moodle.database.tls", {})
+    found = bad(relay, "database")
+    assert "no secure connection could be made: unable to get local issuer certificate" in found.found
+    relay.set("moodle.database.tls", {"ca": str(made.ca)})
+    assert [one.verdict for one in look(relay) if one.name == "database"] == ["ok"]
+    relay.set("moodle.database.host", "localhost")
+    assert "hostname mismatch" in bad(relay, "database").found.lower()
+    assert strict is None
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verify as Python 3.13 does by itself."""
+    create = ssl.create_default_context
+
+    def create_strict(*args: str, **options: str) -> ssl.SSLContext:
+        made = create(*args, **options)  # type: ignore[arg-type] # handed through
+        made.verify_flags |= ssl.VERIFY_X509_STRICT
+        return made
+
+    monkeypatch.setattr(ssl, "create_default_context", create_strict)
+
+
+def test_a_private_ca_of_the_usual_kind_is_taken(relay: Relay, college: College, tmp_path: Path, strict: None) -> None:
+    assert college.connection.open
+    assert strict is None
+    made = Certificates(tmp_path, says_usage=False)
+    with receiver(tls=made.context(HERE)) as backend:
+        relay.set("backend.url", backend.url)
+        relay.set("backend.ca_bundle", str(made.ca))
+        assert [one.verdict for one in look(relay) if one.name == "backend"] == ["ok"]
+
+
+# -- the log
+
+
+@pytest.mark.parametrize("value", ["0", ""])
+def test_self_registrations_that_are_not_logged_are_said(value: str, relay: Relay, college: College) -> None:
+    college.insert("config_plugins", plugin="logstore_standard", name="logguests", value=value)
+    found = bad(relay, "log store")
+    assert "who signs up by themselves is never sent" in found.found
+    assert "Log guest access" in found.hint
+    college.run("UPDATE {p}config_plugins SET value = '1' WHERE name = 'logguests'")
+    assert "log store" not in {one.name for one in look(relay) if one.verdict != "ok"}
+
+
+# -- the config, its secrets and its files
+
+
+def test_a_missing_secret_silences_no_other_check(relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.set("backend.token", {"credential": "backend-token"})
+    relay.set("backend.signing_keys", [{"file": "no-such-key"}])
+    shown = relay.run("check", expect=2).stdout
+    assert "backend.token: systemd gave no credentials" in shown
+    assert "no-such-key cannot be read" in shown
+    assert "ok    database" in shown
+    assert "ok    outbox" in shown
+    relay.once(expect=2)
+
+
+def test_the_config_alone_can_be_checked(relay: Relay) -> None:
+    """As a reload of the service does."""
+    assert "is well-formed" in relay.run("check", "--config-only").stdout
+    relay.set("backend.token", {"file": "no-such-file"})
+    assert "no-such-file" in relay.run("check", "--config-only", expect=2).stderr
+
+
+def test_status_needs_no_secret_that_only_systemd_has(relay: Relay, college: College) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    for path in ("backend.token", "moodle.database.password"):
+        relay.set(path, {"credential": "only-systemd-has-it"})
+    shown = relay.run("status")
+    assert "undelivered  0" in shown.stdout
+    assert "was not asked" in relay.run("status", "--check", expect=1).stderr
+
+
+def test_what_systemd_gave_to_the_running_service_is_found(
+    relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "backend-token").write_text("made-up")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(credentials, "OF_SERVICE", tmp_path)
+    relay.set("backend.token", {"credential": "backend-token"})
+    assert config.load(relay.write()).backend.token.reveal() == "made-up"
+
+
+def test_a_config_that_was_not_edited_fails(relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.set("moodle.url", "https://moodle.example.edu")
+    assert "as in the example" in bad(relay, "config").found
+
+
+@pytest.mark.parametrize(("host", "said"), [("db.college.invalid", True), ("127.0.0.1", False)])
+def test_a_database_elsewhere_without_tls_is_warned_of(host: str, said: bool, relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.set("moodle.database.host", host)
+    relay.set("outbox.url", f"mysql://relay@{host}/relay")
+    found = [one for one in look(relay) if one.name == "encryption"]
+    assert [re.findall(r"\S+\.tls", one.found) for one in found] == (
+        [["moodle.database.tls"], ["outbox.tls"]] if said else []
+    )
+    assert all(one.verdict == "warn" for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("config.yaml", 0o644), ("seal.key", 0o640 | 0o004), ("outbox.db", 0o666), ("token", 0o660), ("", 0o777)],
+)
+def test_files_that_are_open_to_others_are_named_and_the_remedy_closes_them_for_others_alone(
+    name: str, mode: int, relay: Relay, college: College, tmp_path: Path
+) -> None:
+    assert college.connection.open
+    (tmp_path / "token").write_text("made-up")
+    (tmp_path / "seal.key").write_text("A" * 43 + "=")
+    for one in ("token", "seal.key"):
+        (tmp_path / one).chmod(0o640)
+    relay.set("backend.token", {"file": "token"})
+    relay.set("backend.signing_keys", [])
+    relay.once()
+    relay.write().chmod(0o640)
+    path = tmp_path / name
+    path.chmod(mode)
+    (found,) = [one for one in look(relay) if one.name == "secrets" and one.verdict == "warn"]
+    assert f"{path} can be" in found.found
+    subprocess.run(found.hint.split(), check=True)
+    assert path.stat().st_mode & 0o740 == mode & 0o740
+    assert [str(one.verdict) for one in look(relay) if one.name == "secrets"] == ["ok"]
+
+
+# -- the outbox
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_lock_file_of_another_user_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, lock = Path(name), Path(name, "outbox.db.lock")
+        for path in (folder / "outbox.db", lock):
+            path.write_text("")
+            path.chmod(0o600)
+        for path in (folder, folder / "outbox.db"):
+            os.chown(path, 65534, 65534)
+        (found,) = as_nobody(lambda: [f"{one.found} -> {one.hint}" for one in check_files(folder / "outbox.db")])
+        said, remedy = found.split(" -> ")
+        assert said == f"{lock} cannot be read and written by this user"
+        subprocess.run(remedy.removeprefix("As root: ").split(), check=True)
+        assert as_nobody(lambda: [one.found for one in check_files(folder / "outbox.db")]) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for another user")
+def test_what_root_makes_of_an_outbox_is_given_to_the_owner_of_its_folder() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, 65534, 65534)
+        path = Path(name, "outbox.db")
+        with contextlib.closing(SqliteOutbox(path)) as outbox:
+            outbox.hold(0.0)
+            outbox.set_state("x", "y", 0.0)
+            assert {one.stat().st_uid for one in Path(name).iterdir()} == {65534}
+
+
+def test_a_lock_file_that_cannot_be_opened_is_what_is_named() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "outbox.db")
+        os.chown(name, 65534, 65534)
+        SqliteOutbox(path).close()
+        Path(f"{path}.lock").touch(0o600)
+
+        def hold() -> list[str]:
+            with contextlib.closing(SqliteOutbox(path)) as outbox, pytest.raises(OutboxUnavailable) as caught:
+                outbox.hold(0.0)
+            return [f"{caught.value} {caught.value.hint}"]
+
+        (said,) = as_nobody(hold)
+        assert said.startswith(f"The lock file {path}.lock of the outbox belongs to another user.")
+        assert said.endswith(f"As root: chown --reference={path} {path}.lock")
+
+
+def as_nobody(say: Callable[[], list[str]]) -> list[str]:
+    """Return what a function says as a user who owns nothing, in a process of its own."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.write(writing, "\n".join(say()).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        found = said.read()
+    os.waitpid(child, 0)
+    return found.split("\n") if found else []
+
+
+def test_a_schema_where_no_table_may_be_made_is_no_outbox(
+    relay: Relay, college: College, outbox_address: Address
+) -> None:
+    college.run("DROP USER IF EXISTS 'keeper'@'127.0.0.1'")
+    relay.share(outbox_address)
+    relay.set("outbox.url", f"mysql://keeper@127.0.0.1:{outbox_address.port}/outbox")
+    relay.set("outbox.password", "made-up")
+    printed = relay.run("grants", "--outbox", "--host", "127.0.0.1").stdout.replace("CHOOSE-A-PASSWORD", "made-up")
+    for line in printed.splitlines():
+        college.run(line)
+    assert next(one for one in look(relay) if one.name == "outbox").verdict == "ok"
+    for privilege in ("CREATE", "ALTER", "INDEX", "DELETE"):
+        college.run(f"REVOKE {privilege} ON outbox.* FROM 'keeper'@'127.0.0.1'")
+        found = bad(relay, "outbox")
+        assert f"may not {privilege.lower()}" in found.found
+        college.run(f"GRANT {privilege} ON outbox.* TO 'keeper'@'127.0.0.1'")
+    assert college.rows("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'outbox'") == ((0,),)
+
+
+def test_an_outbox_server_that_is_read_only_is_named(relay: Relay, college: College, outbox_address: Address) -> None:
+    college.run("DROP USER IF EXISTS 'keeper'@'127.0.0.1'")
+    college.run("CREATE USER 'keeper'@'127.0.0.1'")
+    college.run("GRANT ALL ON outbox.* TO 'keeper'@'127.0.0.1'")
+    relay.share(outbox_address)
+    relay.set("outbox.url", f"mysql://keeper@127.0.0.1:{outbox_address.port}/outbox")
+    relay.once()
+    college.run("SET GLOBAL read_only = 1")
+    try:
+        found = bad(relay, "outbox")
+    finally:
+        college.run("SET GLOBAL read_only = 0")
+    assert "takes no writes (read_only)" in found.found
+    assert "outbox.url" in found.hint
+
+
+# -- the backend
+
+
+@contextlib.contextmanager
+def answering(raw: bytes) -> Iterator[int]:
+    """Answer the first request of each connection with these bytes; yield the port."""
+    over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(5)
+                    connection.recv(65536)
+                    connection.sendall(raw)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "hint"),
+    [
+        (b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", "answered 407", "a user and a password"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "answered 403", "does not allow"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "answered 502", "cannot reach the backend"),
+        (b"SSH-2.0-OpenSSH\r\n", "what came back is no HTTP", "backend.proxy"),
+        (b"", "the connection was closed", "backend.proxy"),
+    ],
+)  # fmt: skip
+def test_what_a_proxy_says_is_named(answer: bytes, said: str, hint: str, relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.set("backend.url", "https://backend.college.example")
+    with answering(answer) as port:
+        relay.set("backend.proxy", f"http://user:canary7@127.0.0.1:{port}")
+        found = bad(relay, "backend")
+    assert said in found.found
+    assert hint in found.hint
+    assert "canary7" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said", "hint"),
+    [
+        ("http://127.0.0.1:1", "nobody listens there", "Start the proxy"),
+        ("http://no-such-proxy.invalid:3128", "its name cannot be resolved", "the host in backend.proxy"),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_named(proxy: str, said: str, hint: str, relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.set("backend.url", "https://backend.college.example")
+    relay.set("backend.proxy", proxy)
+    found = bad(relay, "backend")
+    assert said in found.found
+    assert hint in found.hint
+
+
+def test_https_at_a_port_of_http_is_no_certificate_to_renew(relay: Relay, college: College, backend: Receiver) -> None:
+    assert college.connection.open
+    relay.set("backend.url", backend.url.replace("http:", "https:"))
+    found = bad(relay, "backend")
+    assert "No TLS is spoken at that port" in found.hint, found
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (lambda made: made.context(HERE, days=0), "must be renewed"),
+        (lambda made: made.context(x509.DNSName("elsewhere.example")), "for another name"),
+        (lambda made: made.context(HERE, is_self_signed=True), "backend.ca_bundle"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_named(
+    make: Callable[[Certificates], ssl.SSLContext], hint: str, relay: Relay, college: College, tmp_path: Path
+) -> None:
+    assert college.connection.open
+    made = Certificates(tmp_path)
+    with receiver(tls=make(made)) as backend:
+        relay.set("backend.url", backend.url)
+        relay.set("backend.ca_bundle", str(made.ca))
+        assert hint in bad(relay, "backend").hint
+        relay.config["backend"].pop("ca_bundle")
+
+
+@pytest.mark.parametrize(("date", "said"), [("", "no Date header"), ("gestern", "no date")])
+def test_a_backend_that_tells_no_time_is_said(date: str, said: str, relay: Relay, college: College) -> None:
+    assert college.connection.open
+    header = f"Date: {date}\r\n".encode() if date else b""
+    with answering(b"HTTP/1.1 200 OK\r\n" + header + b"Content-Length: 0\r\n\r\n") as port:
+        relay.set("backend.url", f"http://127.0.0.1:{port}")
+        found = bad(relay, "clock")
+    assert said in found.found
+    assert found.verdict == "warn"
+
+
+def test_a_backend_that_hangs_is_not_waited_for_as_an_event_would(
+    relay: Relay, college: College, backend: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert college.connection.open
+    monkeypatch.setattr(admin, "CHECK_MOST_S", 0.2)
+    relay.set("backend.timeout", "10m")
+    backend.answer = lambda _: Reply(stalls_s=30)
+    assert "no answer in time" in bad(relay, "backend").found
+
+
+def test_a_check_that_fails_itself_ends_no_other(
+    relay: Relay, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert college.connection.open
+
+    def fault(*_: object) -> None:
+        raise LookupError("canary7")
+
+    monkeypatch.setattr("relay.operations.check.moodle.check_version", fault)
+    found = look(relay)
+    assert "canary7" not in str(found)
+    assert next(one for one in found if one.verdict == "fail").found == "this could not be looked at: LookupError"
+    assert found[-1].name == "clock"
+
+
+def test_a_disk_without_space_is_named_before_the_outbox_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.operations.check.outbox.NO_SPACE", 2**62)
+    (found,) = outbox_checks(tmp_path / "outbox.db", lambda: pytest.fail("it was opened"), lambda: 0.0)
+    assert (str(found.verdict), found.found) == ("fail", f"the disk that holds {tmp_path} is full")
