@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from relay.outbox.contract import Acknowledging, Reports
+from relay.outbox.acknowledging import Acknowledging
+from relay.outbox.contract import Reports
 
 if TYPE_CHECKING:
     from relay.outbox.values import Selector

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.errors import MoodleError
 from relay.model import Status
-from relay.outbox.contract import Acknowledging, Reports
+from relay.outbox.acknowledging import Acknowledging
+from relay.outbox.contract import Reports
 from relay.rules import circuit, cursor
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
+from relay.outbox.acknowledging import Acknowledging
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -296,18 +298,6 @@ class Reports(State, Sharing, HeldReads, Protocol):
         `data`: a key of the event's data, and its value. `types`: events of these types make later events of their
         user wait (`Recorded.waits_for`); None: those of every type do.
         """
-
-
-class Acknowledging(State, Protocol):
-    """For `relay acknowledge` and status: given-up events that a person has dealt with."""
-
-    @abstractmethod
-    def acknowledge(self, ids: Sequence[int], reason: str, now: float) -> int:
-        """Acknowledge those of these events (row ids) that were given up; return how many of them are acknowledged."""
-
-    @abstractmethod
-    def count_acknowledged(self) -> int:
-        """Return how many events that were given up are acknowledged."""
 
 
 class Admin(State, Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.model import Status
-from relay.outbox.contract import Acknowledging
+from relay.outbox.acknowledging import Acknowledging
 from relay.outbox.sql import Sql
 from relay.outbox.tables import ACKNOWLEDGED, EVENTS
 
