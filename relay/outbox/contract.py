@@ -345,5 +345,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Ledger, Queue, Membership, Reports, Acknowledging, Admin, Protocol):
+class Outbox(Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""
