@@ -1,4 +1,4 @@
-"""What the server of a shared outbox says no with, as relay's errors: which heal, which don't, which are about a row.
+"""What the server of a shared outbox says no with, as relay's errors: about a row, and all that `rules.server` knows.
 
 Pure; it serves `mysql_database`, which brings the driver's errors.
 """
@@ -30,35 +30,6 @@ UNFIT = {
     3141: "a text is no JSON",
     4038: "a text is no JSON",
 }
-_READ_ONLY = ("takes no writes (read_only)", "Point outbox.url at the server that does; relay goes on by itself.")
-_FULL = ("has no room left", "Make room on the server's disk; relay goes on by itself.")
-_BUSY = ("has too many connections", "Look who holds them, or raise max_connections; relay goes on by itself.")
-#: What heals by itself, or by somebody's doing while relay waits.
-HEALS = {
-    1021: _FULL,
-    1114: _FULL,
-    1040: _BUSY,
-    1203: _BUSY,
-    1226: ("has a limit for this user that is reached", "Raise it (ALTER USER … WITH …); relay goes on by itself."),
-    1290: _READ_ONLY,
-    1792: _READ_ONLY,
-    1836: _READ_ONLY,
-    1047: ("is a node that is not part of its cluster", "Look at the cluster; relay goes on by itself."),
-    1053: ("is being shut down", "Relay goes on by itself when it is back."),
-    1317: ("broke off a statement", "Relay tries it again."),
-    1969: ("broke off a statement that took too long", "Raise max_statement_time; relay tries it again."),
-    3024: ("broke off a statement that took too long", "Raise max_execution_time; relay tries it again."),
-}
-#: What stays so until somebody mends it.
-STAYS = {
-    1064: ("does not understand a statement", "It must be MariaDB 10.6, MySQL 8.0 or later."),
-    1129: ("blocks this host after too many errors", "Unblock it: FLUSH HOSTS."),
-    1130: ("lets nobody in from this host", "Mend the user's host on the server (relay grants --outbox --host HOST)."),
-    1193: ("does not know a setting", "It must be MariaDB 10.6, MySQL 8.0 or later."),
-    1665: ("cannot write its log in the format STATEMENT", "Set binlog_format to MIXED or ROW on the server."),
-}
-
-
 #: The server's number for what is too large for it; the driver's for a connection that was closed as it wrote or read.
 TOO_LARGE, GONE, LOST = 1153, 2006, 2013
 
@@ -86,11 +57,5 @@ def explained(error: Exception, address: Address) -> OutboxError:
     where, code = f"{address.title} at {address.where()}", server.code_of(error)
     if code in UNFIT:
         return OutboxRefused(f"{where} refuses what is to be written: {UNFIT[code]} (error {code}).")
-    if code in HEALS:
-        says, hint = HEALS[code]
-        return OutboxUnavailable(f"{where} {says} (error {code}).", hint=hint)
-    if code in STAYS:
-        says, hint = STAYS[code]
-        return OutboxError(f"{where} {says} (error {code}).", hint=hint)
     problem = server.explained(error, address)
     return (OutboxError if problem.is_refusal else OutboxUnavailable)(problem.sentence, hint=problem.hint)

@@ -491,7 +491,7 @@ def test_an_outbox_server_that_is_read_only_is_named(relay: Relay, college: Coll
         found = bad(relay, "outbox")
     finally:
         college.run("SET GLOBAL read_only = 0")
-    assert "takes no writes (read_only)" in found.found
+    assert "it is read-only" in found.found
     assert "outbox.url" in found.hint
 
 
