@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay import times
 from relay.errors import MoodleError, UsageError
 from relay.events import catalogue
-from relay.model import Status
+from relay.model import LogRow, Status
+from relay.operations import undelivered, unrecorded
 from relay.operations.story import Story, came_of
 from relay.rules import cursor
 
@@ -21,27 +19,18 @@ if TYPE_CHECKING:
     from relay.events.held import Held
     from relay.events.kind import EventKind
     from relay.events.rows import Row
-    from relay.model import LogRow, Position
     from relay.moodle.contract import Moodle
     from relay.operations.kept import Kept
+    from relay.operations.unrecorded import Rules, Why
     from relay.outbox.contract import Reports
-    from relay.outbox.values import Attempt, Recorded
+    from relay.outbox.values import Recorded
     from relay.rules.circuit import Breaker
 
 SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
+#: So many of what was skipped, of each type, are looked through at the most: as many as the outbox tells at once.
+SKIPPED = 500
 #: What can be asked for.
 FORMS = f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the config says that decides about an event."""
-
-    is_paused: bool
-    #: All kinds by name, the config's own among them.
-    kinds: Mapping[str, EventKind]
-    disabled: frozenset[str]
-    ignore_actors: frozenset[int]
 
 
 class Explainer:
@@ -76,42 +65,47 @@ class Explainer:
     def _event(self, event_id: str) -> Story:
         found = self._recorded(event_id=event_id)
         if not found:
-            story = Story(is_unknown=True)
-            return story.conclude(
-                "No event with this id is in the outbox: another relay made it, or it was purged after its delivery.",
-                "relay explain log:ID, if you know the log row",
+            return Story(is_unknown=True).conclude(
+                "No event with this id is in the outbox: another relay made it, or it was purged after its delivery. "
+                "relay explain log:ID tells of its log row."
             )
-        story = Story()
-        self._tell(story, found[0])
-        return self._end(story, found[0])
+        return self._conclude(Story(), found, [])
 
     def _log_row(self, log_id: int) -> Story:
         story = Story()
-        found = self._moodle.any_log_row(log_id)
         recorded = self._recorded(log_id=log_id)
-        if found is not None and found[1] is None:
-            return self._not_read(story, log_id, found[0])
-        if found is not None and found[1] is not None:
-            self._tell_row(story, found[1])
-        if found is not None and found[1] is not None and found[1].is_trigger and not recorded:
-            return story.conclude(f"Log row {log_id} is of {found[0]}: what was sent did not change by it.")
-        if recorded:
-            if found is None:
-                story.add(None, f"Moodle: log row {log_id} is no longer there; the outbox has what was read")
-            for one in recorded:
-                self._tell(story, one)
-            return self._end(story, recorded[-1])
-        if found is None or found[1] is None:
+        try:
+            found = self._moodle.any_log_row(log_id)
+        except MoodleError as error:
+            return self._without_moodle(recorded, error)
+        if found is None and not recorded:
             return self._no_row(story, log_id)
-        return self._unrecorded(story, found[1])
+        if found is None:
+            story.add(None, f"Moodle: log row {log_id} is no longer there; the outbox has what was read")
+            return self._conclude(story, recorded, [])
+        name, row = found
+        if row is None:
+            return self._conclude(story, recorded, []) if recorded else self._not_read(story, log_id, name)
+        return self._conclude(story, [*recorded, *self._synced_later(row, recorded)], [row])
+
+    def _synced_later(self, row: LogRow, recorded: Sequence[Recorded]) -> list[Recorded]:
+        """Return what `relay sync` has made since of what a log row is about, where no event was made of that row."""
+        kind = self._rules.kinds[row.event_type]
+        if not (kind.id_field and row.object_id) or any(one.status is not Status.SKIPPED for one in recorded):
+            return []
+        same = {one.name for one in self._rules.kinds.values() if one.row_table == kind.row_table}
+        about = self._recorded(data=(kind.id_field, row.object_id))
+        return [
+            one for one in about if one.log_id is None and one.event_type in same and one.created_at >= row.created_at
+        ]
 
     def _not_read(self, story: Story, log_id: int, eventname: str) -> Story:
         off = next((kind for kind in self._rules.kinds.values() if kind.moodle_event == eventname), None)
         if off is None:
             return story.conclude(f"Log row {log_id} is of {eventname}: relay does not send this kind of event.")
         return story.conclude(
-            f"Log row {log_id} is of {eventname}: relay sends {off.name} only where the config switches it on.",
-            f"set events.{off.name}.enabled: true, for those that come",
+            f"Log row {log_id} is of {eventname}: relay sends {off.name} only where the config switches it on, with "
+            f"events.{off.name}.enabled: true, and then those that come."
         )
 
     def _no_row(self, story: Story, log_id: int) -> Story:
@@ -121,50 +115,58 @@ class Explainer:
                 f"There is no log row {log_id} yet: its transaction may be open still, and relay waits a day for it."
             )
         story.is_unknown = True
+        if position is not None and log_id > position.high:
+            return story.conclude(f"There is no log row {log_id} in Moodle: relay has read up to {position.high}.")
         return story.conclude(
-            f"There is no log row {log_id} in Moodle, and none was recorded: it was rolled back, or deleted.",
-            "relay explain user:ID, grade:ID or enrolment:ID",
+            f"There is no log row {log_id} in Moodle, and none was recorded: it was rolled back, or deleted. What it "
+            "was about has a story, too: relay explain --help says how to ask for it."
         )
 
     def _subject(self, kind: str, number: int) -> Story:
         kinds = self._subjects[kind]
         table, key = kinds[0].row_table, kinds[0].id_field
-        sync = catalogue.sync_name(kinds[0].name)
-        story = Story()
-        row = self._row(kinds[0], number)
-        rows = self._rows_about(kinds, number, row)
         # Of a person, all events are told.
         user = number if key == "userid" else None
         recorded = self._recorded(user_id=user, data=None if user else (key, number))
-        known = {one.log_id for one in recorded}
+        held = self._outbox.held_of(table, [number])
+        every = [*recorded, *(one for it in held for one in self._recorded(event_id=it.event_id))]
+        try:
+            row = self._row(kinds[0], number)
+            rows = self._rows_about(kinds, number, row)
+        except MoodleError as error:
+            return self._without_moodle(every, error)
+        known = {one.log_id for one in every}
         # The data of what was skipped or is held do not name the row.
-        others = [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
-        others += [
-            one for held in self._outbox.held_of(table, [number]) for one in self._recorded(event_id=held.event_id)
-        ]
-        every = {one.id: one for one in (*recorded, *others)}.values()
-        recorded = sorted(every, key=lambda one: (one.occurred_at, one.id))
+        every += [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
+        story = Story()
         self._tell_subject(story, table, number, row)
-        for log in rows:
-            self._tell_row(story, log)
-        for one in recorded:
-            self._tell(story, one)
-        missing = [log for log in rows if log.id not in {one.log_id for one in recorded}]
-        waiting = [one for one in recorded if one.due_at is not None]
-        waiting = waiting or [one for one in recorded if one.status is Status.HELD]
-        if missing and not waiting:
-            return self._unrecorded(story, missing[-1])
-        if recorded:
-            return self._end(story, (waiting or recorded)[0 if waiting else -1])
+        if every or rows:
+            return self._conclude(story, every, rows)
         if row is None:
             story.is_unknown = True
-            return story.conclude(f"There is no {table}.id {number} in Moodle, and nothing about it was recorded.")
+            return story.conclude(
+                f"There is no {table}.id {number} in Moodle, no event that is recorded names it, and no log row that "
+                f"was skipped (the newest {SKIPPED} of each type) is about it."
+            )
+        return self._not_logged(story, kinds[0], number, row)
+
+    def _not_logged(self, story: Story, kind: EventKind, number: int, row: Row) -> Story:
+        where = "within an hour of when it was made or last changed"
+        if "courseid" in row:
+            where = f"in course {row['courseid']}"
         story.conclude(
-            f"Moodle has {table}.id {number}, and no log row about it: it was imported, the log store was off, or its "
-            "log rows were deleted. Relay sends what is in the log.",
-            self._sync_command(sync, None if user is None else number, row),
+            f"Moodle has {kind.row_table}.id {number}, and no log row about it {where}. Relay sends what the log has.",
+            unrecorded.sync_command(kind.name, number, self._moodle),
         )
-        return self._unless_kept(story, lambda: self._kept.rows(kinds[0], [number]))
+        return self._unless_kept(story, lambda: self._kept.rows(kind, [number]))
+
+    def _without_moodle(self, recorded: Sequence[Recorded], error: MoodleError) -> Story:
+        """Tell what the outbox alone knows. Raises the error where that is nothing."""
+        if not recorded:
+            raise error
+        story = Story()
+        story.add(None, f"Moodle was not asked, this is what the outbox has: {error}")
+        return self._conclude(story, recorded, [])
 
     def _row(self, kind: EventKind, number: int) -> Row | None:
         """Return the current row, or None."""
@@ -172,10 +174,12 @@ class Explainer:
 
     def _rows_about(self, kinds: Sequence[EventKind], number: int, row: Row | None) -> list[LogRow]:
         if row is None:
-            return []
+            skips = {one.log_id for kind in kinds for one in self._recorded(skipped_type=kind.name)} - {None}
+            found = self._moodle.rows(sorted(one for one in skips if one is not None)) if skips else ()
+            return [one for one in found if one.object_id == number and not one.is_trigger]
         if "courseid" not in row:
-            times = sorted({int(row["timecreated"] or 0), int(row["timemodified"] or 0)})
-            return self._moodle.log_of(kinds, number, course=None, times=times)
+            at = sorted({int(row["timecreated"] or 0), int(row["timemodified"] or 0)})
+            return self._moodle.log_of(kinds, number, course=None, times=at)
         course = row["courseid"]
         return [] if course is None else self._moodle.log_of(kinds, number, course=int(course), times=())
 
@@ -196,75 +200,39 @@ class Explainer:
 
     def _tell(self, story: Story, one: Recorded) -> None:
         which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
-        how = "held" if one.status is Status.HELD else "recorded"
+        how = {Status.HELD: "held", Status.SKIPPED: "skipped"}.get(one.status, "recorded")
         story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}) {how} {which}")
         for attempt in one.attempts:
-            story.add(attempt.started_at, f"attempt {attempt.number}: {came_of(attempt)}")
+            story.add(attempt.started_at, f"attempt {attempt.number} of {one.event_id}: {came_of(attempt)}")
 
-    def _unrecorded(self, story: Story, row: LogRow) -> Story:
-        """Say why a log row that is there has no event in the outbox."""
+    # -- which of them decides
+
+    def _conclude(self, story: Story, recorded: Sequence[Recorded], rows: Sequence[LogRow]) -> Story:
+        """Tell of events and log rows, and end with the newest that waits, else with the newest that happened."""
+        events = sorted({one.id: one for one in recorded}.values(), key=lambda one: (one.occurred_at, one.id))
+        known = {one.log_id for one in events}
+        left = {row.id: unrecorded.why(row, self._outbox, self._rules) for row in rows if row.id not in known}
+        ends: list[tuple[bool, tuple[float, float], LogRow | Recorded]] = [
+            *((left[row.id].waits, (row.created_at, row.id), row) for row in rows if row.id in left),
+            *((_waits(one), _moment(one), one) for one in events),
+        ]
+        _, _, last = max(ends, key=lambda end: end[:2])
+        for row in rows:
+            self._tell_row(story, row)
+            if row.id in left and row is not last:
+                story.add(row.created_at, f"relay: {left[row.id].sentence}")
+        for one in events:
+            self._tell(story, one)
+        return self._end_row(story, last, left[last.id]) if isinstance(last, LogRow) else self._end(story, last)
+
+    def _end_row(self, story: Story, row: LogRow, why: Why) -> Story:
+        """End with a log row that is there and has no event in the outbox."""
         kind, number = self._rules.kinds[row.event_type], row.object_id or 0
-        return self._unless_kept(self._why_unrecorded(story, row), lambda: self._kept.rows(kind, [number]))
-
-    def _why_unrecorded(self, story: Story, row: LogRow) -> Story:
-        position = self._outbox.position()
-        sync = self._sync_command(catalogue.sync_name(row.event_type), row.related_user_id or row.object_id, None)
-        if position is None:
-            return story.conclude(f"Relay has never run on this outbox, so log row {row.id} was not read.", "relay run")
-        if row.origin is None:
-            return story.conclude(
-                f"Log row {row.id} was ignored: it is history that a course restore copied in (its origin is NULL), "
-                "and Moodle fired no event for it."
-            )
-        if row.id > position.high:
-            return story.conclude(
-                f"Log row {row.id} has not been seen yet: relay has read up to {position.high}.", "relay status"
-            )
-        waits_since = json.loads(self._outbox.state("deferred") or "{}").get(str(row.id))
-        if waits_since is not None:
-            return story.conclude(
-                f"Log row {row.id} was read at {times.show(waits_since)}, and what it points to was not there yet: it "
-                "is looked at again until it is a minute old.",
-                "relay status",
-            )
-        if row.event_type in self._rules.disabled:
-            return story.conclude(
-                f"Log row {row.id} was ignored: events.{row.event_type}.enabled is false in the config.",
-                f"enable it, and fill what is missing: {sync}",
-            )
-        if row.actor_id in self._rules.ignore_actors:
-            return story.conclude(
-                f"Log row {row.id} was ignored: user {row.actor_id} did it, who is one of events.ignore_actors.", sync
-            )
-        return self._passed_over(story, row, position, sync)
-
-    def _passed_over(self, story: Story, row: LogRow, position: Position, sync: str) -> Story:
-        """Say why a log row that was seen, and is not ignored by today's config, has no event in the outbox."""
-        last_id, before = json.loads(self._outbox.state("history") or "[0, 0]")
-        if row.id <= int(self._outbox.state("start_id") or 0):
-            return story.conclude(
-                f"Log row {row.id} was there before relay's first start: relay began behind log row "
-                f"{self._outbox.state('start_id')}.",
-                sync,
-            )
-        if row.id <= last_id and row.created_at < before:
-            return story.conclude(
-                f"Log row {row.id} is older than what relay was to send: it began with {times.show(before)}.", sync
-            )
-        if cursor.is_open(position, row.id):
-            return story.conclude(f"Log row {row.id} appeared late, and is about to be read.", "relay status")
-        return story.conclude(
-            f"Log row {row.id} was passed over when it was read: its type was disabled, or its actor ignored, at that "
-            "time; or it was delivered and purged.",
-            sync,
-        )
-
-    def _sync_command(self, sync: str, user: int | None, row: Row | None) -> str:
-        if not sync:
-            return ""
-        if user is None and row is not None:
-            user = int(row["userid"])
-        return f"relay sync {sync}" + (f" --user {user}" if user else "")
+        command = unrecorded.command(row, why, self._moodle)
+        gone = why.is_left_out and not command and bool(catalogue.sync_name(row.event_type))
+        nothing = " No sync can send it now: it finds no such row." if gone else ""
+        story.conclude(f"{why.sentence}{nothing}", command)
+        return self._unless_kept(story, lambda: self._kept.rows(kind, [number]))
 
     # -- why it is where it is
 
@@ -286,59 +254,29 @@ class Explainer:
 
     def _ended(self, story: Story, one: Recorded) -> Story:
         name = f"{one.event_type} {one.event_id}"
-        again = f"relay run --replay {one.event_id}"
         last = one.attempts[-1] if one.attempts else None
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
             return story.conclude(f"The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
-            sync = self._sync_command(catalogue.sync_name(one.event_type), one.user_id or None, None)
-            return story.conclude(f"No event was sent: {one.last_error.get('reason', 'no reason is recorded')}.", sync)
-        if one.status is Status.GAVE_UP:
-            return self._gave_up(story, one, last, again)
-        return self._waiting(story, one, last, name)
+            reason = one.last_error.get("reason", "no reason is recorded")
+            return story.conclude(f"No event was sent of {name}: {reason}.", self._sync_skipped(one))
+        return story.conclude(*undelivered.why(one, self._breaker, self._rules, self._now))
 
-    def _gave_up(self, story: Story, one: Recorded, last: Attempt | None, again: str) -> Story:
-        if last is not None and last.outcome == "refused":
-            answer = str(one.last_error.get("answer", ""))
-            said = f": {answer[:300]}" if answer else ""
-            return story.conclude(
-                f"The backend refused it for good with {last.http_code}{said}", f"mend that, then: {again}"
-            )
-        why = "" if last is None else f"; the last one: {came_of(last)}"
-        return story.conclude(f"It was given up after {one.failures} failed attempts{why}.", again)
+    def _sync_skipped(self, one: Recorded) -> str:
+        """Return what sends the row that was not there, or not whole, when its log row was read; '' where nothing."""
+        with contextlib.suppress(MoodleError):
+            for row in self._moodle.rows([one.log_id]) if one.log_id is not None else ():
+                return unrecorded.sync_command(row.event_type, row.object_id or 0, self._moodle)
+        return ""
 
-    def _waiting(self, story: Story, one: Recorded, last: Attempt | None, name: str) -> Story:
-        circuit = self._breaker.backend or self._breaker.paths.get(one.event_type)
-        if one.event_type not in self._rules.kinds:
-            return story.conclude(
-                f"{name} is kept: this version of relay does not know the type {one.event_type}.",
-                "relay --version, and start the version that recorded it",
-            )
-        if one.is_under_way:
-            return story.conclude(f"{name} is being sent at this moment.", "relay status")
-        if self._rules.is_paused:
-            return story.conclude(f"{name} waits: `enabled: false` in the config is a pause.", "set enabled: true")
-        if circuit is not None:
-            scope = "to the backend" if self._breaker.backend else f"for {one.event_type}"
-            return story.conclude(
-                f"{name} waits: the circuit {scope} has been open since {times.show(circuit.opened_at)}, because "
-                f"{circuit.reason}; the next probe is due at {times.show(circuit.probe_at)}.",
-                "relay check",
-            )
-        if one.waits_for is not None:
-            return story.conclude(
-                f"{name} waits behind an earlier event of its user, {one.waits_for}.", f"relay explain {one.waits_for}"
-            )
-        if last is not None and last.outcome == "unknown":
-            return story.conclude(
-                f"Nobody knows what came of the last attempt of {name}: relay was ended during it. It is sent again "
-                "with the same id as soon as relay runs.",
-                "systemctl start relay",
-            )
-        if one.due_at is not None and one.due_at > self._now:
-            return story.conclude(
-                f"{name} is retried: the next attempt is due at {times.show(one.due_at)}, {one.failures} have failed.",
-                f"relay run --replay {one.event_id}",
-            )
-        return story.conclude(f"{name} is due, and is sent as soon as a relay runs.", "systemctl status relay")
+
+def _waits(one: Recorded) -> bool:
+    return one.due_at is not None or one.status is Status.HELD
+
+
+def _moment(one: Recorded) -> tuple[float, float]:
+    """Return when an event came about, to be compared with that of a log row: time (unix seconds), and log id."""
+    if one.log_id is None:  # a sync tells what is there at its own time
+        return max(one.created_at, one.occurred_at), float("inf")
+    return one.occurred_at, one.log_id

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from relay.outbox.values import Attempt
 
+#: The command that lets relay run; where it runs, it changes nothing.
+START = "systemctl start relay"
 #: What the commands have in them that send something.
 SENDING = ("relay sync", "--replay")
 
@@ -60,7 +62,7 @@ def came_of(attempt: Attempt) -> str:
     if attempt.http_code is None:
         return f"no answer{took}: {attempt.error}"
     meaning = {"success": "taken", "duplicate": "taken before", "refused": "refused for good"}
-    return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'to be tried again')}"
+    return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'not taken')}"
 
 
 def show(story: Story) -> Sequence[str]:

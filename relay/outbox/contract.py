@@ -291,12 +291,13 @@ class Reports(State, Sharing, HeldReads, Protocol):
         log_id: int | None = None,
         user_id: int | None = None,
         data: tuple[str, int] | None = None,
+        skipped_type: str | None = None,
         types: frozenset[str] | None = None,
     ) -> Sequence[Recorded]:
         """Return the newest 500 events that match all given terms, the earliest first; at least one term is needed.
 
-        `data`: a key of the event's data, and its value. `types`: events of these types make later events of their
-        user wait (`Recorded.waits_for`); None: those of every type do.
+        `data`: a key of the event's data, and its value. `skipped_type`: what was skipped, of this type. `types`: those
+        that later events of their user wait for (`Recorded.waits_for`); None: all.
         """
 
 

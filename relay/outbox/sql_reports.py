@@ -88,11 +88,14 @@ class SqlReports(Sql, Reports):
         log_id: int | None = None,
         user_id: int | None = None,
         data: tuple[str, int] | None = None,
+        skipped_type: str | None = None,
         types: frozenset[str] | None = None,
     ) -> Sequence[Recorded]:
         terms: dict[str, Any] = {"event_id = ?": event_id, "log_id = ?": log_id, "user_id = ?": user_id}
         if data is not None:
             terms[f"JSON_EXTRACT(event_data, '$.{data[0]}') = ?"] = data[1]
+        if skipped_type is not None:
+            terms |= {"status = ?": Status.SKIPPED, "event_type = ?": skipped_type}
         given = {term: value for term, value in terms.items() if value is not None}
         free, values = self._free(now)
         found = self._rows(

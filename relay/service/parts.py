@@ -29,6 +29,7 @@ from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
 from relay.operations import explain
 from relay.operations.kept import Kept
+from relay.operations.unrecorded import Rules as ExplainRules
 from relay.outbox import mysql_database
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
@@ -322,7 +323,7 @@ def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Ex
         moodle=moodle,
         kept=make_kept(config, moodle, opened),
         breaker=circuit.load(opened.outbox.state(circuit.STATE)),
-        rules=explain.Rules(
+        rules=ExplainRules(
             is_paused=not config.enabled,
             kinds=config.events.kinds,
             disabled=config.events.disabled,

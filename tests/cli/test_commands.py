@@ -118,7 +118,7 @@ def test_explain_history_and_another_kind(relay: Relay, college: College) -> Non
 def test_explain_a_skipped_row(relay: Relay, college: College) -> None:
     college.log("grade_updated", 77, user=1, at=AT)
     relay.once()
-    assert ends(relay, "log:1")[0] == "No event was sent: the row is gone: there is no assign_grades.id 77."
+    assert ends(relay, "log:1")[0].endswith(": the row is gone: there is no assign_grades.id 77.")
 
 
 def test_explain_what_has_not_been_read(relay: Relay, college: College, mariadb: MariaDB) -> None:
@@ -136,12 +136,12 @@ def test_explain_what_has_not_been_read(relay: Relay, college: College, mariadb:
 @pytest.mark.parametrize(
     ("codes", "what", "sentence", "command"),
     [
-        ([422], "log:1", "refused it for good with 422: no such", "mend that, then: relay run --replay"),
+        ([422], "log:1", "for good with 422: no such", "-> relay run --replay"),
         ([500, 500, 500], "log:1", "given up after 3 failed attempts; the last one: answer 500", "run --replay"),
-        ([503], "log:1", "is retried: the next attempt is due at", "relay run --replay"),
+        ([503], "log:1", "the next one is due at", "relay run --replay"),
         ([503], "log:3", "waits behind an earlier event of its user", "relay explain"),
-        ([401], "log:3", "the circuit to the backend has been open since", "relay check"),
-        ([404], "log:1", "the circuit for user_created has been open since", "relay check"),
+        ([401], "log:3", "the circuit to the backend has been open since", "relay explain"),
+        ([404], "log:1", "the circuit for user_created has been open since", "run --replay"),
     ],
 )
 def test_explain_what_is_not_delivered(
@@ -165,7 +165,7 @@ def test_explain_a_pause_and_an_unknown_outcome(relay: Relay, college: College, 
     relay.once(expect=1)
     assert "is a pause" in ends(relay, "log:1")[0]
     relay.set("enabled", True)
-    assert "is due, and is sent as soon as a relay runs" in ends(relay, "log:1")[0]
+    assert "is due, and is sent as soon as relay runs" in ends(relay, "log:1")[0]
     arrived = threading.Event()
 
     def answer(_: Request) -> Reply:
@@ -175,13 +175,9 @@ def test_explain_a_pause_and_an_unknown_outcome(relay: Relay, college: College, 
     backend.answer = answer
     with relay.start() as daemon:
         assert arrived.wait(30)
-        assert "is being sent at this moment" in ends(relay, "log:1")[0]
+        assert "is under way: attempt 1 began at" in ends(relay, "log:1")[0]
         daemon.stop(signal.SIGKILL)
-    connection = sqlite3.connect(relay.outbox)
-    connection.execute("UPDATE mdl_mb_zoho_event_log SET leased_until = NULL")
-    connection.commit()
-    connection.close()
-    assert "Nobody knows what came of the last attempt" in ends(relay, "log:1")[0]
+    assert "Nobody knows what came of attempt 1" in ends(relay, "log:1")[0]
 
 
 def test_explain_shows_no_personal_data(relay: Relay, college: College) -> None:
