@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay import times
 
@@ -69,3 +69,20 @@ def show(story: Story) -> Sequence[str]:
     """Return a story as lines of text."""
     lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
     return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]
+
+
+def as_json(story: Story) -> dict[str, Any]:
+    """Return a story as JSON types: times in UTC, None for what holds now; and None where no command moves it on."""
+    return {
+        "story": [{"at": None if line.at is None else _utc(line.at), "text": line.text} for line in story.lines],
+        "ending": story.conclusion,
+        "command": story.command or None,
+        "is_known": not story.is_unknown,
+    }
+
+
+def _utc(seconds: float) -> str:
+    try:
+        return times.iso(seconds)
+    except (OverflowError, ValueError, OSError):  # Moodle's tables hold any number
+        return str(seconds)

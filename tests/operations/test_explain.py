@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -273,3 +274,17 @@ def test_the_outbox_tells_what_it_has_where_moodle_is_away(kind: str, world: Wor
     assert kind == "event" or any("Moodle was not asked, this is what the outbox has: " in line for line in lines)
     world.relay.run("explain", "log:99", expect=3)
     world.relay.run("explain", "grade:99", expect=3)
+
+
+def test_json_is_the_story_in_the_order_of_time(world: World) -> None:
+    answered(422, 200)(world)
+    found = json.loads(world.relay.run("explain", "log:1", "--json").stdout)
+    ((event_id,),) = world.relay.rows("SELECT event_id FROM {log} WHERE log_id = 1")
+    assert list(found) == ["story", "ending", "command", "is_known"]
+    times = [line["at"] for line in found["story"]]
+    assert times == sorted(times)
+    assert found["story"][0]["at"] == "2026-02-02T02:40:00Z"
+    assert found["command"] == f"relay run --replay {event_id}"
+    assert found["is_known"]
+    unknown = json.loads(world.relay.run("explain", "grade:99", "--json", expect=1).stdout)
+    assert (unknown["story"][0]["at"], unknown["command"], unknown["is_known"]) == (None, None, False)
