@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -238,8 +238,12 @@ def test_a_row_that_waits_decides_before_one_that_was_taken(world: World) -> Non
     assert any("attempt 1 of " in line and ", taken" in line for line in lines)
 
 
+@pytest.mark.parametrize("kind", ["relay", "other"])
 @pytest.mark.parametrize("what", ["grade:77", "log:4"])
-def test_what_was_skipped_is_found_and_nothing_is_advised_for_a_row_that_is_gone(what: str, world: World) -> None:
+def test_what_was_skipped_is_found_and_nothing_is_advised_for_a_row_that_is_gone(
+    what: str, kind: str, world: World, request: pytest.FixtureRequest
+) -> None:
+    world = replace(world, relay=request.getfixturevalue(kind))
     world.college.log("grade_updated", 77, user=1, at=AT + 3, courseid=1)
     world.relay.once()
     lines, ending, command = story(world.relay, what)
