@@ -53,6 +53,18 @@ class Progress:
     is_more: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the last pass has seen of the log."""
+
+    #: Its newest id; None before the first pass.
+    end: int | None = None
+    #: Where there is more to read: when the newest row that was read was triggered, in unix seconds.
+    unread_since: int | None = None
+    #: Moodle does not write it.
+    is_store_off: bool = False
+
+
 class Capture:
     """Reads Moodle's log into the outbox. For one thread."""
 
@@ -71,6 +83,7 @@ class Capture:
         #: What was there, at the last look, of gaps of which something that was seen is gone.
         self._looked_into: dict[Gap, tuple[int, int]] = {}
         self._last_pass = 0.0
+        self.seen = Seen()
 
     @property
     def waiting(self) -> int:
@@ -99,6 +112,10 @@ class Capture:
             self._history = load_history(self._outbox)
         reading = self._read(self._position, top, now)
         self._last_pass = now
+        rows = reading.page.rows if reading and reading.page and reading.page.is_more else ()
+        self.seen = Seen(
+            end=top, unread_since=rows[-1].created_at if rows else None, is_store_off=self._continuity.is_store_off
+        )
         if reading is None:
             return Progress()
         self._position, accepted = self._accept(self._position, reading, now)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from relay import config
+from relay.service import admin
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.model import Event
+
+
+#: How often what is watched is shown again, in seconds.
+WATCH_S = 2.0
 
 
 class Exit(IntEnum):
@@ -48,6 +54,19 @@ def config_path(arguments: argparse.Namespace) -> Path:
 def load_config(arguments: argparse.Namespace) -> config.Config:
     """Return the config. Raises UsageError where there is none, ConfigError where it is wrong."""
     return config.load(config_path(arguments))
+
+
+def repeated(text: Callable[[], str]) -> int:
+    """Show a text again and again, in the place of the last one on a terminal, until Ctrl-C; return the exit code."""
+    clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else ""
+    try:
+        for _ in admin.again_and_again(WATCH_S):
+            # Made before the screen is cleared: it is never empty meanwhile.
+            shown = text()
+            print(f"{clear}{shown}", flush=True)
+    except KeyboardInterrupt:
+        pass
+    return Exit.WELL
 
 
 def print_envelope(event: Event) -> None:

@@ -14,6 +14,7 @@ from relay.delivery.clock_guard import ClockGuard
 from relay.delivery.outcome import decided, say
 from relay.delivery.pacer import Pacer
 from relay.delivery.shared_circuit import SharedCircuit
+from relay.delivery.tally import Tally
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
 from relay.rules import circuit
 
@@ -112,6 +113,8 @@ class Dispatch:
             monotonic=monotonic,
             make_pool=make_pool,
         )
+        #: What has come of attempts.
+        self.tally = Tally()
         self._unsettled: list[Result] = []
         self._replays = Replays()
         #: The types that a probe is under way for.
@@ -318,6 +321,7 @@ class Dispatch:
         unsent = [one.delivery for one in self._unsettled if one.outcome is None]
         if settled or circuits.text is not None:
             self._outbox.settle(settled, now, None if circuits.text is None else {circuit.STATE: circuits.text})
+            self.tally.add(settled, now)
         if unsent:
             self._outbox.release(unsent)
         if circuits.has_closed:

@@ -83,6 +83,12 @@ class LogReads(Protocol):
     def page(self, after: int, top: int) -> Page | None:
         """Return the next stretch of the log behind an id and up to `top`, or None where none is there."""
 
+    def unread_since(self, after: int, top: int) -> int | None:
+        """Return when the first row behind an id and up to `top` was triggered that makes an event (unix seconds).
+
+        None where there is none among the next million ids. What a course restore copied in makes none.
+        """
+
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         """Return the ids that are there from `low` to `high`, the first `limit` of them."""
 

@@ -55,6 +55,10 @@ class State(Protocol):
         """Keep a new value in the place of the old one; return False where another value is there."""
 
     @abstractmethod
+    def note(self, state: Mapping[str, str], counts: Mapping[str, int], now: float) -> None:
+        """Keep values, and add to the numbers that are kept, by key: all of it or nothing."""
+
+    @abstractmethod
     def position(self) -> Position | None:
         """Return how far the log is read, or None before the first batch."""
 
@@ -222,6 +226,10 @@ class Reports(State, Sharing, Protocol):
     @abstractmethod
     def waiting(self) -> Waiting:
         """Return what is undelivered, under way or not, of whatever type."""
+
+    @abstractmethod
+    def numbers(self, beginning: str) -> Mapping[str, int]:
+        """Return the numbers that `note` has added up under keys that begin so, by what comes behind the dot."""
 
     @abstractmethod
     def select(self, selector: Selector) -> Sequence[int]:

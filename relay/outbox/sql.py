@@ -153,6 +153,16 @@ class Sql(State):
     def set_state(self, key: str, value: str, now: float) -> None:
         self._do(lambda run: run(self.SET_STATE, {"key": key, "value": value, "now": int(now)}))
 
+    def note(self, state: Mapping[str, str], counts: Mapping[str, int], now: float) -> None:
+        def work(run: Run) -> None:
+            # In the order of their keys: transactions that lock the same rows take them in the same order.
+            for key, value in sorted(state.items()):
+                run(self.SET_STATE, {"key": key, "value": value, "now": int(now)})
+            for key, count in sorted(counts.items()):
+                run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
+
+        self._do(work)
+
     def swap_state(self, key: str, old: str, new: str, now: float) -> bool:
         statement = (
             f"UPDATE {{p}}{STATE} SET config_value = ?, updated_at = ? WHERE config_key = ? AND config_value = ?"

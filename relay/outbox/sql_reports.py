@@ -26,11 +26,20 @@ class SqlReports(Sql, Reports):
     """Counts, what waits, and the events that somebody asks for, with their attempts."""
 
     def waiting(self) -> Waiting:
-        found = self._rows(f"SELECT COUNT(*), MIN(created_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL")
-        return Waiting(count=found[0][0], oldest_created_at=found[0][1])
+        statement = f"SELECT COUNT(*), MIN(created_at), MIN(due_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL"
+        ((count, created_at, due_at),) = self._rows(statement)
+        return Waiting(count=count, oldest_created_at=created_at, oldest_due_at=due_at)
 
     def counts(self) -> Counts:
         return self._at_one_moment(_counts)
+
+    def numbers(self, beginning: str) -> Mapping[str, int]:
+        # A range, which uses the index: `/` is what comes behind a dot.
+        found = self._rows(
+            f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key >= ? AND config_key < ?",
+            (f"{beginning}.", f"{beginning}/"),
+        )
+        return {str(key)[len(beginning) + 1 :]: int(value) for key, value in found}
 
     def select(self, selector: Selector) -> Sequence[int]:
         terms = {

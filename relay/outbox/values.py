@@ -199,6 +199,8 @@ class Waiting:
     count: int
     #: When the oldest undelivered event was recorded, in unix seconds.
     oldest_created_at: int | None = None
+    #: When the one that is due first is, or was, due, in unix seconds.
+    oldest_due_at: float | None = None
 
 
 # -- the relays that share an outbox, and what an opening has done

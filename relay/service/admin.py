@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.operations import check as checking
@@ -38,7 +39,20 @@ def check(config: Config) -> Iterator[Check]:
 def status(config: Config) -> Report:
     """Return the state of the relay. Raises OutboxError."""
     with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
-        return state.gather(opened.outbox, moodle, opened.now())
+        return state.gather(
+            opened.outbox,
+            partial(state.ask, moodle),
+            parts.make_settings(config),
+            opened.now(),
+            disk_free=parts.disk_free(config),
+        )
+
+
+def again_and_again(seconds: float) -> Iterator[None]:
+    """Yield at once, and again each time that so many seconds have passed."""
+    while True:
+        yield
+        parts.REAL.sleep(seconds)
 
 
 def explain(config: Config, what: str) -> Story:

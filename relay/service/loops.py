@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.service.daemon import Loop, Watch, supervise
+from relay.service.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ STOP_LOOK_S = 0.01
 class Daemon:
     """A relay whose passes run in loops, each in a thread of its own."""
 
-    def __init__(self, relay: Relay, opened: Opened, before: Daemon | None = None) -> None:
+    def __init__(self, relay: Relay, opened: Opened, systemd: Systemd, before: Daemon | None = None) -> None:
         """Take the daemon before this one: what that said of outages is not said again, but their end is."""
         self.relay = relay
         self._opened = opened
@@ -35,7 +36,11 @@ class Daemon:
         self._dispatching = self._loop("dispatch", relay.dispatch_pass)
         self._purging = self._loop("purge", relay.purge_pass)
         self._leasing = self._loop("lease", relay.lease_pass)
-        self.loops = [self._capturing, self._dispatching, self._purging]
+        self._reporter = Reporter(relay, opened, systemd)
+        self._reporting = Loop(
+            "report", self._reporter.run_once, self.outages.watch("report"), monotonic=self._machine.monotonic
+        )
+        self.loops = [self._capturing, self._dispatching, self._purging, self._reporting]
         if opened.outbox.is_shared:
             self.loops.append(self._leasing)
         relay.wake_capture = self._capturing.wake
@@ -66,7 +71,7 @@ class Daemon:
         self.stop_delivering()
         for loop in self.loops:
             loop.join(STOP_GRACE_S)
-        self.close()
+        self.close(has_ended=True)
 
     def stop_reading(self) -> None:
         """Let the loops that read end after the pass that is under way; delivering goes on."""
@@ -82,6 +87,7 @@ class Daemon:
         while dispatch.under_way and self._machine.monotonic() < ends_at and self._dispatching.error is None:
             self._machine.sleep(STOP_LOOK_S)
         self._dispatching.stop()
+        self._reporting.stop()
         # Not before: what was under way was ours as long as the lease was.
         self._leasing.stop()
         relay.sender.abort()
@@ -95,8 +101,10 @@ class Daemon:
         """Return how long `stop` may take, in seconds."""
         return self.relay.config.backend.timeout + STOP_GRACE_S * (2 + len(self.loops))
 
-    def close(self) -> None:
-        """Close the relay's connections, save for one that a loop still uses."""
+    def close(self, *, has_ended: bool = False) -> None:
+        """Close the relay's connections, save for one that a loop still uses; `has_ended`: the process ends."""
+        if self._reporting.join(0):
+            self._reporter.close(has_ended=has_ended)
         if self._capturing.join(0):
             self.relay.capture.forget()
         self.relay.close()

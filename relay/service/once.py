@@ -8,10 +8,12 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from relay.errors import MoodleError, OutboxInUse, RelayError
+from relay.errors import MoodleError, OutboxError, OutboxInUse, RelayError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
+from relay.service.daemon import Systemd
 from relay.service.logs import make_log
+from relay.service.report import Reporter, write_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Selector
     from relay.service.daemon import Signals
     from relay.service.lease import Opened
+    from relay.service.lines import Lines
     from relay.service.relay import Relay
 
 #: How long a sync without a daemon waits for retries, in seconds.
@@ -43,7 +46,7 @@ class Done:
     waiting: int
 
 
-def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO | None = sys.stdout) -> Done:
+def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO | Lines | None = sys.stdout) -> Done:
     """Capture what is there, try all that is due, wait for retries and for late rows up to `timeout_s`.
 
     Raises RelayError.
@@ -57,9 +60,10 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
             is_leading = lease.wait_for_lead(outbox, signals)
             if not is_leading:
                 log.info("lead.elsewhere", hint="Another relay reads the log: this one delivers only.")
-            while is_leading and not signals.stop.is_set() and relay.capture.run_once(opened.now()).is_more:
+            while is_leading and not signals.stop.is_set() and relay.capture_pass(opened.now()) == 0.0:
                 pass
             _Working(relay, opened, signals, timeout_s, is_reading=is_leading).work()
+            Reporter(relay, opened, Systemd(None)).close(has_ended=True)
             return Done(undelivered=outbox.count_undelivered(), waiting=relay.capture.waiting)
 
 
@@ -162,7 +166,7 @@ def preview(config: Config) -> Iterator[Event | Skip]:
 
 
 def replay(
-    config: Config, selector: Selector, signals: Signals, *, stream: TextIO | None = sys.stdout
+    config: Config, selector: Selector, signals: Signals, *, stream: TextIO | Lines | None = sys.stdout
 ) -> replaying.Replayed:
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
     machine = parts.REAL
@@ -184,6 +188,8 @@ def replay(
                 return replaying.replay(opened.outbox, dispatch, selector, opened.now, wait)
         finally:
             dispatch.close()
+            with contextlib.suppress(OutboxError):
+                write_down(dispatch, opened.outbox, opened.now())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +222,7 @@ def sync(
         if config.enabled:
             with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
                 _Working(relay, opened, signals, SYNC_WAIT_S).work()
+                write_down(relay.dispatch, opened.outbox, opened.now())
         undelivered = opened.outbox.count_undelivered()
         has_ended = not signals.stop.is_set()
         if has_ended and undelivered:

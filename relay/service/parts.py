@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
+import shutil
 import socket
 import ssl
 import tempfile
@@ -26,7 +27,7 @@ from relay.errors import ConfigError, OutboxMissing, RelayError
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
-from relay.operations import explain
+from relay.operations import explain, status
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
@@ -289,6 +290,25 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
     )
+
+
+def make_settings(config: Config) -> status.Settings:
+    """Return what the config says that decides whether all is well."""
+    return status.Settings(
+        max_age_s=config.status.max_age,
+        poll_interval_s=config.moodle.poll_interval,
+        is_paused=not config.enabled,
+        signs=bool(config.backend.signing_keys),
+    )
+
+
+def disk_free(config: Config) -> int | None:
+    """Return how many bytes are free on the disk of an outbox in a file; None where that is not known."""
+    path = config.outbox.sqlite_path
+    try:
+        return None if path is None else shutil.disk_usage(path.parent).free
+    except OSError:
+        return None
 
 
 def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Explainer:

@@ -13,6 +13,7 @@ from relay.model import Event
 from relay.operations import replay
 from relay.service import once, run
 from relay.service.daemon import Signals, Systemd
+from relay.service.lines import Lines
 
 if TYPE_CHECKING:
     import argparse
@@ -51,12 +52,13 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(load())
     signals = Signals()
+    lines = Lines(sys.stdout, journal=os.environ.get("JOURNAL_STREAM"))
     with signals.installed():
         if arguments.replay is not None:
-            return _replay(load(), arguments.replay, signals)
+            return _replay(load(), arguments.replay, signals, lines)
         if arguments.once:
-            return _once(load(), arguments.timeout, signals)
-        return run.run(load, signals, Systemd(os.environ.get("NOTIFY_SOCKET")))
+            return _once(load(), arguments.timeout, signals, lines)
+        return run.run(load, signals, Systemd(os.environ.get("NOTIFY_SOCKET")), lines)
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
@@ -66,12 +68,12 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{names} cannot go together.", hint="Give one of them.")
 
 
-def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
+def _once(loaded: config.Config, timeout: str, signals: Signals, lines: Lines) -> int:
     try:
         timeout_s = times.seconds(timeout)
     except ValueError as error:
         raise UsageError(f"--timeout {timeout}: that {error}.", hint="Write 30s, 5m or 1h.") from None
-    done = once.run_once(loaded, signals, timeout_s)
+    done = once.run_once(loaded, signals, timeout_s, stream=lines)
     if done.undelivered:
         print(f"relay: {done.undelivered} event{'s' * (done.undelivered != 1)} not delivered.", file=sys.stderr)
         hint = "`relay status` shows which; `relay run --replay failed` sends again what was given up."
@@ -82,8 +84,8 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
     return Exit.UNDELIVERED if done.undelivered or done.waiting else Exit.WELL
 
 
-def _replay(loaded: config.Config, selector: str, signals: Signals) -> int:
-    done = once.replay(loaded, replay.parse_selector(selector, loaded.events.kinds), signals)
+def _replay(loaded: config.Config, selector: str, signals: Signals, lines: Lines) -> int:
+    done = once.replay(loaded, replay.parse_selector(selector, loaded.events.kinds), signals, stream=lines)
     print(
         f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
         file=sys.stderr,
