@@ -44,6 +44,8 @@ class Sender:
     ) -> None:
         """Take the keys as the config has them (`whsec_…`, `whsk_…`). Raises ValueError for one that is none."""
         self._transport = transport
+        #: The Date of the last answer, and when that came, in unix seconds.
+        self._dated: tuple[str, float] | None = None
         self._keys = [signing.parse_key(key) for key in signing_keys]
         self._masked = {token, json.dumps(token)[1:-1]}
         self._headers: dict[str, str | bytes] = {
@@ -69,6 +71,9 @@ class Sender:
         answer = self._transport.send("POST", f"{EVENT_PATH}{event_type}", headers, body)
         if answer.http_code is None:
             return Outcome(error=answer.error, error_kind=answer.error_kind, duration_ms=answer.duration_ms)
+        date = answer.headers.get("date")
+        if date is not None:
+            self._dated = (date, now + answer.duration_ms / 1000)
         return Outcome(
             http_code=answer.http_code,
             answer=self._shown(answer),
@@ -81,6 +86,16 @@ class Sender:
         """Ask the backend for something."""
         query = f"?{urlencode(params)}" if params else ""
         return self._transport.send("GET", f"{path}{query}", self._headers, None)
+
+    def clock_skew_s(self) -> float | None:
+        """Return how far the backend's clock was ahead at the last answer, in seconds; None where it has told none."""
+        if self._dated is None:
+            return None
+        date, came_at = self._dated
+        try:
+            return parsedate_to_datetime(date).timestamp() - came_at
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return None
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""

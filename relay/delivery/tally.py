@@ -21,6 +21,8 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
+        #: When the backend last took an event, in unix seconds; 0.0 before the first one.
+        self.taken_at = 0.0
 
     def add(self, settled: Sequence[Settled], now: float) -> None:
         """Count attempts that were recorded at `now` (unix seconds)."""
@@ -31,6 +33,8 @@ class Tally:
                 key = f"{BEGINNING}.attempts.{outcome}"
                 counts[key] = counts.get(key, 0) + 1
                 ATTEMPT.add(counts, one.outcome.duration_ms / 1000)
+                if outcome in ("success", "duplicate"):
+                    self.taken_at = now
                 # What sync made, or somebody sent again, was not made to be sent at that time.
                 is_new = one.delivery.log_id is not None and one.delivery.status in UNDELIVERED
                 if is_new and outcome in ("success", "duplicate"):

@@ -47,6 +47,8 @@ class Condition:
 
     name: str
     level: Level
+    #: What it is about, for rules that are made before it holds.
+    about: str
     hint: str
     #: Returns what is wrong, as a sentence without its full stop; '' where nothing is.
     finds: Callable[[Report], str]
@@ -158,29 +160,91 @@ CONDITIONS = (
     Condition(
         "outbox",
         Level.CRITICAL,
+        "the outbox cannot be read or written",
         "`relay check` says what is wrong with it",
         lambda report: report.outbox_error,
     ),
-    Condition("stopped", Level.CRITICAL, "systemctl start relay; journalctl -u relay says why it ended", _stopped),
-    Condition("moodle", Level.CRITICAL, "`relay check` says what is wrong with it", lambda report: report.log.error),
-    Condition("circuit", Level.CRITICAL, "mend the backend, or what leads to it: `relay check`", _circuit),
+    Condition(
+        "stopped",
+        Level.CRITICAL,
+        "no relay runs",
+        "systemctl start relay; journalctl -u relay says why it ended",
+        _stopped,
+    ),
+    Condition(
+        "moodle",
+        Level.CRITICAL,
+        "Moodle's database cannot be read",
+        "`relay check` says what is wrong with it",
+        lambda report: report.log.error,
+    ),
+    Condition(
+        "circuit",
+        Level.CRITICAL,
+        "nothing is delivered: the backend is away, or does not know us",
+        "mend the backend, or what leads to it: `relay check`",
+        _circuit,
+    ),
     Condition(
         "log_store",
         Level.CRITICAL,
+        "Moodle's standard log is switched off",
         "switch it on: Site administration > Plugins > Logging > Manage log stores; then `relay sync`",
         _log_store,
     ),
-    Condition("reading", Level.CRITICAL, "`relay check`, and journalctl -u relay", _not_read),
-    Condition("unread", Level.CRITICAL, "journalctl -u relay says what holds it up", _unread),
-    Condition("undelivered", Level.CRITICAL, "`relay events status=failed` and `relay explain` say why", _undelivered),
-    Condition("accounts", Level.CRITICAL, "this is a fault in relay: please report it", _accounts),
-    Condition("disk", Level.CRITICAL, "make room on it", _disk),
-    Condition("path", Level.WARNING, "offer the path in the backend, or switch the type off in the config", _path),
-    Condition("given_up", Level.WARNING, "`relay run --replay failed` sends them again", _given_up),
-    Condition("paused", Level.WARNING, "set `enabled: true` in the config, and systemctl reload relay", _paused),
-    Condition("unsigned", Level.WARNING, "name one in backend.signing_keys", _unsigned),
+    Condition(
+        "reading",
+        Level.CRITICAL,
+        "a relay runs, and does not read the log",
+        "`relay check`, and journalctl -u relay",
+        _not_read,
+    ),
+    Condition(
+        "unread",
+        Level.CRITICAL,
+        "a log row has been unread for longer than status.max_age",
+        "journalctl -u relay says what holds it up",
+        _unread,
+    ),
+    Condition(
+        "undelivered",
+        Level.CRITICAL,
+        "an event has been waiting for longer than status.max_age",
+        "`relay events status=failed` and `relay explain` say why",
+        _undelivered,
+    ),
+    Condition(
+        "accounts",
+        Level.CRITICAL,
+        "the sums of relay status do not hold",
+        "this is a fault in relay: please report it",
+        _accounts,
+    ),
+    Condition("disk", Level.CRITICAL, "the disk of the outbox is nearly full", "make room on it", _disk),
+    Condition(
+        "path",
+        Level.WARNING,
+        "a path of the backend is closed",
+        "offer the path in the backend, or switch the type off in the config",
+        _path,
+    ),
+    Condition(
+        "given_up",
+        Level.WARNING,
+        "events were given up or refused",
+        "`relay run --replay failed` sends them again",
+        _given_up,
+    ),
+    Condition(
+        "paused",
+        Level.WARNING,
+        "delivery is paused by the config",
+        "set `enabled: true` in the config, and systemctl reload relay",
+        _paused,
+    ),
+    Condition("unsigned", Level.WARNING, "no signing key is configured", "name one in backend.signing_keys", _unsigned),
     # Whoever compares the tables says since when that is overdue (Report.reconcile_overdue_since).
-    Condition("reconcile", Level.WARNING, "`relay reconcile`", _reconcile),
+    Condition("reconcile", Level.WARNING, "no reconcile was completed in time", "`relay reconcile`", _reconcile),
 )
 
 

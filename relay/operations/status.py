@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Where the outbox keeps when a relay last completed a pass of capture, of delivery (with the process's name behind
 #: it), and when one ended, in unix seconds.
 CAPTURED_AT, DELIVERED_AT, ENDED_AT = "pass.capture", "pass.delivery", "pass.ended"
+#: When the backend last took an event, in unix seconds, and how far its clock was ahead then, in seconds.
+TAKEN_AT, CLOCK_SKEW = "pass.taken", "pass.skew"
 #: What the counts of forgotten events are kept under.
 FORGOTTEN, FORGOTTEN_UNDELIVERED = "count.forgotten", "count.forgotten_undelivered"
 
@@ -111,6 +113,9 @@ class Report:
     passes: Passes = field(default_factory=Passes)
     #: When the event that is due first is, or was, due, in unix seconds.
     oldest_due_at: float | None = None
+    #: When the backend last took an event, in unix seconds, and how far its clock was ahead at the last answer.
+    last_delivery_at: float | None = None
+    clock_skew_s: float | None = None
     #: How many bytes are free on the disk of the outbox; None where that is not known.
     disk_free: int | None = None
     #: How many events have been forgotten for good, and how many of those were not delivered.
@@ -198,6 +203,8 @@ def gather(
         settings=settings,
         log=log,
         passes=_passes(outbox),
+        last_delivery_at=_float(outbox.state(TAKEN_AT)),
+        clock_skew_s=_float(outbox.state(CLOCK_SKEW)),
         disk_free=disk_free,
         forgotten=forgotten.get("forgotten", 0),
         forgotten_undelivered=forgotten.get("forgotten_undelivered", 0),
@@ -241,11 +248,15 @@ def _passes(outbox: Reports) -> Passes:
     # Relays that share an outbox may be on other machines, whose processes cannot be looked for.
     is_gone = not outbox.is_shared and owners.is_gone(name)
     return Passes(
-        capture_at=float(captured_at) if captured_at else None,
+        capture_at=_float(captured_at),
         delivery_at=float(delivered_at),
         has_ended=is_gone or ended_at >= float(delivered_at),
         delivering_since=float(since or 0),
     )
+
+
+def _float(kept: str | None) -> float | None:
+    return float(kept) if kept else None
 
 
 def _utc(seconds: float | None) -> str | None:

@@ -42,6 +42,6 @@ class Histogram:
 
 
 #: How long an attempt takes, from the name's resolution to the end of the answer.
-ATTEMPT = Histogram(name="attempt", bounds=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0))
+ATTEMPT = Histogram(name="attempt", bounds=(0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0))
 #: From the time that Moodle's log row names, in whole seconds, until the backend has taken the event.
-DELIVERY = Histogram(name="delivery", bounds=(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0))
+DELIVERY = Histogram(name="delivery", bounds=(1.0, 2.5, 5.0, 30.0, 60.0, 300.0, 3600.0, 21600.0))

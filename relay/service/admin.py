@@ -6,11 +6,13 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from relay import __version__
 from relay.operations import check as checking
-from relay.operations import plugin, profile
+from relay.operations import health, metrics, plugin, profile
 from relay.operations import status as state
 from relay.operations.move import Move
 from relay.operations.purge import purge as purge_before
+from relay.rules.histogram import BEGINNING
 from relay.service import lease, parts
 
 if TYPE_CHECKING:
@@ -38,14 +40,26 @@ def check(config: Config) -> Iterator[Check]:
 
 def status(config: Config) -> Report:
     """Return the state of the relay. Raises OutboxError."""
+    return _look(config)[0]
+
+
+def figures(config: Config) -> str:
+    """Return the figures of the relay as Prometheus text. Raises OutboxError."""
+    report, numbers = _look(config)
+    return metrics.text(report, health.judge(report), numbers, __version__)
+
+
+def _look(config: Config) -> tuple[Report, Mapping[str, int]]:
+    """Return the state of the relay, and the numbers that are kept. Raises OutboxError."""
     with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
-        return state.gather(
+        report = state.gather(
             opened.outbox,
             partial(state.ask, moodle),
             parts.make_settings(config),
             opened.now(),
             disk_free=parts.disk_free(config),
         )
+        return report, opened.outbox.numbers(BEGINNING)
 
 
 def again_and_again(seconds: float) -> Iterator[None]:

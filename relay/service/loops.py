@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.service.daemon import Loop, Watch, supervise
+from relay.service.exporter import Exporter
 from relay.service.report import Reporter
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ class Daemon:
             "report", self._reporter.run_once, self.outages.watch("report"), monotonic=self._machine.monotonic
         )
         self.loops = [self._capturing, self._dispatching, self._purging, self._reporting]
+        self._exporter: Exporter | None = None
+        if relay.config.metrics.listen is not None:
+            self._exporter = Exporter(relay.config.metrics.listen, lambda: self._reporter.figures, relay.log)
+            self._exporting = Loop(
+                "metrics", self._exporter.run_once, self._outages.watch("metrics"), monotonic=self._machine.monotonic
+            )
+            self.loops.append(self._exporting)
         if opened.outbox.is_shared:
             self.loops.append(self._leasing)
         relay.wake_capture = self._capturing.wake
@@ -88,6 +96,8 @@ class Daemon:
             self._machine.sleep(STOP_LOOK_S)
         self._dispatching.stop()
         self._reporting.stop()
+        if self._exporter is not None:
+            self._exporting.stop()
         # Not before: what was under way was ours as long as the lease was.
         self._leasing.stop()
         relay.sender.abort()
@@ -105,6 +115,8 @@ class Daemon:
         """Close the relay's connections, save for one that a loop still uses; `has_ended`: the process ends."""
         if self._reporting.join(0):
             self._reporter.close(has_ended=has_ended)
+        if self._exporter is not None and self._exporting.join(0):
+            self._exporter.close()
         if self._capturing.join(0):
             self.relay.capture.forget()
         self.relay.close()

@@ -1,20 +1,23 @@
-"""What a running relay says of itself: in the outbox that it runs, and to systemd how it is."""
+"""What a running relay says of itself: in the outbox that it runs; to systemd how it is; to Prometheus its figures."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
+from relay import __version__
 from relay.errors import OutboxError
-from relay.operations import health, status
+from relay.operations import health, metrics, status
 from relay.outbox import owners
+from relay.rules.histogram import BEGINNING
 from relay.service import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from relay.delivery.dispatch import Dispatch
-    from relay.operations.health import Problem
     from relay.operations.status import Counted, Report
     from relay.outbox.contract import Outbox
     from relay.service.daemon import Systemd
@@ -43,18 +46,22 @@ class Reporter:
         self._counted: Counted | None = None
         self._count_again_at = 0.0
         self._said = ""
+        self._textfile_error = ""
+        #: The figures as Prometheus text; '' before the first pass.
+        self.figures = ""
 
     def run_once(self) -> float:
         """Do one pass; return after how many seconds the next one is wanted. Raises no OutboxError."""
         machine = self._opened.machine
+        figures: Mapping[str, int] = {}
         try:
             now = self._opened.now()
             self.note(now)
-            report = self._gather(now)
+            report, figures = self._gather(now)
         except OutboxError as error:
             self._forget_outbox()
             report = status.without_outbox(str(error), self._settings, machine.now())
-        self._tell(report, health.judge(report))
+        self._tell(report, figures)
         return BEAT_S
 
     def note(self, now: float, state: Mapping[str, str] | None = None) -> None:
@@ -64,6 +71,9 @@ class Reporter:
             noted[status.DELIVERED_AT] = f"{self._relay.dispatched_at} {self._since} {self._name}"
         if self._relay.captured_at:
             noted[status.CAPTURED_AT] = str(self._relay.captured_at)
+        skew_s = self._relay.sender.clock_skew_s()
+        if skew_s is not None:
+            noted[status.CLOCK_SKEW] = str(round(skew_s))
         write_down(self._relay.dispatch, self._opened.outbox, now, noted)
 
     def close(self, *, has_ended: bool) -> None:
@@ -71,9 +81,11 @@ class Reporter:
         with contextlib.suppress(OutboxError):
             now = self._opened.now()
             self.note(now, {status.ENDED_AT: str(now)} if has_ended else None)
+            if has_ended:
+                self._tell(*self._gather(now))
         self._forget_outbox()
 
-    def _gather(self, now: float) -> Report:
+    def _gather(self, now: float) -> tuple[Report, Mapping[str, int]]:
         if self._looking is None:
             self._looking = parts.make_outbox(self._relay.config, create=False)
         monotonic: Callable[[], float] = self._opened.machine.monotonic
@@ -81,7 +93,7 @@ class Reporter:
         if self._counted is None or began_at >= self._count_again_at:
             self._counted = status.count(self._looking)
             self._count_again_at = monotonic() + COUNT_REST * (monotonic() - began_at)
-        return status.gather(
+        report = status.gather(
             self._looking,
             lambda _position: self._relay.log_seen(),
             self._settings,
@@ -89,12 +101,29 @@ class Reporter:
             disk_free=parts.disk_free(self._relay.config),
             counted=self._counted,
         )
+        return report, self._looking.numbers(BEGINNING)
 
-    def _tell(self, report: Report, problems: Sequence[Problem]) -> None:
+    def _tell(self, report: Report, figures: Mapping[str, int]) -> None:
+        problems = health.judge(report)
+        self.figures = metrics.text(report, problems, figures, __version__)
+        if self._relay.config.metrics.textfile is not None:
+            self._write(self._relay.config.metrics.textfile)
         said = health.sentence(report, problems, self._relay.config.backend.url)
         if said != self._said:
             self._said = said
             self._systemd.notify(f"STATUS={said}")
+
+    def _write(self, path: Path) -> None:
+        """Write the figures into a file, whole; say once where that cannot be done."""
+        try:
+            write_whole(path, self.figures)
+        except OSError as error:
+            if self._textfile_error != str(error.strerror):
+                self._textfile_error = str(error.strerror)
+                hint = f"Make the folder {path.parent} for the user that relay runs as, or mend metrics.textfile."
+                self._relay.log.warning("metrics.failed", error=f"{path}: {error.strerror}", hint=hint)
+        else:
+            self._textfile_error = ""
 
     def _forget_outbox(self) -> None:
         if self._looking is not None:
@@ -105,8 +134,22 @@ class Reporter:
 def write_down(dispatch: Dispatch, outbox: Outbox, now: float, state: Mapping[str, str] | None = None) -> None:
     """Keep what delivery has counted, and further state, at `now` (unix seconds). Raises OutboxError."""
     taken = dispatch.tally.take()
+    noted = dict(state or {})
+    if dispatch.tally.taken_at:
+        noted[status.TAKEN_AT] = str(dispatch.tally.taken_at)
     try:
-        outbox.note(state or {}, taken, now)
+        outbox.note(noted, taken, now)
     except BaseException:
         dispatch.tally.give_back(taken)
         raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text in the place of a file, which everybody may read. Raises OSError; the old file is there then."""
+    # Not under a name that a collector reads.
+    new = path.with_name(f"{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o644)  # whatever the umask says
+        file.write(text)
+    new.rename(path)
