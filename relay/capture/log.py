@@ -10,6 +10,7 @@ from relay.capture.build import Built, build
 from relay.capture.continuity import Continuity
 from relay.capture.deferred import Deferred
 from relay.capture.start import History, Switches, find_start, load_history
+from relay.events import envelope
 from relay.model import Event, Gap, LogRow, Position, Skip
 from relay.outbox.values import Batch
 from relay.rules import cursor
@@ -306,4 +307,11 @@ def _judged_now(_row: LogRow) -> bool:
 
 
 def _names(one: Event | Skip) -> dict[str, Any]:
-    return {"event_id": one.event_id, "event_type": one.event_type, "log_id": one.log_id}
+    course = envelope.course_of(one.body) if isinstance(one, Event) else None
+    return {
+        "event_id": one.event_id,
+        "event_type": one.event_type,
+        "log_id": one.log_id,
+        "user_id": one.user_id,
+        **({} if course is None else {"course_id": course}),
+    }

@@ -102,14 +102,14 @@ def profile_lines(document: Any, indent: int = 0) -> list[str]:
             if isinstance(value, dict | list) and value:
                 lines += [f"{blank}{name}:", *profile_lines(value, indent + 1)]
             else:
-                lines.append(f"{blank}{name}: {_plain(value)}")
+                lines.append(f"{blank}{name}: {plain(value)}")
         return lines
     if isinstance(document, list):
         return [line for value in document for line in [f"{blank}-", *profile_lines(value, indent + 1)]]
-    return [f"{blank}{_plain(document)}"]
+    return [f"{blank}{plain(document)}"]
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Return a value without what a terminal would act upon."""
     text = {None: "", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, dict | list) else "none"
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.delivery.workers import Purpose, Result
+from relay.events import envelope
 from relay.model import UNDELIVERED, Delivery, Log, Outcome, Status
 from relay.outbox.values import Settled
 from relay.rules import retry
@@ -47,10 +48,13 @@ def _unchanged_unless_delivered(decision: Decision, delivery: Delivery) -> Decis
 
 def say(log: Log, one: Settled, now: float) -> None:
     """Log what came of an attempt, recorded at `now` (unix seconds)."""
+    course = envelope.course_of(one.delivery.body)
     fields = {
         "event_id": one.delivery.event_id,
         "event_type": str(one.delivery.event_type),
         "log_id": one.delivery.log_id,
+        "user_id": one.delivery.user_id,
+        **({} if course is None else {"course_id": course}),
         "attempt": one.delivery.attempt,
         "http_code": one.outcome.http_code,
         "duration_ms": one.outcome.duration_ms,

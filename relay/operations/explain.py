@@ -183,7 +183,9 @@ class Explainer:
 
     def _tell(self, story: Story, one: Recorded) -> None:
         which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
-        story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}) recorded {which}")
+        course = "" if one.course_id is None else f" in course {one.course_id}"
+        whose = f" of user {one.user_id}{course}" if one.user_id else course
+        story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}{whose}) recorded {which}")
         for attempt in one.attempts:
             story.add(attempt.started_at, f"attempt {attempt.number}: {_came_of(attempt)}")
 

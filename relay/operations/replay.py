@@ -48,8 +48,8 @@ class Delivering(Protocol):
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
-def parse_selector(text: str, types: Collection[str]) -> Selector:
-    """Return what `--replay TEXT` means, given the event types that there are (contract, section 5).
+def parse_selector(text: str, types: Collection[str], name: str = "--replay") -> Selector:
+    """Return what a selector means, which is given behind `name`; `types` are those that there are (contract, 5).
 
     Raises UsageError.
     """
@@ -59,41 +59,41 @@ def parse_selector(text: str, types: Collection[str]) -> Selector:
         return Selector(event_id=text.strip().lower())
     terms: dict[str, str] = {}
     for term in text.split(","):
-        name, _, value = term.partition("=")
-        if name.strip() in terms:
-            raise UsageError(f"--replay names {name.strip()}= twice.", hint="All terms must hold: give each once.")
-        terms[name.strip()] = value.strip()
+        key, _, value = term.partition("=")
+        if key.strip() in terms:
+            raise UsageError(f"{name} names {key.strip()}= twice.", hint="All terms must hold: give each once.")
+        terms[key.strip()] = value.strip()
     unknown = terms.keys() - {"status", "type", "user", "since", "until"}
     if unknown:
-        raise UsageError(f"--replay does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
+        raise UsageError(f"{name} does not know {min(unknown)!r}.", hint=f"It takes {FORMS}.")
     return Selector(
-        status=None if "status" not in terms else Status(_one_of(list(Status), "status", terms["status"])),
-        event_type=None if "type" not in terms else _one_of(list(types), "type", terms["type"]),
-        user_id=_number(terms.get("user")),
-        since=_time("since", terms.get("since")),
-        until=_time("until", terms.get("until")),
+        status=None if "status" not in terms else Status(_one_of(list(Status), name, "status", terms["status"])),
+        event_type=None if "type" not in terms else _one_of(list(types), name, "type", terms["type"]),
+        user_id=_number(name, terms.get("user")),
+        since=_time(name, "since", terms.get("since")),
+        until=_time(name, "until", terms.get("until")),
     )
 
 
-def _one_of(choices: Sequence[str], name: str, text: str) -> str:
+def _one_of(choices: Sequence[str], name: str, key: str, text: str) -> str:
     if text not in choices:
-        raise UsageError(f"--replay {name}={text}: it is one of {', '.join(choices)}.", hint=f"It takes {FORMS}.")
+        raise UsageError(f"{name} {key}={text}: it is one of {', '.join(choices)}.", hint=f"It takes {FORMS}.")
     return text
 
 
-def _number(text: str | None) -> int | None:
+def _number(name: str, text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdigit():
-        raise UsageError(f"--replay user={text}: it takes Moodle's numeric user id.", hint="Such as user=42.")
+        raise UsageError(f"{name} user={text}: it takes Moodle's numeric user id.", hint="Such as user=42.")
     return int(text)
 
 
-def _time(name: str, text: str | None) -> float | None:
+def _time(name: str, key: str, text: str | None) -> float | None:
     try:
         return None if text is None else times.moment(text)
     except ValueError as error:
-        raise UsageError(f"--replay {name}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
+        raise UsageError(f"{name} {key}={text}: that {error}.", hint=f"It takes {FORMS}.") from None
 
 
 def replay(

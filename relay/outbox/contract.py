@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Accepted,
         Batch,
         Counts,
+        Listed,
         Member,
         Migrated,
         Purged,
@@ -234,6 +235,10 @@ class Reports(State, Sharing, Protocol):
     @abstractmethod
     def select(self, selector: Selector) -> Sequence[int]:
         """Return the row ids of the events that are meant, skipped ones aside, in the order they happened."""
+
+    @abstractmethod
+    def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
+        """Return the events that are meant, skipped ones among them: so many at most, the last recorded first."""
 
     @abstractmethod
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:

@@ -139,6 +139,25 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A line of a list of events: nothing of its data but whose it is, and in which course."""
+
+    event_id: str
+    event_type: str
+    log_id: int | None
+    user_id: int
+    #: None where it is about no course, or its data are gone.
+    course_id: int | None
+    #: The event's own time, and when it was recorded, in unix seconds.
+    occurred_at: int
+    created_at: int
+    status: Status
+    attempts: int
+    #: The last error, or the reason why nothing is sent, as JSON types.
+    last_error: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """What the outbox knows of an event: everything but its data."""
 
@@ -148,6 +167,8 @@ class Recorded:
     event_type: str
     log_id: int | None
     user_id: int
+    #: None where it is about no course, or its data are gone.
+    course_id: int | None
     occurred_at: int
     created_at: int
     status: Status

@@ -16,13 +16,14 @@ from relay.rules.histogram import BEGINNING
 from relay.service import lease, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.config import Config, DatabaseConfig
     from relay.operations.check.result import Check
     from relay.operations.profile import Profile
     from relay.operations.status import Report
     from relay.operations.story import Story
+    from relay.outbox.values import Listed, Selector
 
 
 def check(config: Config) -> Iterator[Check]:
@@ -60,6 +61,12 @@ def _look(config: Config) -> tuple[Report, Mapping[str, int]]:
             disk_free=parts.disk_free(config),
         )
         return report, opened.outbox.numbers(BEGINNING)
+
+
+def events(config: Config, selector: Selector, limit: int) -> Sequence[Listed]:
+    """Return the recorded events that are meant, the last recorded first: so many at most. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened:
+        return opened.outbox.listed(selector, limit)
 
 
 def again_and_again(seconds: float) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from relay.cli.commands import (
     check,
     demo,
+    events,
     explain,
     grants,
     import_plugin,
@@ -22,6 +23,7 @@ COMMANDS = (
     run.COMMAND,
     check.COMMAND,
     status.COMMAND,
+    events.COMMAND,
     explain.COMMAND,
     metrics.COMMAND,
     sync.COMMAND,
