@@ -116,6 +116,12 @@ class TableReads(Protocol):
     def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
         """Return what the tables say about these log rows: one query a table, many rows each."""
 
+    def users_named(self, name: str) -> list[int]:
+        """Return the ids of the users whose username, e-mail address or id this is."""
+
+    def courses_named(self, name: str) -> list[int]:
+        """Return the ids of the courses whose short name or id this is."""
+
     def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> Mapping[int, Sequence[int]]:
         """Return the ids of the kind's rows that each of these log rows, its triggers, may have changed, by log id."""
 

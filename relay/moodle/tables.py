@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from relay.rules.server import Address
 
 
+# Who is asked for by a name: a person asks, so that the whole table is read is no matter. id 0 is nobody's.
+USERS_NAMED = "SELECT id FROM {p}user WHERE username = %s OR email = %s OR id = %s ORDER BY id LIMIT 20"
+COURSES_NAMED = "SELECT id FROM {p}course WHERE shortname = %s OR id = %s ORDER BY id LIMIT 20"
+
+
 class TableReader(Database):
     """Reads the tables (contract.TableReads)."""
 
@@ -68,6 +73,15 @@ class TableReader(Database):
         lookups = () if options is None else kind.asked(options)
         pairs = {lookup.name: self._pairs(lookup, rows.values()) for lookup in lookups}
         return Facts(rows={kind.facts.key: rows}, pairs=pairs)
+
+    def users_named(self, name: str) -> list[int]:
+        return self._named(USERS_NAMED, name, name, leading_number(name) if name.isdecimal() else 0)
+
+    def courses_named(self, name: str) -> list[int]:
+        return self._named(COURSES_NAMED, name, leading_number(name) if name.isdecimal() else 0)
+
+    def _named(self, statement: str, *values: str | int) -> list[int]:
+        return [int(row["id"]) for row in self.select(statement, *values)]
 
     def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> dict[int, list[int]]:
         trigger = kind.trigger

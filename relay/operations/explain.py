@@ -11,6 +11,7 @@ from relay import times
 from relay.errors import UsageError
 from relay.events import catalogue
 from relay.model import Status
+from relay.operations import named
 from relay.operations.story import Story
 from relay.rules import cursor
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
 #: What can be asked for.
-FORMS = f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}"
+FORMS = (
+    f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}; user:EMAIL, user:USERNAME; "
+    "and of a user in a course USER@COURSE in the place of an ID, each by id, e-mail or short name"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,17 @@ class Explainer:
         self._recorded = partial(outbox.recorded, now, types=frozenset(rules.kinds) - breaker.paths.keys())
         #: The kinds that are read, by what their rows are called.
         self._subjects = catalogue.by_subject(moodle.kinds)
+
+    def explain_all(self, what: str) -> Sequence[tuple[str, Story]]:
+        """Tell the stories of all that is named, by its id or by the names that people see in Moodle.
+
+        Each with its id. Raises UsageError where `what` is nothing that can be asked for.
+        """
+        found = named.by_id(what, self._moodle, self._outbox, self._now)
+        if found:
+            return [(one, self.explain(one)) for one in found]
+        story = Story(is_unknown=True)
+        return [(what, story.conclude("Moodle has nothing by these names, and nothing about it was recorded."))]
 
     def explain(self, what: str) -> Story:
         """Tell the story of what is named: one of FORMS. Raises UsageError where it names nothing."""
@@ -256,6 +271,9 @@ class Explainer:
         name = f"{one.event_type} {one.event_id}"
         again = f"relay run --replay {one.event_id}"
         last = one.attempts[-1] if one.attempts else None
+        if one.last_error.get("forgotten"):
+            was = "the backend took it before" if one.status is Status.SUCCESS else "it was not delivered before"
+            return story.conclude(f"The data of {name} was forgotten (relay forget): {was}. It cannot be sent again.")
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
             return story.conclude(f"The backend took {name}{how}.")

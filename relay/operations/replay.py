@@ -28,6 +28,8 @@ class Replayed:
     sent: int
     #: How many of them are not delivered after it.
     undelivered: int
+    #: How many more the selector meant whose data was forgotten: they can't be sent again.
+    forgotten: int = 0
 
 
 class Delivering(Protocol):
@@ -112,4 +114,9 @@ def replay(
     delivering.replay(ids, now())
     while delivering.under_way:
         wait(delivering.settle(now()))
-    return Replayed(meant=len(ids), sent=delivering.replayed, undelivered=outbox.count_undelivered(ids))
+    return Replayed(
+        meant=len(ids),
+        sent=delivering.replayed,
+        undelivered=outbox.count_undelivered(ids),
+        forgotten=outbox.count_forgotten(selector),
+    )

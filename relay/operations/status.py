@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 CAPTURED_AT, DELIVERED_AT, ENDED_AT = "pass.capture", "pass.delivery", "pass.ended"
 #: When the backend last took an event, in unix seconds, and how far its clock was ahead then, in seconds.
 TAKEN_AT, CLOCK_SKEW = "pass.taken", "pass.skew"
-#: What the counts of forgotten events are kept under.
-FORGOTTEN, FORGOTTEN_UNDELIVERED = "count.forgotten", "count.forgotten_undelivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

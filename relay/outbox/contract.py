@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Accepted,
         Batch,
         Counts,
+        Forgotten,
         Listed,
         Member,
         Migrated,
@@ -234,7 +235,14 @@ class Reports(State, Sharing, Protocol):
 
     @abstractmethod
     def select(self, selector: Selector) -> Sequence[int]:
-        """Return the row ids of the events that are meant, skipped ones aside, in the order they happened."""
+        """Return the row ids of the events that are meant and have data, in the order they happened.
+
+        Skipped ones have none, and those that were forgotten.
+        """
+
+    @abstractmethod
+    def count_forgotten(self, selector: Selector) -> int:
+        """Return how many of the events that are meant have lost their data: they can't be sent again."""
 
     @abstractmethod
     def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
@@ -242,7 +250,10 @@ class Reports(State, Sharing, Protocol):
 
     @abstractmethod
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        """Return how many events, of these rows or of all, have not reached the backend; dead letters count too."""
+        """Return how many events, of these rows or of all, have not reached the backend; dead letters count too.
+
+        What was forgotten is not counted: nobody can deliver it.
+        """
 
     @abstractmethod
     def recorded(
@@ -284,6 +295,15 @@ class Admin(State, Protocol):
 
         Delivered events that ended before a time (unix seconds) are deleted, with their attempts. What may be read from
         the log again is not new for that: the ids are kept.
+        """
+
+    @abstractmethod
+    def forget(self, user_id: int, now: float, limit: int, *, undelivered: bool) -> Forgotten:
+        """Take the personal data out of so many events of a user at the most: bodies, data, and what was answered.
+
+        What has ended and was delivered loses it, and where `undelivered` says so what is still to be delivered too,
+        which is given up by that. Their ids, times and outcomes stay. Nothing is written over for those who look at the
+        disk before `shrink` has come to its end.
         """
 
     @abstractmethod

@@ -53,6 +53,8 @@ class Sql(State):
     #: What an INSERT ends with: a row of the memory that is there takes the new values; one that is there stays.
     REMEMBER: str
     KEEP: str
+    #: What an UPDATE does to an event whose data is taken out.
+    _FORGET: str
     #: It was opened to be moved, or moved into.
     _is_for_move: bool
     #: How many rows go into one INSERT at the moment.

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from relay.outbox.values import Selector
 
-#: The fields of a Recorded, and of a Listed, that are columns of the same name; what is made of others comes behind them.
+#: The fields of a Recorded, and of a Listed, that are columns of the same name; what is made of others comes behind.
 RECORDED = ("id", "event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "due_at")
 LISTED = ("event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "attempts")
 #: The course that an event is about, where it is about one.
 COURSE = "JSON_EXTRACT(event_data, '$.courseid')"
+#: It was neither skipped nor forgotten.
+HAS_DATA = "event_data IS NOT NULL"
 #: A status that no index is used for.
 NO_INDEX = "COALESCE(status, '') = ?"
 #: The fields of an Attempt, in the order of the columns that are read.
@@ -49,10 +51,15 @@ class SqlReports(Sql, Reports):
     def select(self, selector: Selector) -> Sequence[int]:
         given = _terms(selector)
         found = self._rows(
-            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, 'status <> ?'])} ORDER BY occurred_at, id",
-            [*given.values(), Status.SKIPPED],
+            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, HAS_DATA])} ORDER BY occurred_at, id",
+            [*given.values()],
         )
         return [row[0] for row in found]
+
+    def count_forgotten(self, selector: Selector) -> int:
+        given = _terms(selector)
+        where = " AND ".join([*given, "event_data IS NULL", "JSON_EXTRACT(last_error, '$.forgotten') = 1"])
+        return int(self._rows(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}", [*given.values()])[0][0])
 
     def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
         given = _terms(selector)
@@ -67,7 +74,7 @@ class SqlReports(Sql, Reports):
         return [_listed(row) for row in found]
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?)"
+        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) AND {HAS_DATA}"
         states = (*UNDELIVERED, Status.GAVE_UP)
         if ids is None:
             return int(self._rows(statement, states)[0][0])

@@ -66,6 +66,18 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What one step of forgetting a user has done, and what it has left."""
+
+    #: How many events have lost their personal data, and how many of those had not been delivered.
+    count: int = 0
+    undelivered: int = 0
+    #: How many undelivered ones were left as nobody has asked for them, and how many as they are being sent.
+    kept: int = 0
+    under_way: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """A line of the sync history."""
 

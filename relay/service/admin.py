@@ -10,6 +10,7 @@ from relay import __version__
 from relay.operations import check as checking
 from relay.operations import health, metrics, plugin, profile
 from relay.operations import status as state
+from relay.operations.forget import forget as forget_user
 from relay.operations.move import Move
 from relay.operations.purge import purge as purge_before
 from relay.rules.histogram import BEGINNING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from relay.operations.profile import Profile
     from relay.operations.status import Report
     from relay.operations.story import Story
-    from relay.outbox.values import Listed, Selector
+    from relay.outbox.values import Forgotten, Listed, Selector
 
 
 def check(config: Config) -> Iterator[Check]:
@@ -76,10 +77,10 @@ def again_and_again(seconds: float) -> Iterator[None]:
         parts.REAL.sleep(seconds)
 
 
-def explain(config: Config, what: str) -> Story:
-    """Tell the story of what is named, as `operations.explain` knows it. Raises RelayError."""
+def explain(config: Config, what: str) -> Sequence[tuple[str, Story]]:
+    """Tell the stories of what is named, as `operations.explain` knows it, each with its id. Raises RelayError."""
     with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
-        return parts.make_explainer(config, moodle, opened).explain(what)
+        return parts.make_explainer(config, moodle, opened).explain_all(what)
 
 
 def ask_profile(config: Config, user: int) -> Profile:
@@ -118,3 +119,10 @@ def purge(config: Config) -> int:
     with parts.opened(config, parts.REAL) as opened:
         opened.outbox.join(opened.now())
         return purge_before(opened.outbox, opened.now() - config.outbox.retention, opened.machine.sleep)
+
+
+def forget(config: Config, user: int, *, undelivered: bool) -> Forgotten:
+    """Take the personal data of a user out of the outbox; return what was done, and left. Raises RelayError."""
+    with parts.opened(config, parts.REAL) as opened:
+        opened.outbox.join(opened.now())
+        return forget_user(opened.outbox, user, opened.now, opened.machine.sleep, undelivered=undelivered)

@@ -46,7 +46,7 @@ class Daemon:
         if relay.config.metrics.listen is not None:
             self._exporter = Exporter(relay.config.metrics.listen, lambda: self._reporter.figures, relay.log)
             self._exporting = Loop(
-                "metrics", self._exporter.run_once, self._outages.watch("metrics"), monotonic=self._machine.monotonic
+                "metrics", self._exporter.run_once, self.outages.watch("metrics"), monotonic=self._machine.monotonic
             )
             self.loops.append(self._exporting)
         if opened.outbox.is_shared:

@@ -17,6 +17,8 @@ SUBJECT = tuple(by_subject(KINDS.values()))[-1]
 EXAMPLES = f"""examples:
 {f"  relay explain {SUBJECT}:4711":<47}where is the one with this id in Moodle's table?
   relay explain user:42                        everything about a user
+  relay explain user:ada@college.example       the same, by e-mail or username
+  relay explain grade:ada@college.example@C1   their grades in a course, by its short name or id
   relay explain log:1234567                    what became of a log row
   relay explain 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f
 """
@@ -28,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Print the story."""
-    story = admin.explain(load_config(arguments), arguments.what)
-    print("\n".join(explain.show(story)))
-    return Exit.UNDELIVERED if story.is_unknown else Exit.WELL
+    """Print the story, or the stories of all that a name means."""
+    stories = admin.explain(load_config(arguments), arguments.what)
+    shown = []
+    for name, story in stories:
+        head = [f"== {name}"] if len(stories) > 1 or name != arguments.what else []
+        shown.append("\n".join([*head, *explain.show(story)]))
+    print("\n\n".join(shown))
+    return Exit.UNDELIVERED if all(story.is_unknown for _, story in stories) else Exit.WELL
 
 
 COMMAND = Command(

@@ -90,9 +90,11 @@ def _replay(loaded: config.Config, selector: str, signals: Signals, lines: Lines
         f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
         file=sys.stderr,
     )
-    if done.meant == 0:
+    if done.forgotten:
+        print(f"  {done.forgotten} more were forgotten (relay forget): they cannot be sent again.", file=sys.stderr)
+    elif done.meant == 0:
         print("  The selector means no recorded event: `relay status` shows what there is.", file=sys.stderr)
-    return Exit.UNDELIVERED if done.undelivered or done.sent < done.meant else Exit.WELL
+    return Exit.UNDELIVERED if done.undelivered or done.sent < done.meant or done.forgotten else Exit.WELL
 
 
 def _dry_run(loaded: config.Config) -> int:
