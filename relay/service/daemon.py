@@ -317,17 +317,27 @@ class Systemd:
 
 
 def supervise(
-    loops: Sequence[Loop], signals: Signals, systemd: Systemd, monotonic: Callable[[], float]
+    loops: Sequence[Loop],
+    signals: Signals,
+    systemd: Systemd,
+    monotonic: Callable[[], float],
+    describe: Callable[[], str],
 ) -> BaseException | None:
     """Feed the watchdog while every loop completes passes, until a signal asks for the end or a reload.
 
-    Returns what ended a loop, if one ended by itself: that is fatal.
+    `describe` says in a few words how it is; systemd is told whenever that changes. Returns what ended a loop, if one
+    ended by itself: that is fatal.
     """
+    said = ""
     while not signals.stop.is_set() and not signals.reload.is_set():
         dead = next((loop for loop in loops if loop.error is not None), None)
         if dead is not None:
             return dead.error
         if all(monotonic() - loop.beat < STUCK_S for loop in loops):
             systemd.notify("WATCHDOG=1")
+        found = describe()
+        if found != said:
+            said = found
+            systemd.notify(f"STATUS={said}")
         signals.stop.wait(BEAT_S)
     return None

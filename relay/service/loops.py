@@ -27,7 +27,7 @@ STOP_LOOK_S = 0.01
 class Daemon:
     """A relay whose passes run in loops, each in a thread of its own."""
 
-    def __init__(self, relay: Relay, opened: Opened, systemd: Systemd, before: Daemon | None = None) -> None:
+    def __init__(self, relay: Relay, opened: Opened, before: Daemon | None = None) -> None:
         """Take the daemon before this one: what that said of outages is not said again, but their end is."""
         self.relay = relay
         self._opened = opened
@@ -37,7 +37,7 @@ class Daemon:
         self._dispatching = self._loop("dispatch", relay.dispatch_pass)
         self._purging = self._loop("purge", relay.purge_pass)
         self._leasing = self._loop("lease", relay.lease_pass)
-        self._reporter = Reporter(relay, opened, systemd)
+        self._reporter = Reporter(relay, opened)
         self._reporting = Loop(
             "report", self._reporter.run_once, self.outages.watch("report"), monotonic=self._machine.monotonic
         )
@@ -68,7 +68,11 @@ class Daemon:
 
     def supervise(self, signals: Signals, systemd: Systemd) -> BaseException | None:
         """Wait for a signal that asks for the end or a reload; return what ended a loop, if one ended by itself."""
-        return supervise(self.loops, signals, systemd, self._machine.monotonic)
+        return supervise(self.loops, signals, systemd, self._machine.monotonic, self.describe)
+
+    def describe(self) -> str:
+        """Return one line that says how it is at this moment."""
+        return self._reporter.said
 
     def stop(self) -> None:
         """Stop reading, let what is under way come back and be recorded, and stop delivering: the process ends.

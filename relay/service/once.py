@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TextIO
 from relay.errors import MoodleError, OutboxError, OutboxInUse, RelayError
 from relay.operations import replay as replaying
 from relay.service import lease, parts
-from relay.service.daemon import Systemd
 from relay.service.logs import make_log
 from relay.service.report import Reporter, write_down
 
@@ -63,7 +62,7 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
             while is_leading and not signals.stop.is_set() and relay.capture_pass(opened.now()) == 0.0:
                 pass
             _Working(relay, opened, signals, timeout_s, is_reading=is_leading).work()
-            Reporter(relay, opened, Systemd(None)).close(has_ended=True)
+            Reporter(relay, opened).close(has_ended=True)
             return Done(undelivered=outbox.count_undelivered(), waiting=relay.capture.waiting)
 
 

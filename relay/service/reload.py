@@ -46,7 +46,7 @@ class Reloading:
             daemon = old if fresh is None else self._replace(old, fresh)
         if daemon is not old:
             daemon.relay.log.info("config.reloaded", config=str(daemon.relay.config.source))
-        self.systemd.notify("READY=1")
+        self.systemd.notify("READY=1", f"STATUS={daemon.describe()}")
         return daemon
 
     def _make(self, old: Daemon) -> Relay | None:
@@ -92,7 +92,7 @@ class Reloading:
             with contextlib.suppress(OutboxError):  # the new loops wait for it, or say what is wrong
                 self.opened.outbox.renew(self.opened.now())
         # Its parts have read nothing yet: they begin with what the old ones have left in the outbox.
-        daemon = Daemon(fresh, self.opened, self.systemd, old)
+        daemon = Daemon(fresh, self.opened, old)
         daemon.start()
         return daemon
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from relay.delivery.dispatch import Dispatch
     from relay.operations.status import Counted, Report
     from relay.outbox.contract import Outbox
-    from relay.service.daemon import Systemd
     from relay.service.lease import Opened
     from relay.service.relay import Relay
 
@@ -33,10 +32,9 @@ COUNT_REST = 100
 class Reporter:
     """Writes down that a relay runs, and tells how it is. For one thread, which is none of those that deliver."""
 
-    def __init__(self, relay: Relay, opened: Opened, systemd: Systemd) -> None:
+    def __init__(self, relay: Relay, opened: Opened) -> None:
         self._relay = relay
         self._opened = opened
-        self._systemd = systemd
         self._settings = parts.make_settings(relay.config)
         #: The process, for those who look whether it is gone; and when it began, in unix seconds.
         self._name = owners.new()
@@ -45,7 +43,8 @@ class Reporter:
         self._looking: Outbox | None = None
         self._counted: Counted | None = None
         self._count_again_at = 0.0
-        self._said = ""
+        #: One line that says how it is.
+        self.said = "Starting"
         self._textfile_error = ""
         #: The figures as Prometheus text; '' before the first pass.
         self.figures = ""
@@ -108,10 +107,7 @@ class Reporter:
         self.figures = metrics.text(report, problems, figures, __version__)
         if self._relay.config.metrics.textfile is not None:
             self._write(self._relay.config.metrics.textfile)
-        said = health.sentence(report, problems, self._relay.config.backend.url)
-        if said != self._said:
-            self._said = said
-            self._systemd.notify(f"STATUS={said}")
+        self.said = health.sentence(report, problems, self._relay.config.backend.url)
 
     def _write(self, path: Path) -> None:
         """Write the figures into a file, whole; say once where that cannot be done."""

@@ -32,9 +32,10 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: L
     log = make_log(config.log, lines, machine.now)
     with parts.opened(config, machine, create=True, log=log) as opened:
         opened.outbox.hold(opened.now())
-        daemon = Daemon(parts.make_relay(config, opened, log), opened, systemd)
+        daemon = Daemon(parts.make_relay(config, opened, log), opened)
         daemon.start()
-        _say_started(daemon.relay, systemd)
+        _say_started(daemon.relay)
+        systemd.notify("READY=1", f"STATUS={daemon.describe()}")
         reloading = Reloading(load=load, opened=opened, signals=signals, systemd=systemd, lines=lines)
         while (error := daemon.supervise(signals, systemd)) is None and not signals.stop.is_set():
             signals.reload.clear()
@@ -49,7 +50,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: L
         return 0
 
 
-def _say_started(relay: Relay, systemd: Systemd) -> None:
+def _say_started(relay: Relay) -> None:
     config = relay.config
     if relay.outbox.created:
         relay.log.info("outbox.created", url=config.outbox.url)
@@ -61,7 +62,6 @@ def _say_started(relay: Relay, systemd: Systemd) -> None:
         moodle=config.moodle.url,
         sending=config.enabled,
     )
-    systemd.notify("READY=1")
 
 
 def _say_died(log: Log, error: BaseException) -> int:

@@ -22,7 +22,6 @@ from relay.model import Delivery, Outcome
 from relay.outbox.values import Batch
 from relay.rules import circuit
 from relay.service import parts
-from relay.service.daemon import Systemd
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
 
@@ -209,7 +208,7 @@ def test_a_stop_does_not_leave_requests_behind_that_hang(relay: Relay, college: 
     with parts.opened(loaded, parts.REAL, create=True) as opened:
         opened.outbox.hold(opened.now())
         made = parts.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now))
-        daemon = Daemon(made, opened, Systemd(None))
+        daemon = Daemon(made, opened)
 
         def fails(_now: float) -> float:
             raise ZeroDivisionError

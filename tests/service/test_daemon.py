@@ -266,7 +266,7 @@ def test_systemd_hears_when_it_is_ready_and_alive_and_stopping(relay: Relay, col
         with Daemon(relay.command("run"), env={"NOTIFY_SOCKET": name}) as daemon:
             wanted = {"READY=1", "WATCHDOG=1", f"STATUS=Delivering to {relay.config['backend']['url']}"}
             while wanted:
-                wanted.discard(heard := notify.recv(4096).decode())
+                wanted -= set((heard := notify.recv(4096).decode()).split("\n"))
             daemon.send(signal.SIGTERM)
             while heard != "STOPPING=1":
                 heard = notify.recv(4096).decode()

@@ -119,7 +119,7 @@ def test_a_stop_that_cannot_record_what_comes_back_breaks_it_off(
     backend.answer = answer
     try:
         with made(relay) as (parts_, opened):
-            daemon = Daemon(parts_, opened, Systemd(None))
+            daemon = Daemon(parts_, opened)
             daemon.start()
             assert arrived.wait(PATIENCE_S)
             with contextlib.closing(sqlite3.connect(relay.outbox)) as connection:
