@@ -32,13 +32,13 @@ class Tally:
                 outcome = outcome_name(one)
                 key = f"{BEGINNING}.attempts.{outcome}"
                 counts[key] = counts.get(key, 0) + 1
-                ATTEMPT.add(counts, one.outcome.duration_ms / 1000)
+                ATTEMPT.add(counts, one.outcome.duration_ms)
                 if outcome in ("success", "duplicate"):
                     self.taken_at = now
                 # What sync made, or somebody sent again, was not made to be sent at that time.
                 is_new = one.delivery.log_id is not None and one.delivery.status in UNDELIVERED
                 if is_new and outcome in ("success", "duplicate"):
-                    DELIVERY.add(counts, max(0.0, now - one.delivery.occurred_at))
+                    DELIVERY.add(counts, max(0, round(1000 * (now - one.delivery.occurred_at))))
 
     def take(self) -> Mapping[str, int]:
         """Return what has been counted since the last call, to be written down."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,21 +12,22 @@ if TYPE_CHECKING:
 BEGINNING = "figure"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
     """How long something takes, sorted into buckets."""
 
-    #: Its name within the keys.
-    name: str
-    #: The upper bounds of the buckets, in seconds; one without a bound comes behind them.
-    bounds: Sequence[float]
+    def __init__(self, name: str, bounds: Sequence[float]) -> None:
+        """Take its name within the keys, and the upper bounds of the buckets in seconds."""
+        self.name = name
+        self.bounds = bounds
+        # Made once: each attempt is counted. One without a bound comes behind the others.
+        self._buckets = [f"{BEGINNING}.{name}.{number}" for number in range(len(bounds) + 1)]
+        self._sum = f"{BEGINNING}.{name}.ms"
 
-    def add(self, counts: dict[str, int], seconds: float) -> None:
+    def add(self, counts: dict[str, int], milliseconds: int) -> None:
         """Add one observation to numbers by key."""
-        bucket = f"{BEGINNING}.{self.name}.{bisect_left(self.bounds, seconds)}"
+        bucket = self._buckets[bisect_left(self.bounds, milliseconds / 1000)]
         counts[bucket] = counts.get(bucket, 0) + 1
-        total = f"{BEGINNING}.{self.name}.ms"
-        counts[total] = counts.get(total, 0) + round(seconds * 1000)
+        counts[self._sum] = counts.get(self._sum, 0) + milliseconds
 
     def read(self, kept: Mapping[str, int]) -> tuple[Sequence[int], float]:
         """Return how many observations there are up to each bound and in all, and their sum in seconds.
@@ -42,6 +42,6 @@ class Histogram:
 
 
 #: How long an attempt takes, from the name's resolution to the end of the answer.
-ATTEMPT = Histogram(name="attempt", bounds=(0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0))
+ATTEMPT = Histogram("attempt", (0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0))
 #: From the time that Moodle's log row names, in whole seconds, until the backend has taken the event.
-DELIVERY = Histogram(name="delivery", bounds=(1.0, 2.5, 5.0, 30.0, 60.0, 300.0, 3600.0, 21600.0))
+DELIVERY = Histogram("delivery", (1.0, 2.5, 5.0, 30.0, 60.0, 300.0, 3600.0, 21600.0))

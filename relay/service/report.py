@@ -38,7 +38,7 @@ class Reporter:
         self._settings = parts.make_settings(relay.config)
         #: The process, for those who look whether it is gone; and when it began, in unix seconds.
         self._name = owners.new()
-        self._since = opened.machine.now()
+        self._since = 0.0
         #: An outbox of its own: what is counted here holds up no delivery.
         self._looking: Outbox | None = None
         self._counted: Counted | None = None
@@ -65,9 +65,10 @@ class Reporter:
 
     def note(self, now: float, state: Mapping[str, str] | None = None) -> None:
         """Write down when passes were completed, and what has been counted. Raises OutboxError."""
-        noted = dict(state or {})
-        if self._relay.dispatched_at:
-            noted[status.DELIVERED_AT] = f"{self._relay.dispatched_at} {self._since} {self._name}"
+        self._since = self._since or now
+        # Before the first pass, it has just begun: that is no reason to say that none runs.
+        delivered_at = self._relay.dispatched_at or self._since
+        noted = {status.DELIVERED_AT: f"{delivered_at} {self._since} {self._name}", **(state or {})}
         if self._relay.captured_at:
             noted[status.CAPTURED_AT] = str(self._relay.captured_at)
         skew_s = self._relay.sender.clock_skew_s()
