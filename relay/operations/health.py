@@ -115,7 +115,9 @@ def _path(report: Report) -> str:
 
 def _undelivered(report: Report) -> str:
     age = report.oldest_undelivered_age_s
-    return f"an event has been waiting for {age} s" if age is not None and age > report.settings.max_age_s else ""
+    if age is None or age <= report.settings.max_age_s:
+        return ""
+    return f"an event has been waiting for {times.span(age)}"
 
 
 def _given_up(report: Report) -> str:
@@ -168,7 +170,7 @@ CONDITIONS = (
         "stopped",
         Level.CRITICAL,
         "no relay runs",
-        "systemctl start relay; journalctl -u relay says why it ended",
+        "`systemctl start relay`; `journalctl -u relay` says why it ended",
         _stopped,
     ),
     Condition(
@@ -196,21 +198,21 @@ CONDITIONS = (
         "reading",
         Level.CRITICAL,
         "a relay runs, and does not read the log",
-        "`relay check`, and journalctl -u relay",
+        "`relay check` and `journalctl -u relay` say why",
         _not_read,
     ),
     Condition(
         "unread",
         Level.CRITICAL,
         "a log row has been unread for longer than status.max_age",
-        "journalctl -u relay says what holds it up",
+        "`journalctl -u relay` says what holds it up",
         _unread,
     ),
     Condition(
         "undelivered",
         Level.CRITICAL,
         "an event has been waiting for longer than status.max_age",
-        "`relay events status=failed` and `relay explain` say why",
+        "`relay events` and `relay explain` say why",
         _undelivered,
     ),
     Condition(
@@ -239,7 +241,7 @@ CONDITIONS = (
         "paused",
         Level.WARNING,
         "delivery is paused by the config",
-        "set `enabled: true` in the config, and systemctl reload relay",
+        "set `enabled: true` in the config, and `systemctl reload relay`",
         _paused,
     ),
     Condition("unsigned", Level.WARNING, "no signing key is configured", "name one in backend.signing_keys", _unsigned),

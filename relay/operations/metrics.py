@@ -90,7 +90,7 @@ def _state(report: Report) -> Iterator[list[str]]:
         (
             "oldest_undelivered_timestamp_seconds",
             "When the oldest undelivered event was recorded.",
-            None if oldest is None else report.at - oldest,
+            None if oldest is None else int(report.at) - oldest,
         ),
         ("oldest_unread_timestamp_seconds", "When the oldest unread log row was made.", report.log.unread_since),
         ("last_capture_timestamp_seconds", "When Moodle's log was last looked at.", passes.capture_at),

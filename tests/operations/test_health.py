@@ -46,7 +46,7 @@ FAULTS = [
     (replace(WELL, log=MoodleLog(error="nobody listens there")), "moodle", "nobody listens there"),
     (replace(WELL, breaker=Breaker(backend=OPEN)), "circuit", "nothing is delivered: the backend answered 503"),
     (replace(WELL, breaker=Breaker(paths={"b": OPEN})), "path", "no b is delivered: the backend answered 503"),
-    (replace(WELL, oldest_undelivered_age_s=3601), "undelivered", "waiting for 3601 s"),
+    (replace(WELL, oldest_undelivered_age_s=3601), "undelivered", "waiting for 60 min"),
     (replace(WELL, counts=GIVEN_UP), "given_up", "1 event was given up"),
     (replace(WELL, counts=replace(COUNTS, seen=4)), "accounts", "accounts do not hold"),
     (replace(WELL, disk_free=LITTLE_SPACE - 1), "disk", "nearly full: 199 MiB"),

@@ -240,6 +240,22 @@ def test_an_outbox_that_cannot_be_written_is_told_to_systemd(relay: Relay, colle
         heard.wait_for(lambda said: said.startswith("Delivering"))
 
 
+def test_a_relay_on_a_shared_outbox_tells_of_its_lease(
+    other: Relay, college: College, backend: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    college.sign_up("Ada", "Lovelace", int(time.time()))
+    path = other.folder / "relay.prom"
+    other.set("metrics.textfile", str(path))
+    with running(other) as heard:
+        backend.wait_for(1)
+        heard.wait_for(lambda said: said.startswith("Delivering") and "relay_members 1\n" in path.read_text())
+        text = path.read_text()
+        assert "relay_lease_held 1\n" in text
+        assert named(text) == set()
+        assert ask(capsys, other, "status", "--check")[0] == 0
+    assert named(path.read_text()) == {"stopped"}
+
+
 # -- the metrics
 
 
