@@ -307,11 +307,9 @@ def _judged_now(_row: LogRow) -> bool:
 
 
 def _names(one: Event | Skip) -> dict[str, Any]:
-    course = envelope.course_of(one.body) if isinstance(one, Event) else None
     return {
         "event_id": one.event_id,
         "event_type": one.event_type,
         "log_id": one.log_id,
-        "user_id": one.user_id,
-        **({} if course is None else {"course_id": course}),
+        **envelope.about(one.user_id, one.body if isinstance(one, Event) else None),
     }

@@ -48,13 +48,11 @@ def _unchanged_unless_delivered(decision: Decision, delivery: Delivery) -> Decis
 
 def say(log: Log, one: Settled, now: float) -> None:
     """Log what came of an attempt, recorded at `now` (unix seconds)."""
-    course = envelope.course_of(one.delivery.body)
     fields = {
         "event_id": one.delivery.event_id,
         "event_type": str(one.delivery.event_type),
         "log_id": one.delivery.log_id,
-        "user_id": one.delivery.user_id,
-        **({} if course is None else {"course_id": course}),
+        **envelope.about(one.delivery.user_id, one.delivery.body),
         "attempt": one.delivery.attempt,
         "http_code": one.outcome.http_code,
         "duration_ms": one.outcome.duration_ms,

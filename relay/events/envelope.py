@@ -167,3 +167,9 @@ def course_of(body: bytes) -> int | None:
     # Most are about none, and a search for bytes is faster.
     found = _COURSE.search(body) if b'"courseid":' in body else None
     return int(found[1]) if found else None
+
+
+def about(user_id: int, body: bytes | None) -> dict[str, int]:
+    """Return whom and which course an event is about, as a log line names them: by their ids, where it is about any."""
+    course = None if body is None else course_of(body)
+    return {**({"user_id": user_id} if user_id else {}), **({} if course is None else {"course_id": course})}
