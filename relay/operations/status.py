@@ -200,7 +200,7 @@ def gather(
         at=now,
         settings=settings,
         log=log,
-        passes=_passes(outbox),
+        passes=_passes(outbox, now),
         last_delivery_at=_float(outbox.state(TAKEN_AT)),
         clock_skew_s=_float(outbox.state(CLOCK_SKEW)),
         disk_free=disk_free,
@@ -237,18 +237,21 @@ def _reading(position: Position | None, log: MoodleLog) -> Reading:
     )
 
 
-def _passes(outbox: Reports) -> Passes:
+def _passes(outbox: Reports, now: float) -> Passes:
     captured_at = outbox.state(CAPTURED_AT)
     delivered_at, since, name = f"{outbox.state(DELIVERED_AT) or ''}  ".split(" ")[:3]
     if not delivered_at:
         return Passes()
-    ended_at = float(outbox.state(ENDED_AT) or 0)
-    # Relays that share an outbox may be on other machines, whose processes cannot be looked for.
-    is_gone = not outbox.is_shared and owners.is_gone(name)
+    has_ended = float(outbox.state(ENDED_AT) or 0) >= float(delivered_at)
+    if outbox.is_shared:
+        # They may be on other machines, whose processes cannot be looked for; and others may go on.
+        has_ended = has_ended and not any(one.expires_at > now for one in outbox.members())
+    else:
+        has_ended = has_ended or owners.is_gone(name)
     return Passes(
         capture_at=_float(captured_at),
         delivery_at=float(delivered_at),
-        has_ended=is_gone or ended_at >= float(delivered_at),
+        has_ended=has_ended,
         delivering_since=float(since or 0),
     )
 

@@ -45,6 +45,7 @@ class Reporter:
         self._count_again_at = 0.0
         #: One line that says how it is.
         self.said = "Starting"
+        self._is_away = False
         self._textfile_error = ""
         #: The figures as Prometheus text; '' before the first pass.
         self.figures = ""
@@ -57,7 +58,9 @@ class Reporter:
             now = self._opened.now()
             self.note(now)
             report, figures = self._gather(now)
+            self._is_away = False
         except OutboxError as error:
+            self._is_away = True
             self._forget_outbox()
             report = status.without_outbox(str(error), self._settings, machine.now())
         self._tell(report, figures)
@@ -65,10 +68,12 @@ class Reporter:
 
     def note(self, now: float, state: Mapping[str, str] | None = None) -> None:
         """Write down when passes were completed, and what has been counted. Raises OutboxError."""
+        # What the one before has left may be later, where the clock was set back since.
+        begins = {} if self._since else {status.ENDED_AT: "0"}
         self._since = self._since or now
         # Before the first pass, it has just begun: that is no reason to say that none runs.
         delivered_at = self._relay.dispatched_at or self._since
-        noted = {status.DELIVERED_AT: f"{delivered_at} {self._since} {self._name}", **(state or {})}
+        noted = {status.DELIVERED_AT: f"{delivered_at} {self._since} {self._name}", **begins, **(state or {})}
         if self._relay.captured_at:
             noted[status.CAPTURED_AT] = str(self._relay.captured_at)
         skew_s = self._relay.sender.clock_skew_s()
@@ -78,11 +83,13 @@ class Reporter:
 
     def close(self, *, has_ended: bool) -> None:
         """Write down what is left, and that the process ends, where it does; what cannot be written is let go."""
-        with contextlib.suppress(OutboxError):
-            now = self._opened.now()
-            self.note(now, {status.ENDED_AT: str(now)} if has_ended else None)
-            if has_ended:
-                self._tell(*self._gather(now))
+        # An end does not wait for an outbox that was away a moment ago.
+        if not self._is_away:
+            with contextlib.suppress(OutboxError):
+                now = self._opened.now()
+                self.note(now, {status.ENDED_AT: str(now)} if has_ended else None)
+                if has_ended:
+                    self._tell(*self._gather(now))
         self._forget_outbox()
 
     def _gather(self, now: float) -> tuple[Report, Mapping[str, int]]:
