@@ -251,7 +251,8 @@ class StatusConfig:
         metadata=defaulted(
             duration("1s", "365d"),
             "1h",
-            "an event that is undelivered for longer needs a person: `relay status --check` exits 1",
+            "an event that is undelivered for longer, or a log row that is unread, needs a person: `relay status "
+            "--check` exits 1",
         )
     )
 
