@@ -18,6 +18,8 @@ class Status(StrEnum):
     FAILED = "failed"
     GAVE_UP = "failed_all_retries"
     SKIPPED = "skipped"
+    #: Moodle keeps from the student what it says: nothing is made of it yet (contract, section 2).
+    HELD = "held"
 
 
 #: The states of an event that is still to be delivered.
@@ -96,6 +98,24 @@ class Skip:
     reason: str
     #: What the log row points to is not there, and may come yet.
     may_come: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A log row about something that Moodle keeps from the student; nothing of that is in here."""
+
+    event_id: str
+    event_type: str
+    log_id: int | None
+    user_id: int
+    occurred_at: int
+    #: A sentence's end, without personal data or anything of the grade.
+    reason: str
+    #: When it ends by itself, in unix seconds; None where somebody has to do something.
+    until: int | None
+    #: The table and the id of the row of Moodle that it is about.
+    row_table: str
+    row_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pymysql
+from pymysql.constants import CLIENT
 
 from relay.demo.moodle import College
 from relay.outbox.mysql import MysqlOutbox
@@ -59,6 +61,18 @@ def fresh_moodle(mariadb: MariaDB) -> Iterator[College]:
         made = College(connection)
         made.build()
         yield made
+
+
+def load_dump(mariadb: MariaDB, dump: Path) -> None:
+    """Make the database of a real Moodle in the schema `moodle`, in the place of the one that was there."""
+    with mariadb.connect(client_flag=CLIENT.MULTI_STATEMENTS) as connection, connection.cursor() as cursor:
+        for statements in (
+            "DROP DATABASE IF EXISTS moodle; CREATE DATABASE moodle CHARACTER SET utf8mb4; USE moodle",
+            gzip.decompress(dump.read_bytes()).decode(),
+        ):
+            cursor.execute(statements)
+            while cursor.nextset():
+                pass
 
 
 class Relay:

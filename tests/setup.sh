@@ -6,6 +6,11 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-ven
 PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
 # mariadb-install-db asks my_print_defaults, which comes with the client.
 command -v my_print_defaults >/dev/null || missing="$missing mariadb-client-core"
+# The verifiers for PHP and Node are tried where these are; who is not root does without.
+if [ "$extras" = "[test]" ] && [ "$(id -u)" -eq 0 ]; then
+    command -v php >/dev/null || missing="$missing php-cli"
+    command -v node >/dev/null || missing="$missing nodejs"
+fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ]; then
         echo "This machine lacks: $missing. Run this as root, or: apt install $missing" >&2

@@ -15,12 +15,14 @@ FLOORS = (
     {"errors", "model", "times", "__init__"},
     {"events", "rules"},
     {"moodle", "outbox", "config"},
-    {"capture", "delivery", "operations"},
+    {"capture", "delivery", "operations", "receivers"},
     {"service"},
     {"demo"},
     {"cli"},
     {"__main__"},
 )
+#: It is printed for others too, and stands alone.
+VERIFIER = "receivers.verifiers.verifier"
 #: Who may import what (besides the demo, which builds a whole world).
 OWNERS = {
     "pymysql": {"moodle.database", "outbox.mysql_database"},
@@ -32,8 +34,8 @@ OWNERS = {
     "tenacity": {"service.daemon", "outbox.mysql_database"},
     "structlog": {"service.logs"},
     "random": {"service.parts"},
-    "time": {"service.parts"},
-    "cryptography": {"rules.signing", "config.credentials", "operations.plugin"},
+    "time": {"service.parts", VERIFIER},
+    "cryptography": {"rules.signing", "config.credentials", "operations.plugin", VERIFIER},
 }
 #: Folders and modules without input or output, clock, randomness, logging.
 PURE = ("events", "rules", "model", "errors", "times", "operations.grants", "operations.plugin")
@@ -146,7 +148,9 @@ def test_the_environment_is_read_by_the_config_and_the_command_line(module: str)
     assert read & {"environ", "getenv"} == set()
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if is_below(name, ("capture", "delivery", "operations"))])
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if is_below(name, ("capture", "delivery", "operations", "receivers"))]
+)
 def test_use_cases_know_no_dialect(module: str) -> None:
     assert {name for name in own(module) if name.startswith(("outbox.sqlite", "outbox.mysql"))} == set()
 

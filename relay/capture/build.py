@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relay.capture.changes import changed
 from relay.events import envelope
-from relay.model import Event, LogRow, Skip
+from relay.model import Event, Hold, LogRow, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ class Built:
 
     events: list[Event] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
     #: How many rows were passed over, by reason.
     ignored: Counter[str] = field(default_factory=Counter)
     #: The ids of rows that are read again a little later: what they point to is not there yet.
@@ -90,6 +91,8 @@ def _build_own(
             built.deferred.add(row.id)
         elif isinstance(made, Event):
             built.events.append(made)
+        elif isinstance(made, Hold):
+            built.holds.append(made)
         else:
             built.skips.append(made)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from relay.capture.build import Built, build
 from relay.capture.continuity import Continuity
 from relay.capture.deferred import Deferred
+from relay.capture.held import Releasing
 from relay.capture.start import History, Switches, find_start, load_history
 from relay.events import envelope
-from relay.model import Event, Gap, LogRow, Position, Skip
+from relay.model import Event, Gap, Hold, LogRow, Position, Skip
 from relay.outbox.values import Batch
 from relay.rules import cursor
 
@@ -81,6 +82,7 @@ class Capture:
         self._watch_from = 0
         self._history: History | None = None
         self._deferred = Deferred(outbox)
+        self._releasing = Releasing(moodle=moodle, outbox=outbox, rules=rules, log=log)
         #: What was there, at the last look, of gaps of which something that was seen is gone.
         self._looked_into: dict[Gap, tuple[int, int]] = {}
         self._last_pass = 0.0
@@ -98,10 +100,19 @@ class Capture:
         self._moodle.close()
 
     def run_once(self, now: float) -> Progress:
-        """Read what is new and what turned up late, and accept it.
+        """Read what is new and what turned up late, accept it, and look at what is held.
 
         Raises MoodleError and OutboxError; nothing is lost then: the position has not moved.
         """
+        progress = self._read_once(now)
+        looked = self._releasing.look(now, self._payload_options())
+        return Progress(accepted=progress.accepted + looked.released, is_more=progress.is_more or looked.is_more)
+
+    def next_look_in(self, now: float) -> float:
+        """Return after how many seconds what is held is looked at next."""
+        return self._releasing.due_in(now)
+
+    def _read_once(self, now: float) -> Progress:
         self._payload_options()
         if self._position is None:
             self._position = self._begin(now)
@@ -122,7 +133,7 @@ class Capture:
         self._position, accepted = self._accept(self._position, reading, now)
         return Progress(accepted=accepted, is_more=reading.page is not None and reading.page.is_more)
 
-    def preview(self, now: float) -> Iterator[Event | Skip]:
+    def preview(self, now: float) -> Iterator[Event | Hold | Skip]:
         """Yield what the next passes would accept, up to the end of the log, and record nothing.
 
         Raises UsageError, MoodleError and OutboxError.
@@ -134,7 +145,7 @@ class Capture:
         top = self._moodle.max_id()
         while (page := self._moodle.page(position.high, top)) is not None:
             built = self._build(page.rows)
-            made: list[Event | Skip] = [*built.events, *built.skips]
+            made: list[Event | Hold | Skip] = [*built.events, *built.holds, *built.skips]
             yield from sorted(made, key=lambda one: one.log_id or 0)
             position = Position(high=page.last)
 
@@ -175,13 +186,15 @@ class Capture:
             batch = Batch(
                 events=built.events,
                 skips=built.skips,
+                holds=built.holds,
                 before=position,
                 after=position,
                 state=self._deferred.state(after),
             )
             accepted = self._outbox.accept(batch, now)
             self._deferred.move_to(after)
-            self._say(Built(events=built.events, skips=built.skips), accepted, frozenset(row.id for row in page.rows))
+            known = Built(events=built.events, skips=built.skips, holds=built.holds)
+            self._accepted(known, accepted, frozenset(row.id for row in page.rows), now)
         return position
 
     def _is_read_again(self, position: Position, row: LogRow) -> bool:
@@ -272,6 +285,7 @@ class Capture:
         batch = Batch(
             events=built.events,
             skips=built.skips,
+            holds=built.holds,
             ignored=built.ignored,
             before=position,
             after=after,
@@ -280,8 +294,14 @@ class Capture:
         accepted = self._outbox.accept(batch, now)
         self._deferred.move_to(deferred)
         self._deferred.looked(now)
-        self._say(built, accepted, reading.late)
-        return after, len(accepted) + len(accepted.unfit)
+        released = self._accepted(built, accepted, reading.late, now)
+        return after, len(accepted) + len(accepted.unfit) + released
+
+    def _accepted(self, built: Built, accepted: Accepted, late: frozenset[int], now: float) -> int:
+        """Say what is new of this, and release what was held of the same rows; return how many that are."""
+        self._say(built, accepted, late)
+        self._releasing.note([hold for hold in built.holds if hold.event_id in accepted], now)
+        return self._releasing.look_at(built.events, now, self._payload_options())
 
     def _say(self, built: Built, accepted: Accepted, late: frozenset[int]) -> None:
         new = frozenset(accepted)
@@ -292,6 +312,9 @@ class Capture:
                     self._log.info("event.captured", **_names(event), **fields)
             say_skipped(self._log, [skip for skip in built.skips if skip.event_id in new])
             say_skipped(self._log, accepted.unfit)
+            for hold in built.holds:
+                if hold.event_id in new:
+                    self._log.info("event.held", **_names(hold), reason=hold.reason)
             if built.ignored:
                 self._log.info("events.ignored", **built.ignored)
 
@@ -306,7 +329,7 @@ def _judged_now(_row: LogRow) -> bool:
     return False
 
 
-def _names(one: Event | Skip) -> dict[str, Any]:
+def _names(one: Event | Hold | Skip) -> dict[str, Any]:
     return {
         "event_id": one.event_id,
         "event_type": one.event_type,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relay.capture.log import say_skipped
 from relay.events import envelope
 from relay.events.catalogue import SYNCED
+from relay.events.held import Held
 from relay.moodle.contract import Filters
 from relay.outbox.values import Batch, Sync, digest
 
@@ -60,6 +61,8 @@ class Progress:
     recorded: int = 0
     #: Rows of which no event could be made, or none that the outbox can keep.
     failed: int = 0
+    #: Rows that are not sent, as Moodle keeps from the student what they say.
+    held: int = 0
 
 
 class Syncing:
@@ -93,12 +96,12 @@ class Syncing:
 
     def step(self, progress: Progress, now: float) -> Progress | None:
         """Record the next rows as events; return the new progress, or None where there are no more."""
-        ids, events = self._read(progress.after)
+        ids, events, held = self._read(progress.after)
         if not ids:
             self._note(progress, "completed", None, now)
             self._outbox.set_state(self._key, "{}", now)
             return None
-        new = self._accept(progress, ids, events, now)
+        new = self._accept(progress, ids, events, held, now)
         self._note(new, "running", None, now)
         return new
 
@@ -110,33 +113,45 @@ class Syncing:
         """Record in the history that all rows were read, and that so many events of the outbox are not delivered."""
         self._note(progress, "partial", f"All rows are recorded; {count} events of the outbox are not delivered.", now)
 
-    def preview(self) -> Iterator[Event]:
-        """Yield the events, and record nothing."""
+    def preview(self) -> Iterator[Event | Held]:
+        """Yield the events, and why a row is held where it is; record nothing."""
         after = 0
         while True:
-            ids, events = self._read(after)
+            ids, events, held = self._read(after)
             if not ids:
                 return
             yield from events
+            yield from held
             after = ids[-1]
 
-    def _read(self, after: int) -> tuple[list[int], list[Event]]:
+    def _read(self, after: int) -> tuple[list[int], list[Event], list[Held]]:
         ids = self._moodle.current_ids(self._kind, after, ROWS_IN_STEP, self._wanted.filters())
         if not ids:
-            return [], []
+            return [], [], []
         facts = self._moodle.current(self._kind, ids, self._options)
         rows = facts.of(self._kind.facts) if self._kind.facts else {}
-        made = [envelope.build_current(self._kind, rows[i], facts, self._options) for i in ids if i in rows]
-        return ids, [event for event in made if event is not None]
+        events: list[Event] = []
+        held: list[Held] = []
+        for row in [rows[i] for i in ids if i in rows]:
+            try:
+                event = envelope.build_current(self._kind, row, facts, self._options)
+            except Held as kept_back:
+                held.append(kept_back)
+            else:
+                events += [] if event is None else [event]
+        return ids, events, held
 
-    def _accept(self, progress: Progress, ids: list[int], events: list[Event], now: float) -> Progress:
+    def _accept(
+        self, progress: Progress, ids: list[int], events: list[Event], held: list[Held], now: float
+    ) -> Progress:
         """Record events and progress in one transaction."""
         counted: dict[str, Any] = {
             "history": progress.history,
             "action": progress.action,
             "after": ids[-1],
             "processed": progress.processed + len(events),
-            "failed": progress.failed + len(ids) - len(events),
+            "failed": progress.failed + len(ids) - len(events) - len(held),
+            "held": progress.held + len(held),
         }
         batch = Batch(events=self._changed(events), state={self._key: json.dumps(counted)})
         accepted = self._outbox.accept(batch, now)

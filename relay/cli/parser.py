@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from relay import __version__
-from relay.cli.commands import COMMANDS
+from relay.cli.commands import COMMANDS, GROUPS
 from relay.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
+
+FILE = "`relay COMMAND --help` has examples. FILE: --config, else $RELAY_CONFIG, else config.yaml, else \
+/etc/relay/config.yaml."
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,17 +34,19 @@ def parser() -> argparse.ArgumentParser:
     )
     top = Parser(
         prog="relay",
+        usage="relay [-h] [--version] [--config FILE] [--debug] [COMMAND] ...",
         description="Delivers what happens in a Moodle site to a college's backend.",
-        epilog="FILE: --config, else $RELAY_CONFIG, else config.yaml, else /etc/relay/config.yaml.",
+        epilog="\n".join([*_overview(), FILE]),
         parents=[common],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"moodle-relay {__version__}")
-    made = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    # The overview has them in groups, which argparse cannot make.
+    made = top.add_subparsers(dest="command", parser_class=Parser, prog="relay", help=argparse.SUPPRESS)
     for command in COMMANDS:
         command.add_arguments(
             made.add_parser(
                 command.name,
-                help=command.summary,
                 description=f"{command.summary[:1].upper()}{command.summary[1:]}.",
                 epilog=command.examples,
                 parents=[common],
@@ -49,6 +54,15 @@ def parser() -> argparse.ArgumentParser:
             )
         )
     return top
+
+
+def _overview() -> Iterator[str]:
+    """Yield the commands in their groups, a line each."""
+    width = max(len(command.name) for command in COMMANDS)
+    for title, commands in GROUPS.items():
+        yield f"{title}:"
+        yield from (f"  {command.name:<{width}}  {command.summary}" for command in commands)
+        yield ""
 
 
 def with_default(arguments: Sequence[str], names: Collection[str]) -> list[str]:

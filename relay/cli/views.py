@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from relay.rules.circuit import Breaker
 
 #: The states of an event that has been captured, in the order of the sum.
-KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP)
+KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP, Status.HELD)
 
 
 def status_lines(report: Report, problems: Sequence[Problem]) -> list[str]:
@@ -28,6 +28,7 @@ def status_lines(report: Report, problems: Sequence[Problem]) -> list[str]:
         "",
         _relay_line(report),
         f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {times.span(age)}"),
+        *_held_lines(report.by_status[Status.HELD]),
         *_circuit_lines(report.breaker),
         *_cursor_lines(report),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
@@ -58,6 +59,10 @@ def _count_lines(report: Report) -> list[str]:
         numbers = [str(states.get(column, 0)).rjust(width) for column, width in zip(columns, widths, strict=True)]
         lines.append("  ".join([name.ljust(20), *numbers]))
     return lines
+
+
+def _held_lines(count: int) -> list[str]:
+    return [f"held         {count}, until Moodle shows the student what it keeps back now"] if count else []
 
 
 def _cursor_lines(report: Report) -> list[str]:
@@ -112,4 +117,9 @@ def profile_lines(document: Any, indent: int = 0) -> list[str]:
 def plain(value: Any) -> str:
     """Return a value without what a terminal would act upon."""
     text = {None: "", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, dict | list) else "none"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would act upon."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -3,6 +3,7 @@
 from relay.config.files import (
     find,
     load,
+    load_backend,
     load_database,
     load_events,
     load_outbox,
@@ -11,13 +12,15 @@ from relay.config.files import (
     written_database,
 )
 from relay.config.outbox_url import outbox_server
-from relay.config.schema import Config, DatabaseConfig
+from relay.config.schema import BackendConfig, Config, DatabaseConfig
 
 __all__ = [
+    "BackendConfig",
     "Config",
     "DatabaseConfig",
     "find",
     "load",
+    "load_backend",
     "load_database",
     "load_events",
     "load_outbox",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from relay.config import checks
 from relay.config.credentials import is_there
 from relay.config.events import EVENTS
+from relay.config.keys import Key
 from relay.config.reader import Mistakes, Section, compose
-from relay.config.schema import CONFIG, DATABASE, OUTBOX
+from relay.config.schema import BACKEND, CONFIG, DATABASE, OUTBOX
 from relay.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from relay.config.events import EventsConfig
-    from relay.config.schema import Config, DatabaseConfig, OutboxConfig
+    from relay.config.schema import BackendConfig, Config, DatabaseConfig, OutboxConfig
 
 #: Where a config is looked for when none is named (contract, section 5).
 PLACES = (Path("config.yaml"), Path("/etc/relay/config.yaml"))
@@ -91,6 +92,19 @@ def load_outbox(path: Path) -> OutboxConfig:
     outbox = OUTBOX.fill(_root(path, mistakes).section("outbox"))
     _refuse(path, "outbox", mistakes)
     return outbox
+
+
+def load_backend(path: Path) -> BackendConfig:
+    """Return how the backend is reached, whatever else the file holds. Raises ConfigError.
+
+    Even what a relay needs may be missing, and is None then: who only tries a receiver has no relay yet.
+    """
+    mistakes = Mistakes()
+    root = Section(compose(_text(path), path), "", mistakes, path)
+    keys = {name: replace(key, is_required=False) for name, key in BACKEND.keys.items() if isinstance(key, Key)}
+    backend = replace(BACKEND, keys=keys).fill(root.section("backend"))
+    _refuse(path, "backend", mistakes)
+    return backend
 
 
 def written_database(path: Path) -> dict[str, object]:

@@ -173,6 +173,9 @@ class BackendConfig:
     )
 
 
+BACKEND = group(BackendConfig)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryConfig:
     """The schedule of retries; delays in seconds."""
@@ -288,7 +291,7 @@ class Config:
         metadata=defaulted(boolean(), "true", "`false` is a pause: events are captured and kept, nothing is sent")
     )
     moodle: MoodleConfig = field(metadata=part(group(MoodleConfig)))
-    backend: BackendConfig = field(metadata=part(group(BackendConfig)))
+    backend: BackendConfig = field(metadata=part(BACKEND))
     retry: RetryConfig = field(metadata=part(group(RetryConfig)))
     events: EventsConfig = field(metadata=part(EVENTS))
     btec: BtecConfig = field(

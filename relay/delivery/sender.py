@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from relay.model import Outcome
-from relay.rules import signing
+from relay.rules import request, signing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from relay.delivery.answer import Answer
     from relay.delivery.transport import Transport
 
-#: Where the events go (contract, section 2).
-EVENT_PATH = "/v1/events/moodle/"
 #: So much of an answer is kept, in characters.
 ANSWER_KEPT = 2000
 #: A Retry-After is honoured up to a day, in seconds.
@@ -47,45 +45,23 @@ class Sender:
         #: The Date of the last answer, and when that came, in unix seconds.
         self._dated: tuple[str, float] | None = None
         self._keys = [signing.parse_key(key) for key in signing_keys]
-        self._masked = {token, json.dumps(token)[1:-1]}
-        self._headers: dict[str, str | bytes] = {
-            "Accept-Encoding": "identity",
-            "User-Agent": f"moodle-relay/{version}",
-            "X-Moodle-Token": token.encode(),
-            "X-Tenant-ID": tenant_id.encode(),
-        }
+        self._masked = forms(token)
+        self._headers = request.caller(token, tenant_id, version)
 
     def post(self, event_type: str, event_id: str, body: bytes, now: float) -> Outcome:
         """Send an event in an attempt that begins `now` (unix seconds), and say what came of it."""
-        timestamp = int(now)
-        headers = {
-            **self._headers,
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            "X-Event-ID": event_id,
-            "webhook-id": event_id,
-            "webhook-timestamp": str(timestamp),
-        }
-        if self._keys:
-            headers["webhook-signature"] = signing.signatures(self._keys, event_id, timestamp, body)
-        answer = self._transport.send("POST", f"{EVENT_PATH}{event_type}", headers, body)
-        if answer.http_code is None:
-            return Outcome(error=answer.error, error_kind=answer.error_kind, duration_ms=answer.duration_ms)
+        headers = {**self._headers, **request.attempt(self._keys, event_id, int(now), body)}
+        answer = self._transport.send("POST", f"{request.EVENTS}{event_type}", headers, body)
         date = answer.headers.get("date")
         if date is not None:
             self._dated = (date, now + answer.duration_ms / 1000)
-        return Outcome(
-            http_code=answer.http_code,
-            answer=self._shown(answer),
-            retry_after_s=parse_retry_after(answer.headers.get("retry-after"), now + answer.duration_ms / 1000),
-            duplicate=_is_duplicate(answer),
-            duration_ms=answer.duration_ms,
-        )
+        return outcome_of(answer, now, self._masked)
 
-    def get(self, path: str, params: Mapping[str, str]) -> Answer:
-        """Ask the backend for something."""
+    def get(self, path: str, params: Mapping[str, str], *, token: str | None = None) -> Answer:
+        """Ask the backend for something, with its token or another one."""
         query = f"?{urlencode(params)}" if params else ""
-        return self._transport.send("GET", f"{path}{query}", self._headers, None)
+        headers = self._headers if token is None else {**self._headers, "X-Moodle-Token": token}
+        return self._transport.send("GET", f"{path}{query}", headers, None)
 
     def clock_skew_s(self) -> float | None:
         """Return how far the backend's clock was ahead at the last answer, in seconds; None where it has told none."""
@@ -105,15 +81,34 @@ class Sender:
         """Close the connections that are kept alive."""
         self._transport.close()
 
-    def _shown(self, answer: Answer) -> str:
-        """Return the beginning of the answer as text, without the token, should the backend repeat it."""
-        encoding = answer.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity" and answer.body:
-            return f"({len(answer.body)} bytes, encoded as {encoding[:20]})"
-        text = answer.body.decode("utf-8", "replace")
-        for form in self._masked:
-            text = text.replace(form, MASK)
-        return text[:ANSWER_KEPT].replace("\0", "")
+
+def forms(token: str) -> frozenset[str]:
+    """Return how a token may stand in an answer that repeats it: as it is, and as JSON has it."""
+    return frozenset({token, json.dumps(token)[1:-1]})
+
+
+def outcome_of(answer: Answer, now: float, masked: Collection[str]) -> Outcome:
+    """Return what came of an attempt that began `now` (unix seconds); no text of `masked` is in it."""
+    if answer.http_code is None:
+        return Outcome(error=answer.error, error_kind=answer.error_kind, duration_ms=answer.duration_ms)
+    return Outcome(
+        http_code=answer.http_code,
+        answer=_shown(answer, masked),
+        retry_after_s=parse_retry_after(answer.headers.get("retry-after"), now + answer.duration_ms / 1000),
+        duplicate=_is_duplicate(answer),
+        duration_ms=answer.duration_ms,
+    )
+
+
+def _shown(answer: Answer, masked: Collection[str]) -> str:
+    """Return the beginning of the answer as text, without the token, should the backend repeat it."""
+    encoding = answer.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity" and answer.body:
+        return f"({len(answer.body)} bytes, encoded as {encoding[:20]})"
+    text = answer.body.decode("utf-8", "replace")
+    for form in masked:
+        text = text.replace(form, MASK)
+    return text[:ANSWER_KEPT].replace("\0", "")
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import secrets
@@ -77,13 +76,13 @@ def run(*, stream: TextIO, seconds: float) -> int:
 
 def _run(show: Show, seconds: float) -> int:
     show.title("relay demo: a Moodle database, a relay and a backend, all of them made for this and thrown away after.")
-    token, key = f"demo-{secrets.token_hex(8)}", signing.SYMMETRIC + base64.b64encode(secrets.token_bytes(32)).decode()
+    token, (key,) = f"demo-{secrets.token_hex(8)}", signing.symmetric_texts(secrets.token_bytes(signing.SEED))
     with tempfile.TemporaryDirectory(prefix="relay-demo-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         show.text("Starting a private MariaDB ...")
         server = stack.enter_context(throwaway())
         _make_schema(server)
-        backend = stack.enter_context(_serving(Backend(token, [signing.parse_key(key)])))
+        backend = stack.enter_context(_serving(Backend(token, [key])))
         for file, value in (("token", token), ("key", key)):
             _write(folder / file, value)
         config = folder / "config.yaml"

@@ -61,7 +61,13 @@ SCHEMA = (
     assignment BIGINT NOT NULL DEFAULT 0, grade BIGINT NOT NULL DEFAULT 0, commenttext LONGTEXT,
     commentformat SMALLINT NOT NULL DEFAULT 1, KEY (grade))""",
     """CREATE TABLE {p}grade_items (id BIGINT AUTO_INCREMENT PRIMARY KEY, courseid BIGINT, itemname VARCHAR(255),
-    itemtype VARCHAR(30) NOT NULL DEFAULT '', itemmodule VARCHAR(30), iteminstance BIGINT)""",
+    itemtype VARCHAR(30) NOT NULL DEFAULT '', itemmodule VARCHAR(30), iteminstance BIGINT, itemnumber BIGINT,
+    grademax DECIMAL(10,5) NOT NULL DEFAULT 100, grademin DECIMAL(10,5) NOT NULL DEFAULT 0, scaleid BIGINT,
+    hidden BIGINT NOT NULL DEFAULT 0, KEY (courseid))""",
+    """CREATE TABLE {p}grade_grades (id BIGINT AUTO_INCREMENT PRIMARY KEY, itemid BIGINT NOT NULL,
+    userid BIGINT NOT NULL, finalgrade DECIMAL(10,5), hidden BIGINT NOT NULL DEFAULT 0,
+    overridden BIGINT NOT NULL DEFAULT 0, feedback LONGTEXT, timemodified BIGINT,
+    UNIQUE KEY (userid, itemid))""",
     "CREATE TABLE {p}scale (id BIGINT AUTO_INCREMENT PRIMARY KEY, scale LONGTEXT NOT NULL)",
     """CREATE TABLE {p}context (id BIGINT AUTO_INCREMENT PRIMARY KEY, contextlevel BIGINT NOT NULL DEFAULT 0,
     instanceid BIGINT NOT NULL DEFAULT 0, UNIQUE KEY (contextlevel, instanceid))""",
@@ -132,8 +138,11 @@ class College:
         return course
 
     def assignment(self, course: int, name: str, grade: int = 100) -> int:
-        """Make an assignment; `grade` is the points to be had, or minus a scale's id."""
-        return self.insert("assign", course=course, name=name, grade=grade)
+        """Make an assignment, and its item in the gradebook; `grade` is the points to be had, or minus a scale's id."""
+        made = self.insert("assign", course=course, name=name, grade=grade)
+        item = {"itemtype": "mod", "itemmodule": "assign", "iteminstance": made, "itemnumber": 0}
+        self.insert("grade_items", courseid=course, **item)
+        return made
 
     def sign_up(self, firstname: str, lastname: str, at: int, **columns: Any) -> int:
         """Let a user be made; return the id."""
@@ -170,8 +179,17 @@ class College:
         self.insert("role_assignments", roleid=role, contextid=context, userid=user)
         return enrolment
 
-    def grade(self, user: int, assignment: int, grade: float | str | None, at: int, comment: str | None = None) -> int:
-        """Grade a user's work, or grade it anew; return the grade's id."""
+    def grade(
+        self,
+        user: int,
+        assignment: int,
+        grade: float | str | None,
+        at: int,
+        comment: str | None = None,
+        *,
+        is_released: bool = True,
+    ) -> int:
+        """Grade a user's work, or grade it anew; return the grade's id. `is_released`: the gradebook shows it."""
         found = self.rows("SELECT id FROM {p}assign_grades WHERE assignment = %s AND userid = %s", assignment, user)
         if found:
             ((row,),) = found
@@ -182,6 +200,15 @@ class College:
             row = self.insert("assign_grades", assignment=assignment, userid=user, grader=2, grade=grade, **times)
         if comment is not None:
             self.insert("assignfeedback_comments", assignment=assignment, grade=row, commenttext=comment)
+        self.release(user, assignment, grade if is_released else None)
         ((course,),) = self.rows("SELECT course FROM {p}assign WHERE id = %s", assignment)
         self.log("grade_updated", row, user=user, at=at, courseid=course)
         return int(row)
+
+    def release(self, user: int, assignment: int, grade: float | str | None) -> None:
+        """Let the gradebook show a grade to its student; None: keep it back."""
+        self.run(
+            "INSERT INTO {p}grade_grades (itemid, userid, finalgrade) SELECT id, %s, %s FROM {p}grade_items "
+            "WHERE iteminstance = %s ON DUPLICATE KEY UPDATE finalgrade = VALUES(finalgrade)",
+            *(user, grade, assignment),
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from relay.events.completions import COURSE_COMPLETED
 from relay.events.courses import COURSE_CREATED, COURSE_DELETED, COURSE_UPDATED
 from relay.events.enrolments import ENROLLMENT_CREATED, ENROLLMENT_DELETED, ENROLLMENT_UPDATED
-from relay.events.gradebook import GRADEBOOK_GRADE_DELETED
+from relay.events.gradebook import GRADEBOOK_GRADE_DELETED, GRADEBOOK_GRADE_UPDATED
 from relay.events.grades import GRADE_UPDATED
 from relay.events.roles import ROLE_ASSIGNED, ROLE_UNASSIGNED
 from relay.events.submissions import SUBMISSION_SUBMITTED
@@ -29,6 +29,7 @@ KINDS: Mapping[str, EventKind] = {
         ENROLLMENT_UPDATED,
         ENROLLMENT_DELETED,
         COURSE_COMPLETED,
+        GRADEBOOK_GRADE_UPDATED,
         GRADEBOOK_GRADE_DELETED,
         ROLE_ASSIGNED,
         ROLE_UNASSIGNED,

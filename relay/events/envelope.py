@@ -9,15 +9,15 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from relay.events.held import Held
 from relay.events.rows import NoEvent, NotThere, integer
-from relay.model import Event, Skip
+from relay.model import Event, Hold, LogRow, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relay.events.kind import EventKind, Facts, Options
     from relay.events.rows import Row
-    from relay.model import LogRow
 
 #: Made once: json.dumps makes an encoder at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -25,45 +25,43 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 UNUSABLE = (ValueError, TypeError, ArithmeticError, KeyError, AttributeError)
 
 
-def build(kind: EventKind, row: LogRow, facts: Facts, options: Options) -> Event | Skip:
-    """Return the event of a log row, or a Skip with the reason; never raises on what a table may hold."""
-    may_come = False
-    event_id = derive_id(options.site, "log", row.id, kind.moodle_event, row.object_id, row.created_at)
-    user_id = kind.subject(row)
+def build(kind: EventKind, row: LogRow, facts: Facts, options: Options, *, event_id: str = "") -> Event | Hold | Skip:
+    """Return the event of a log row, or a Hold or Skip with the reason; never raises on what a table may hold.
+
+    `event_id`: the id that it had when it was held; else it is derived from the log row.
+    """
+    event_id = event_id or derive_id(options.site, "log", row.id, kind.moodle_event, row.object_id, row.created_at)
+    about: dict[str, Any] = {
+        "event_type": kind.name,
+        "log_id": row.id,
+        "user_id": kind.subject(row),
+        "occurred_at": row.created_at,
+    }
+    row_of = (kind.row_table, row.object_id)
     try:
         data = kind.build(row, facts, options)
-        return make_event(
-            event_id,
-            kind.name,
-            row.id,
-            user_id,
-            row.created_at,
-            data,
-            options,
-            row_of=(kind.row_table, row.object_id),
-            compared=kind.compared,
-        )
+        return make_event(event_id, data=data, options=options, row_of=row_of, compared=kind.compared, **about)
+    except Held as held:
+        kept: dict[str, Any] = {
+            "reason": held.reason,
+            "until": held.until,
+            "row_table": row_of[0],
+            "row_id": row.object_id or 0,
+        }
+        return Hold(event_id=event_id, **about, **kept)
     except NoEvent as reason:
-        why, may_come = str(reason), isinstance(reason, NotThere)
+        return Skip(event_id=event_id, reason=str(reason), may_come=isinstance(reason, NotThere), **about)
     except UNUSABLE as error:
         # Only the error's kind: its text could hold what stands in the row.
         why = f"the row cannot be turned into a payload ({type(error).__name__})"
-    return Skip(
-        event_id=event_id,
-        event_type=kind.name,
-        log_id=row.id,
-        user_id=user_id,
-        occurred_at=row.created_at,
-        reason=why,
-        may_come=may_come,
-    )
+        return Skip(event_id=event_id, reason=why, **about)
 
 
 def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> Event | None:
     """Return the event of a current row, or None where none can be made of it.
 
-    The id is derived from the data: as long as the row is unchanged, it is the same. Raises LookupError for a kind
-    whose rows are not sent without a log row.
+    The id is derived from the data: as long as the row is unchanged, it is the same. Raises Held, and LookupError for a
+    kind whose rows are not sent without a log row.
     """
     return _of_row(kind, row, facts, options, None)
 
@@ -95,6 +93,27 @@ def _of_row(kind: EventKind, row: Row, facts: Facts, options: Options, trigger: 
         )
     except (NoEvent, *UNUSABLE):
         return None
+
+
+def kept_now(kind: EventKind, row_id: int, facts: Facts, options: Options) -> Held | None:
+    """Return why Moodle keeps from the student what an event about a row would say; None where nothing is kept."""
+    row = LogRow(
+        id=0,
+        event_type=kind.name,
+        object_id=row_id,
+        actor_id=0,
+        related_user_id=None,
+        course_id=None,
+        created_at=0,
+        origin="",
+    )
+    try:
+        kind.build(row, facts, options)
+    except Held as held:
+        return held
+    except (NoEvent, *UNUSABLE):
+        pass
+    return None
 
 
 def renamed(event: Event, after: str, options: Options) -> Event:

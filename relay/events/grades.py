@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.events import text
+from relay.events import held, text
 from relay.events.kind import CurrentRows, EventKind, FactsTable, Field, Join, Lookup, Option
 from relay.events.marks import mark
 from relay.events.rows import NotThere, find, integer, integers, match, related_user
@@ -41,12 +41,30 @@ GRADES = FactsTable(
             columns={"commenttext": "commenttext"},
             keys=("id", "grade"),
         ),
+        # The gradebook says what the student may see. By the course too: older Moodles have no other index for it.
+        Join(
+            table="grade_items",
+            alias="gi",
+            on="gi.itemtype = 'mod' AND gi.itemmodule = 'assign' AND gi.iteminstance = t.assignment "
+            "AND gi.courseid = a.course AND gi.itemnumber = 0",
+            columns={"item_hidden": "hidden"},
+            keys=("id", "itemtype", "itemmodule", "iteminstance", "courseid", "itemnumber"),
+        ),
+        Join(
+            table="grade_grades",
+            alias="gg",
+            on="gg.itemid = gi.id AND gg.userid = t.userid",
+            columns={"finalgrade": "finalgrade", "grade_hidden": "hidden"},
+            keys=("itemid", "userid"),
+        ),
     ),
     # Where there is more than one comment, the first one counts: the rows come in reverse, and the last one read stays.
     order="f.id DESC",
     # What is taken off for lateness, in percent of the grade: Moodle 5.1.
     newer={"penalty": 2025100600},
 )
+#: The option under which the attempt is told.
+ATTEMPT = ("attempt", "true")
 #: The latest attempt of a student at an assignment.
 LATEST = Lookup(
     name="latest attempts",
@@ -55,15 +73,18 @@ SELECT n.assignment AS first, n.userid AS second, MAX(n.attemptnumber) AS value
 FROM {p}assign_grades n WHERE n.assignment IN %s AND n.userid IN %s GROUP BY n.assignment, n.userid
 """,
     pair=lambda grade: (integer(grade["assignment"]), integer(grade["userid"])),
-    option=("attempt", "true"),
+    option=ATTEMPT,
     reads={"assign_grades": ("assignment", "userid", "attemptnumber")},
 )
 
 
 def grade_data(grade: Row, facts: Facts, options: Options) -> dict[str, Any]:
-    """Return the `data` of grade_updated. Raises NotThere where the course is gone."""
+    """Return the `data` of grade_updated. Raises NotThere where the course is gone, Held where the grade is held."""
     if grade["fullname"] is None:
         raise NotThere("the row is gone: its course is no longer there")
+    if _is_graded(grade):
+        hidden = {"item": grade["item_hidden"], "grade": grade["grade_hidden"]}
+        held.check(GRADE_UPDATED, options, facts, finalgrade=grade["finalgrade"], **hidden)
     scale = None if grade["scale"] is None else text.as_stored(grade["scale"])
     score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec, penalty=grade.get("penalty"))
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
@@ -79,10 +100,15 @@ def grade_data(grade: Row, facts: Facts, options: Options) -> dict[str, Any]:
         "feedback": text.feedback(grade["commenttext"], plain=is_plain),
         **integers(grade, "grader", "timecreated", "timemodified"),
     }
-    if GRADE_UPDATED.is_chosen(options, LATEST.option):
+    if GRADE_UPDATED.is_chosen(options, ATTEMPT):
         attempt = integer(grade["attemptnumber"])
         data |= {"attemptnumber": attempt, "latest": attempt == facts.value_of(LATEST, grade)}
     return data
+
+
+def _is_graded(grade: Row) -> bool:
+    """Say whether there is a grade that could be kept back: else null is sent (contract, section 2)."""
+    return grade["grade"] is not None and grade["grade"] >= 0 and integer(grade["maximum"]) != 0
 
 
 def _grade(row: LogRow, facts: Facts, options: Options) -> dict[str, Any]:
@@ -115,8 +141,8 @@ GRADE_UPDATED = EventKind(
         Field("grader", "int", "user.id of the teacher"),
         Field("timecreated", "int", "when the grade was made, in unix seconds"),
         Field("timemodified", "int", "when it was last changed, in unix seconds"),
-        Field("attemptnumber", "int", "the attempt, from 0", LATEST.option),
-        Field("latest", "bool", "no later attempt has a row in assign_grades", LATEST.option),
+        Field("attemptnumber", "int", "the attempt, from 0", ATTEMPT),
+        Field("latest", "bool", "no later attempt has a row in assign_grades", ATTEMPT),
     ),
     options=(
         Option(
@@ -129,8 +155,9 @@ GRADE_UPDATED = EventKind(
             choices=("false", "true"),
             meaning="`true` sends also which attempt was graded, and whether it is the latest",
         ),
+        held.UNRELEASED,
     ),
-    lookups=(LATEST,),
+    lookups=(LATEST, held.ENROLLED),
     current=CurrentRows(
         name="grades",
         # An older attempt is not the student's grade any more.

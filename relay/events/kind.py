@@ -121,8 +121,8 @@ class Lookup:
     statement: str
     #: Which pair a fact asks for; None where it asks for none.
     pair: Callable[[Row], tuple[int, int] | None]
-    #: The option and its value that it is asked for under.
-    option: tuple[str, str]
+    #: The option and its value that it is asked for under; None where it does not come with the facts of log rows.
+    option: tuple[str, str] | None
     reads: Mapping[str, tuple[str, ...]]
 
 
@@ -181,6 +181,9 @@ class Facts:
     rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     #: Values by the name of their lookup and the pair of ids.
     pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
+    #: When they were read, in unix seconds by the clock of Moodle's database: what is hidden until a time is judged by
+    #: it. Relay's own clock may be another, and one that is ahead would give a grade away. At 0 nothing is over.
+    now: int = 0
 
     def of(self, table: FactsTable) -> Mapping[int, Row]:
         """Return the rows of a table by id."""
@@ -215,10 +218,12 @@ class EventKind:
     #: Returns whom it is about (user.id): events of one user are delivered in order. So are those of one course, which
     #: have minus its id here.
     subject: Callable[[LogRow], int]
-    #: Returns the data of a log row. Raises NoEvent, and what envelope.UNUSABLE names for values
-    #: that nothing can be made of.
+    #: Returns the data of a log row. Raises NoEvent; Held where the student may not see it yet, before anything of it
+    #: is made; and what envelope.UNUSABLE names for values that nothing can be made of.
     build: Callable[[LogRow, Facts, Options], dict[str, Any]]
     fields: tuple[Field, ...]
+    #: The version of its payload: raised with each change of `fields` that those who receive it could notice.
+    version: int = 1
     #: It is sent unless the config switches it off; else only where the config switches it on.
     is_default: bool = True
     options: tuple[Option, ...] = ()
@@ -264,6 +269,11 @@ class EventKind:
         """Say whether the config has chosen this value for this option."""
         return self.chosen(options, option[0]) == option[1]
 
+    @property
+    def may_be_held(self) -> bool:
+        """Whether its events are held while Moodle keeps from the student what they say (`events.held`)."""
+        return any(option.name == "unreleased" for option in self.options)
+
     def asked(self, options: Options) -> tuple[Lookup, ...]:
         """Return the lookups that the config asks for."""
-        return tuple(one for one in self.lookups if self.is_chosen(options, one.option))
+        return tuple(one for one in self.lookups if one.option is not None and self.is_chosen(options, one.option))

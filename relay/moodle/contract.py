@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from relay.events.kind import EventKind, Facts, Options
+    from relay.events.kind import EventKind, Facts, Lookup, Options
+    from relay.events.rows import Row
     from relay.model import Gap, LogRow
 
 
@@ -121,6 +122,9 @@ class TableReads(Protocol):
 
     def courses_named(self, name: str) -> list[int]:
         """Return the ids of the courses whose short name or id this is."""
+
+    def pairs(self, lookup: Lookup, rows: Iterable[Row]) -> Mapping[tuple[int, int], int]:
+        """Return what a lookup has for these facts, by the pairs of ids that they ask for."""
 
     def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> Mapping[int, Sequence[int]]:
         """Return the ids of the kind's rows that each of these log rows, its triggers, may have changed, by log id."""

@@ -51,7 +51,8 @@ class TableReader(Database):
                 facts = kinds[name].facts
                 _, asking = looked_up.setdefault(lookup.name, (lookup, []))
                 asking += found.get(facts.key, {}).values() if facts else ()
-        return Facts(rows=found, pairs={name: self._pairs(*one) for name, one in looked_up.items()})
+        pairs = {name: self.pairs(*one) for name, one in looked_up.items()}
+        return Facts(rows=found, pairs=pairs, now=self._now(kinds[name] for name in {row.event_type for row in rows}))
 
     def current_ids(self, kind: EventKind, after: int, limit: int, filters: Filters) -> list[int]:
         current = kind.current
@@ -71,8 +72,12 @@ class TableReader(Database):
             raise LookupError(f"{kind.name} is about no rows")
         rows = self._by_id(kind.facts, set(ids))
         lookups = () if options is None else kind.asked(options)
-        pairs = {lookup.name: self._pairs(lookup, rows.values()) for lookup in lookups}
-        return Facts(rows={kind.facts.key: rows}, pairs=pairs)
+        pairs = {lookup.name: self.pairs(lookup, rows.values()) for lookup in lookups}
+        return Facts(rows={kind.facts.key: rows}, pairs=pairs, now=self._now([kind]))
+
+    def _now(self, kinds: Iterable[EventKind]) -> int:
+        """Return the time by the server's clock, in unix seconds; 0 where no kind judges by it."""
+        return self.number("SELECT UNIX_TIMESTAMP()") if any(kind.may_be_held for kind in kinds) else 0
 
     def users_named(self, name: str) -> list[int]:
         return self._named(USERS_NAMED, name, name, leading_number(name) if name.isdecimal() else 0)
@@ -94,7 +99,7 @@ class TableReader(Database):
             ids[int(row["first"]), int(row["second"])].append(int(row["id"]))
         return {log_id: ids[pair] for log_id, pair in pairs.items() if pair in ids}
 
-    def _pairs(self, lookup: Lookup, rows: Iterable[Row]) -> dict[tuple[int, int], int]:
+    def pairs(self, lookup: Lookup, rows: Iterable[Row]) -> dict[tuple[int, int], int]:
         pairs = {pair for row in rows if (pair := lookup.pair(row)) is not None}
         if not pairs:
             return {}

@@ -39,5 +39,8 @@ class Answer(Protocol):
 class Backend(Protocol):
     """Answers questions."""
 
-    def get(self, path: str, params: Mapping[str, str]) -> Answer:
-        """Ask for a path below the backend's URL, with these parameters; a network error is an answer, too."""
+    def get(self, path: str, params: Mapping[str, str], *, token: str | None = None) -> Answer:
+        """Ask for a path below the backend's URL, with these parameters; a network error is an answer, too.
+
+        `token` stands in for the config's.
+        """

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import times
-from relay.errors import UsageError
+from relay.errors import MoodleError, UsageError
 from relay.events import catalogue
 from relay.model import Status
 from relay.operations import named
-from relay.operations.story import Story
+from relay.operations.story import Story, came_about, came_of, forgotten
 from relay.rules import cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from relay.events.held import Held
     from relay.events.kind import EventKind
     from relay.events.rows import Row
     from relay.model import LogRow, Position
     from relay.moodle.contract import Moodle
+    from relay.operations.kept import Kept
     from relay.outbox.contract import Reports
     from relay.outbox.values import Attempt, Recorded
     from relay.rules.circuit import Breaker
-
-SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
-#: What can be asked for.
-FORMS = (
-    f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}; user:EMAIL, user:USERNAME; "
-    "and of a user in a course USER@COURSE in the place of an ID, each by id, e-mail or short name"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +44,12 @@ class Rules:
 class Explainer:
     """Tells stories from the outbox and Moodle's database. Raises RelayError where one of them cannot be read."""
 
-    def __init__(self, *, outbox: Reports, moodle: Moodle, breaker: Breaker, rules: Rules, now: float) -> None:
+    def __init__(
+        self, *, outbox: Reports, moodle: Moodle, kept: Kept, breaker: Breaker, rules: Rules, now: float
+    ) -> None:
         self._outbox = outbox
         self._moodle = moodle
+        self._kept = kept
         self._breaker = breaker
         self._rules = rules
         self._now = now
@@ -65,19 +64,17 @@ class Explainer:
         Each with its id. Raises UsageError where `what` is nothing that can be asked for.
         """
         found = named.by_id(what, self._moodle, self._outbox, self._now)
-        if found:
-            return [(one, self.explain(one)) for one in found]
-        story = Story(is_unknown=True)
-        return [(what, story.conclude("Moodle has nothing by these names, and nothing about it was recorded."))]
+        unknown = "Moodle has nothing by these names, and nothing about it was recorded."
+        return [(one, self.explain(one)) for one in found] or [(what, Story(is_unknown=True).conclude(unknown))]
 
     def explain(self, what: str) -> Story:
-        """Tell the story of what is named: one of FORMS. Raises UsageError where it names nothing."""
+        """Tell the story of what is named: one of named.FORMS. Raises UsageError where it names nothing."""
         kind, _, number = what.strip().partition(":")
         kind = "enrolment" if kind == "enrollment" else kind
         if not number and len(kind) == 36:
             return self._event(kind.lower())
         if kind not in (*self._subjects, "log") or not (number.isascii() and number.isdigit() and len(number) < 19):
-            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {FORMS}.")
+            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {named.FORMS}.")
         return self._log_row(int(number)) if kind == "log" else self._subject(kind, int(number))
 
     # -- what is asked for
@@ -146,8 +143,13 @@ class Explainer:
         user = number if key == "userid" else None
         recorded = self._recorded(user_id=user, data=None if user else (key, number))
         known = {one.log_id for one in recorded}
-        skipped = [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
-        recorded = sorted([*recorded, *skipped], key=lambda one: (one.occurred_at, one.id))
+        # The data of what was skipped or is held do not name the row.
+        others = [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
+        others += [
+            one for held in self._outbox.held_of(table, [number]) for one in self._recorded(event_id=held.event_id)
+        ]
+        every = {one.id: one for one in (*recorded, *others)}.values()
+        recorded = sorted(every, key=lambda one: (one.occurred_at, one.id))
         self._tell_subject(story, table, number, row)
         for log in rows:
             self._tell_row(story, log)
@@ -155,6 +157,7 @@ class Explainer:
             self._tell(story, one)
         missing = [log for log in rows if log.id not in {one.log_id for one in recorded}]
         waiting = [one for one in recorded if one.due_at is not None]
+        waiting = waiting or [one for one in recorded if one.status is Status.HELD]
         if missing and not waiting:
             return self._unrecorded(story, missing[-1])
         if recorded:
@@ -162,11 +165,12 @@ class Explainer:
         if row is None:
             story.is_unknown = True
             return story.conclude(f"There is no {table}.id {number} in Moodle, and nothing about it was recorded.")
-        return story.conclude(
+        story.conclude(
             f"Moodle has {table}.id {number}, and no log row about it: it was imported, the log store was off, or its "
             "log rows were deleted. Relay sends what is in the log.",
             self._sync_command(sync, None if user is None else number, row),
         )
+        return self._unless_kept(story, lambda: self._kept.rows(kinds[0], [number]))
 
     def _row(self, kind: EventKind, number: int) -> Row | None:
         """Return the current row, or None."""
@@ -197,15 +201,16 @@ class Explainer:
         story.add(row.created_at, f"Moodle: log row {row.id}, {row.event_type} of id {row.object_id}, {origin}")
 
     def _tell(self, story: Story, one: Recorded) -> None:
-        which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
-        course = "" if one.course_id is None else f" in course {one.course_id}"
-        whose = f" of user {one.user_id}{course}" if one.user_id else course
-        story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}{whose}) recorded {which}")
+        story.add(one.created_at, came_about(one))
         for attempt in one.attempts:
-            story.add(attempt.started_at, f"attempt {attempt.number}: {_came_of(attempt)}")
+            story.add(attempt.started_at, f"attempt {attempt.number}: {came_of(attempt)}")
 
     def _unrecorded(self, story: Story, row: LogRow) -> Story:
         """Say why a log row that is there has no event in the outbox."""
+        kind, number = self._rules.kinds[row.event_type], row.object_id or 0
+        return self._unless_kept(self._why_unrecorded(story, row), lambda: self._kept.rows(kind, [number]))
+
+    def _why_unrecorded(self, story: Story, row: LogRow) -> Story:
         position = self._outbox.position()
         sync = self._sync_command(catalogue.sync_name(row.event_type), row.related_user_id or row.object_id, None)
         if position is None:
@@ -268,12 +273,27 @@ class Explainer:
     # -- why it is where it is
 
     def _end(self, story: Story, one: Recorded) -> Story:
+        if one.status is Status.HELD:
+            reason = one.last_error.get("reason", "no reason is recorded")
+            return story.conclude(
+                f"{one.event_type} {one.event_id} is held: {reason}. Relay looks again at least every minute, and "
+                "sends it with this id once Moodle shows it to the student."
+            )
+        return self._unless_kept(self._ended(story, one), lambda: self._kept.events([one.id]))
+
+    def _unless_kept(self, story: Story, kept: Callable[[], Mapping[int, Held]]) -> Story:
+        """Advise nothing that sends what Moodle keeps from the student; return the story."""
+        with contextlib.suppress(MoodleError):  # such a command asks Moodle, too
+            if story.sends and (held := next(iter(kept().values()), None)) is not None:
+                story.conclude(f"{story.conclusion} Nothing sends it now: {held.reason}.")
+        return story
+
+    def _ended(self, story: Story, one: Recorded) -> Story:
         name = f"{one.event_type} {one.event_id}"
         again = f"relay run --replay {one.event_id}"
         last = one.attempts[-1] if one.attempts else None
         if one.last_error.get("forgotten"):
-            was = "the backend took it before" if one.status is Status.SUCCESS else "it was not delivered before"
-            return story.conclude(f"The data of {name} was forgotten (relay forget): {was}. It cannot be sent again.")
+            return story.conclude(forgotten(name, one.status))
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
             return story.conclude(f"The backend took {name}{how}.")
@@ -291,7 +311,7 @@ class Explainer:
             return story.conclude(
                 f"The backend refused it for good with {last.http_code}{said}", f"mend that, then: {again}"
             )
-        why = "" if last is None else f"; the last one: {_came_of(last)}"
+        why = "" if last is None else f"; the last one: {came_of(last)}"
         return story.conclude(f"It was given up after {one.failures} failed attempts{why}.", again)
 
     def _waiting(self, story: Story, one: Recorded, last: Attempt | None, name: str) -> Story:
@@ -328,19 +348,3 @@ class Explainer:
                 f"relay run --replay {one.event_id}",
             )
         return story.conclude(f"{name} is due, and is sent as soon as a relay runs.", "systemctl status relay")
-
-
-def _came_of(attempt: Attempt) -> str:
-    took = "" if attempt.duration_ms is None else f" after {attempt.duration_ms} ms"
-    if attempt.outcome == "unknown":
-        return "outcome unknown: relay was ended during it, or it is under way"
-    if attempt.http_code is None:
-        return f"no answer{took}: {attempt.error}"
-    meaning = {"success": "taken", "duplicate": "taken before", "refused": "refused for good"}
-    return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'to be tried again')}"
-
-
-def show(story: Story) -> Sequence[str]:
-    """Return a story as lines of text."""
-    lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
-    return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]

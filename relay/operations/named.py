@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Reports
 
+SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
+#: What can be asked for.
+FORMS = (
+    f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}; user:EMAIL, user:USERNAME; "
+    "and of a user in a course USER@COURSE in the place of an ID, each by id, e-mail or short name"
+)
 #: How many grades or enrolments of a user in a course are told, at the most.
 MOST = 100
 

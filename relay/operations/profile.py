@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import RelayError
+from relay.rules import request
 
 if TYPE_CHECKING:
     from relay.operations.backend import Backend
-
-PATH = "/v1/students/profile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +25,7 @@ class Profile:
 
 def ask(backend: Backend, user: int) -> Profile:
     """Return the profile of a user, given Moodle's user id. Raises RelayError where the backend gives none."""
-    answer = backend.get(PATH, {"moodle_user_id": str(user)})
+    answer = backend.get(request.PROFILE, {"moodle_user_id": str(user)})
     if answer.http_code != 200:  # the one code that comes with a profile
         said = answer.error or f"the backend answered {answer.http_code}"
         raise RelayError(

@@ -13,6 +13,7 @@ from relay.outbox.values import Selector
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from relay.operations.kept import Kept
     from relay.outbox.contract import Reports
 
 FORMS = "failed, an event id, or terms joined by commas: status=, type=, user=, since=, until="
@@ -28,6 +29,8 @@ class Replayed:
     sent: int
     #: How many of them are not delivered after it.
     undelivered: int
+    #: How many of them were not sent, as Moodle keeps from the student what they say.
+    held: int = 0
     #: How many more the selector meant whose data was forgotten: they can't be sent again.
     forgotten: int = 0
 
@@ -100,23 +103,29 @@ def _time(name: str, key: str, text: str | None) -> float | None:
 
 def replay(
     outbox: Reports,
+    kept: Kept,
     delivering: Delivering,
     selector: Selector,
     now: Callable[[], float],
     wait: Callable[[float], object],
 ) -> Replayed:
-    """Send again, once, what the selector means. Raises OutboxError.
+    """Send again, once, what the selector means. Raises OutboxError, and MoodleError where it is to be asked.
 
-    Each event keeps its id and its bytes, and gets one more attempt row. `now` tells unix seconds; `wait` waits so many
+    Each event keeps its id and its bytes, and gets one more attempt row. One that Moodle keeps from the student now is
+    not sent: its bytes say what stood there when it was recorded. `now` tells unix seconds; `wait` waits so many
     seconds, or until something has come back.
     """
-    ids = outbox.select(selector)
+    meant = outbox.select(selector)
+    kept_back = kept.events(meant)
+    ids = [one for one in meant if one not in kept_back]
+    held = len(kept_back) + outbox.count_held(selector)
     delivering.replay(ids, now())
     while delivering.under_way:
         wait(delivering.settle(now()))
     return Replayed(
-        meant=len(ids),
+        meant=len(ids) + held,
         sent=delivering.replayed,
         undelivered=outbox.count_undelivered(ids),
+        held=held,
         forgotten=outbox.count_forgotten(selector),
     )

@@ -307,6 +307,7 @@ def _conservation(report: Report) -> dict[str, Any]:
         "pending": counts.of(Status.PENDING),
         "failed": counts.of(Status.FAILED),
         "failed_all_retries": counts.of(Status.GAVE_UP),
+        "held": counts.of(Status.HELD),
         "purged": counts.purged,
         "seen_holds": counts.seen_holds,
         "captured_holds": counts.captured_holds,

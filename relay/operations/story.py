@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from relay import times
+from relay.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.outbox.values import Attempt, Recorded
+
+#: What the commands have in them that send something.
+SENDING = ("relay sync", "--replay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +41,45 @@ class Story:
         """Add a line."""
         self.lines.append(Line(at=at, text=text))
 
+    @property
+    def sends(self) -> bool:
+        """Whether the command sends something."""
+        return any(part in self.command for part in SENDING)
+
     def conclude(self, conclusion: str, command: str = "") -> Story:
         """Set the end, bring the lines into order, and return the story."""
         self.conclusion, self.command = conclusion, command
         self.lines.sort(key=lambda line: float("inf") if line.at is None else line.at)
         return self
+
+
+def came_about(event: Recorded) -> str:
+    """Return that an event was recorded, whom it is about, and from what it was made."""
+    which = "by relay sync" if event.log_id is None else f"from log row {event.log_id}"
+    course = "" if event.course_id is None else f" in course {event.course_id}"
+    whose = f" of user {event.user_id}{course}" if event.user_id else course
+    how = "held" if event.status is Status.HELD else "recorded"
+    return f"outbox: event {event.event_id} ({event.event_type}{whose}) {how} {which}"
+
+
+def forgotten(name: str, status: Status) -> str:
+    """Return what there is to say of an event whose data was taken out."""
+    was = "the backend took it before" if status is Status.SUCCESS else "it was not delivered before"
+    return f"The data of {name} was forgotten (relay forget): {was}. It cannot be sent again."
+
+
+def came_of(attempt: Attempt) -> str:
+    """Return what came of an attempt, in words."""
+    took = "" if attempt.duration_ms is None else f" after {attempt.duration_ms} ms"
+    if attempt.outcome == "unknown":
+        return "outcome unknown: relay was ended during it, or it is under way"
+    if attempt.http_code is None:
+        return f"no answer{took}: {attempt.error}"
+    meaning = {"success": "taken", "duplicate": "taken before", "refused": "refused for good"}
+    return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'to be tried again')}"
+
+
+def show(story: Story) -> Sequence[str]:
+    """Return a story as lines of text."""
+    lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
+    return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]

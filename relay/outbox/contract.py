@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Batch,
         Counts,
         Forgotten,
+        HeldEvent,
+        Judged,
         Listed,
         Member,
         Migrated,
@@ -86,12 +88,45 @@ class Sharing(Protocol):
         """Return the relays that take part in a shared outbox."""
 
 
-class Ledger(State, Protocol):
+class HeldReads(Protocol):
+    """What is asked about held events."""
+
+    @abstractmethod
+    def held_of(self, table: str, ids: Sequence[int]) -> Sequence[HeldEvent]:
+        """Return all that is held about these rows of a table of Moodle, in the order in which it was recorded."""
+
+
+class Holding(HeldReads, Protocol):
+    """For capture: events that are not sent before Moodle shows the student what they say."""
+
+    @abstractmethod
+    def held(self, after: int, limit: int) -> Sequence[HeldEvent]:
+        """Return what is held behind a row of the outbox, in the order in which it was recorded."""
+
+    @abstractmethod
+    def judge(self, judged: Judged, now: float) -> Judged:
+        """Release held events, due at once, skip them, or keep them as they are now known.
+
+        Returns what was done: a released event that the outbox cannot keep is skipped, with the reason, and one that
+        was not held any more is left out. Raises OutboxFenced where this relay does not lead.
+        """
+
+    @abstractmethod
+    def hold_undelivered(
+        self, event_type: str, table: str, field: str, now: float, *, only: Mapping[int, int] | None = None
+    ) -> Sequence[str]:
+        """Hold what is undelivered of a type, and not under way; return the ids. `field` of its data has the row's id.
+
+        It keeps its body until it is judged. `only`: what was never under way, about these rows: the user of each.
+        """
+
+
+class Ledger(State, Holding, Protocol):
     """For capture and sync: records what was read from Moodle."""
 
     @abstractmethod
     def accept(self, batch: Batch, now: float) -> Accepted:
-        """Record events, skips, counts and the new position in one transaction; return what is new.
+        """Record events, skips, holds, counts and the new position in one transaction; return what is new.
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
@@ -218,7 +253,7 @@ class Membership(Sharing, Protocol):
         """Renew this relay's leases, free what dead relays had under way, and take the lead where nobody has it."""
 
 
-class Reports(State, Sharing, Protocol):
+class Reports(State, Sharing, HeldReads, Protocol):
     """For status, explain and replay: questions about what is recorded."""
 
     @abstractmethod
@@ -237,7 +272,18 @@ class Reports(State, Sharing, Protocol):
     def select(self, selector: Selector) -> Sequence[int]:
         """Return the row ids of the events that are meant and have data, in the order they happened.
 
-        Skipped ones have none, and those that were forgotten.
+        Skipped and held ones have none, nor those that were forgotten.
+        """
+
+    @abstractmethod
+    def count_held(self, selector: Selector) -> int:
+        """Return how many held events are meant."""
+
+    @abstractmethod
+    def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
+        """Return which row of Moodle those of the events (row ids) of a type are about: what `field` of the data says.
+
+        One whose data say nothing is left out.
         """
 
     @abstractmethod

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
+from relay.outbox.tables import ATTEMPTS, EVENTS, HELD, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,27 @@ _PURGED = Step(
     ),
 )
 
-STEPS = (_FIRST, _MEMORY, _PURGED)
+_HOLDING = Step(
+    version=4,
+    sqlite=(
+        f"""CREATE TABLE {{p}}{HELD} (
+    id INTEGER PRIMARY KEY,
+    row_table TEXT NOT NULL,
+    row_id INTEGER NOT NULL,
+    absent_since INTEGER)""",
+        f"CREATE INDEX {{p}}{HELD}_about ON {{p}}{HELD} (row_table, row_id)",
+    ),
+    mysql=(
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{HELD} (
+    id BIGINT NOT NULL PRIMARY KEY,
+    row_table VARCHAR(64) NOT NULL,
+    row_id BIGINT NOT NULL,
+    absent_since BIGINT,
+    KEY about (row_table, row_id)) {_IN_SCHEMA}""",
+    ),
+)
+
+STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

@@ -13,7 +13,7 @@ from relay.rules.retry import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.model import Event, Outcome, Skip
+    from relay.model import Event, Hold, Outcome, Skip
     from relay.outbox.values import Settled
 
 #: The last_error of an event keeps at most this many characters of the backend's answer.
@@ -92,6 +92,26 @@ def skip_rows(skips: Sequence[Skip], now: float) -> Iterator[dict[str, Any]]:
             "log_id": skip.log_id,
             "user_id": skip.user_id,
             "occurred_at": skip.occurred_at,
+            "body": None,
+            "due_at": None,
+        }
+
+
+def hold_rows(holds: Sequence[Hold], now: float) -> Iterator[dict[str, Any]]:
+    """Yield the rows of what Moodle keeps from the student: nothing of that is in them."""
+    for hold in holds:
+        yield {
+            "event_id": hold.event_id,
+            "event_type": hold.event_type,
+            "event_data": "{}",
+            "status": Status.HELD,
+            "last_error": json.dumps({"reason": hold.reason}),
+            "created_at": int(now),
+            "updated_at": int(now),
+            "processed_at": None,
+            "log_id": hold.log_id,
+            "user_id": hold.user_id,
+            "occurred_at": hold.occurred_at,
             "body": None,
             "due_at": None,
         }

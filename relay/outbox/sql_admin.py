@@ -8,7 +8,7 @@ from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Admin
 from relay.outbox.rows import dumped
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY, MEMORY, MOVED, OWN_STATE, PURGED, STATE
+from relay.outbox.tables import ATTEMPTS, EVENTS, HELD, HISTORY, MEMORY, MOVED, OWN_STATE, PURGED, STATE
 from relay.outbox.values import Forgotten, Purged
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 #: The tables that a move empties and compares; of the state a part is the outbox's own.
-WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED)
+WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD)
 #: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
 #: new connection, and from further below where the log was restored from a backup.
 PURGED_IDS = 1_000_000

@@ -10,7 +10,8 @@ from relay.errors import OutboxFenced, OutboxRefused
 from relay.model import Skip
 from relay.outbox import rows
 from relay.outbox.contract import Ledger
-from relay.outbox.sql import BATCH, IDS, Sql
+from relay.outbox.sql import BATCH, IDS
+from relay.outbox.sql_held import SqlHeld
 from relay.outbox.tables import EVENTS, HISTORY, MEMORY, PURGED, STATE
 from relay.outbox.values import Accepted, Remembered
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Batch, Sync
 
 
-class SqlLedger(Sql, Ledger):
+class SqlLedger(SqlHeld, Ledger):
     """Events, skips, counts and the position; the memory of Moodle's rows; the sync history."""
 
     def accept(self, batch: Batch, now: float) -> Accepted:
@@ -42,6 +43,7 @@ class SqlLedger(Sql, Ledger):
 
     def _accept(self, batch: Batch, now: float) -> Sequence[str]:
         events, skips = list(rows.event_rows(batch.events, now)), list(rows.skip_rows(batch.skips, now))
+        holds = list(rows.hold_rows(batch.holds, now))
 
         def work(run: Run) -> Sequence[str]:
             self._check_taking_part(run, is_reading=batch.after is not None)
@@ -49,13 +51,15 @@ class SqlLedger(Sql, Ledger):
                 self._check_position(run, batch.before, batch.after)
             new_events = self._insert_new(run, events)
             new_skips = self._insert_new(run, skips)
+            new_holds = self._insert_new(run, holds)
+            self._note_held(run, batch.holds, new_holds)
             self._insert(run, MEMORY, rows.memory_rows(batch.events, new_events), self.REMEMBER)
-            self._count(run, batch, len(new_events), len(new_skips), now)
+            self._count(run, batch, len(new_events) + len(new_holds), len(new_skips), now)
             if batch.after is not None:
                 self._save_position(run, batch.before, batch.after, now)
             for key, value in batch.state.items():
                 run(self.SET_STATE, {"key": key, "value": value, "now": int(now)})
-            return [*new_events, *new_skips]
+            return [*new_events, *new_skips, *new_holds]
 
         return self._do(work)
 

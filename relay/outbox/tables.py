@@ -13,6 +13,8 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
 MEMORY = "mb_zoho_row"
 #: The ids of events that were purged, by their log row: the log may be read again, and they are not new then.
 PURGED = "mb_zoho_purged"
+#: What is held, by the event's row: which row of Moodle decides, and since when its student is in the course no more.
+HELD = "mb_zoho_held"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"
 #: In a schema only: a row for each user. A claim of a user's events locks the row and changes its column `turn`, so two
@@ -33,6 +35,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     ),
     MEMORY: ("row_table", "row_id", "digest", "event_id", "log_id"),
     PURGED: ("log_id", "event_id"),
+    HELD: ("id", "row_table", "row_id", "absent_since"),
     STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
 }
 #: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.

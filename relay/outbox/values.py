@@ -12,7 +12,7 @@ from relay.model import Status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.model import Delivery, Event, Outcome, Position, Skip
+    from relay.model import Delivery, Event, Hold, Outcome, Position, Skip
     from relay.rules.retry import Decision
 
 #: How many bytes of a digest are kept: enough that two texts of one row never have the same one.
@@ -28,6 +28,7 @@ class Batch:
 
     events: Sequence[Event] = ()
     skips: Sequence[Skip] = ()
+    holds: Sequence[Hold] = ()
     #: How many log rows were passed over, by reason (restored, actor, disabled).
     ignored: Mapping[str, int] = field(default_factory=dict)
     #: The position before this batch, and after it; both None for rows that come from `relay sync`.
@@ -39,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(Collection[str]):
-    """What has come of a batch. As a collection: the ids of the events and skips that are new."""
+    """What has come of a batch. As a collection: the ids of the events, skips and holds that are new."""
 
     new: Sequence[str] = ()
     #: What is new as well, and recorded as skipped: the outbox cannot keep the event.
@@ -53,6 +54,42 @@ class Accepted(Collection[str]):
 
     def __len__(self) -> int:
         return len(self.new)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldEvent:
+    """A held event of the outbox."""
+
+    #: Its row in the outbox.
+    id: int
+    event_id: str
+    event_type: str
+    log_id: int | None
+    user_id: int
+    occurred_at: int
+    #: A sentence's end.
+    reason: str
+    #: The table and the id of the row of Moodle that it is about.
+    row_table: str
+    row_id: int
+    #: Since when its student has no enrolment in the course, in unix seconds; None where there is one.
+    absent_since: int | None
+    #: An older relay has made its body, and it was not sent.
+    is_built: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What is to become of held events."""
+
+    #: Those that are sent now, as these events.
+    released: Sequence[tuple[HeldEvent, Event]] = ()
+    #: Those that are sent with the bytes that they have.
+    sent: Sequence[HeldEvent] = ()
+    #: Those that are not sent, and why.
+    skipped: Sequence[tuple[HeldEvent, str]] = ()
+    #: Those that stay held: what is known of them now. What was built of one is deleted.
+    kept: Sequence[HeldEvent] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +257,7 @@ class Counts:
 
     @property
     def captured_holds(self) -> bool:
-        """Captured + synced = success + pending + failed + failed_all_retries + purged."""
+        """Captured + synced = success + pending + failed + failed_all_retries + held + purged."""
         kept = sum(self.of(status) for status in Status if status is not Status.SKIPPED)
         return self.captured + self.synced == kept + self.purged
 

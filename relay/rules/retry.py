@@ -44,6 +44,14 @@ VERDICTS = (
     | dict.fromkeys((401, 403), Verdict.UNKNOWN_CALLER)
     | dict.fromkeys((404, 405, 410), Verdict.NO_SUCH_PATH)
 )
+#: What each of them means for an event, for those who receive it.
+MEANINGS = {
+    Verdict.TAKEN: "Taken: relay does not send it again",
+    Verdict.REFUSED: "Refused for good: relay gives this event up at once, and a person has to look at it",
+    Verdict.UNKNOWN_CALLER: "Token or signature not known: relay holds back all events, and probes until it is known",
+    Verdict.NO_SUCH_PATH: "No such path: relay holds back the events of this type, and probes until it is there",
+    Verdict.NOT_NOW: "Not now: relay sends the same event again, later and later, for about three days",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: The prefixes of the two kinds of key (Standard Webhooks, "Signature scheme").
 SYMMETRIC, ASYMMETRIC = "whsec_", "whsk_"
+#: What the public half of an asymmetric key begins with.
+PUBLIC = "whpk_"
+#: What to do where a key is missing or wrong.
+HOW = "`relay keygen` makes one"
 #: The specification wants symmetric secrets of 24 to 64 bytes.
 SHORTEST_SECRET = 24
 #: An Ed25519 private key is a seed of 32 bytes; some tools put the public key's 32 bytes behind it.
@@ -54,24 +58,39 @@ def parse_key(text: str) -> Key:
             try:
                 raw = base64.b64decode(text.removeprefix(prefix), validate=True)
             except binascii.Error:
-                raise ValueError(f"must be base64 behind {prefix}") from None
+                raise ValueError(f"must be base64 behind {prefix}; {HOW}") from None
             return _symmetric(raw) if prefix == SYMMETRIC else _asymmetric(raw)
-    raise ValueError(f"must begin with {SYMMETRIC} (HMAC-SHA256) or {ASYMMETRIC} (Ed25519)")
+    raise ValueError(f"must begin with {SYMMETRIC} (HMAC-SHA256) or {ASYMMETRIC} (Ed25519); {HOW}")
 
 
 def _symmetric(raw: bytes) -> SymmetricKey:
     if not raw:
-        raise ValueError(f"must hold a secret behind {SYMMETRIC}")
+        raise ValueError(f"must hold a secret behind {SYMMETRIC}; {HOW}")
     return SymmetricKey(raw)
 
 
 def _asymmetric(raw: bytes) -> AsymmetricKey:
     if len(raw) not in (SEED, 2 * SEED):
-        raise ValueError(f"must hold an Ed25519 private key of {SEED} bytes behind {ASYMMETRIC}")
+        raise ValueError(f"must hold an Ed25519 private key of {SEED} bytes behind {ASYMMETRIC}; {HOW}")
     key = AsymmetricKey(Ed25519PrivateKey.from_private_bytes(raw[:SEED]))
     if len(raw) == 2 * SEED and key.private.public_key().public_bytes_raw() != raw[SEED:]:
         raise ValueError(f"holds a private and a public key behind {ASYMMETRIC} that do not belong together")
     return key
+
+
+def symmetric_texts(raw: bytes) -> tuple[str]:
+    """Return the text of the symmetric key that these bytes are."""
+    return (SYMMETRIC + base64.b64encode(raw).decode(),)
+
+
+def asymmetric_texts(seed: bytes) -> tuple[str, str]:
+    """Return the texts of a private key, given its 32 bytes, and of the public key that belongs to it."""
+    return ASYMMETRIC + base64.b64encode(seed).decode(), public_text(_asymmetric(seed))
+
+
+def public_text(key: AsymmetricKey) -> str:
+    """Return the text of the public key that belongs to a private one."""
+    return PUBLIC + base64.b64encode(key.private.public_key().public_bytes_raw()).decode()
 
 
 def signatures(keys: Sequence[Key], event_id: str, timestamp: int, body: bytes) -> str:

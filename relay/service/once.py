@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 from relay.errors import MoodleError, OutboxError, OutboxInUse, RelayError
+from relay.model import Event, Hold, Status
 from relay.operations import replay as replaying
 from relay.service import lease, parts
 from relay.service.logs import make_log
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from relay.capture.sync import Progress, Syncing, Wanted
     from relay.config import Config
-    from relay.model import Event, Skip
+    from relay.events.held import Held
+    from relay.model import Event, Hold, Skip
     from relay.outbox.values import Selector
     from relay.service.daemon import Signals
     from relay.service.lease import Opened
@@ -43,6 +45,8 @@ class Done:
     undelivered: int
     #: How many log rows wait for what they point to, and were not recorded: the next run reads them again.
     waiting: int
+    #: How many events are held, as Moodle keeps from the student what they say: nothing is wrong with them.
+    held: int
 
 
 def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO | Lines | None = sys.stdout) -> Done:
@@ -63,7 +67,8 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
                 pass
             _Working(relay, opened, signals, timeout_s, is_reading=is_leading).work()
             Reporter(relay, opened).close(has_ended=True)
-            return Done(undelivered=outbox.count_undelivered(), waiting=relay.capture.waiting)
+            held = outbox.counts().of(Status.HELD)
+            return Done(undelivered=outbox.count_undelivered(), waiting=relay.capture.waiting, held=held)
 
 
 @contextlib.contextmanager
@@ -156,7 +161,7 @@ class _Working:
             self._is_reading, self._failed = False, error
 
 
-def preview(config: Config) -> Iterator[Event | Skip]:
+def preview(config: Config) -> Iterator[Event | Hold | Skip]:
     """Yield what a run would record, and record nothing. Raises RelayError."""
     machine = parts.REAL
     log = make_log(config.log, sys.stderr, machine.now)
@@ -170,7 +175,10 @@ def replay(
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
     machine = parts.REAL
     log = make_log(config.log, stream, machine.now)
-    with parts.opened(config, machine, log=log) as opened, parts.sending(config, machine) as sender:
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(parts.opened(config, machine, log=log))
+        moodle = stack.enter_context(parts.reading(config))
+        sender = stack.enter_context(parts.sending(config, machine))
         dispatch = parts.make_dispatch(config, opened, sender, log)
         woken = threading.Event()
         dispatch.wake = woken.set
@@ -184,7 +192,8 @@ def replay(
         try:
             opened.outbox.join(opened.now())
             with lease.kept(opened):
-                return replaying.replay(opened.outbox, dispatch, selector, opened.now, wait)
+                kept = parts.make_kept(config, moodle, opened)
+                return replaying.replay(opened.outbox, kept, dispatch, selector, opened.now, wait)
         finally:
             dispatch.close()
             with contextlib.suppress(OutboxError):
@@ -244,8 +253,8 @@ def _record(
     return progress
 
 
-def preview_sync(config: Config, wanted: Wanted) -> Iterator[Event]:
-    """Yield the events of current rows, and record nothing. Raises RelayError."""
+def preview_sync(config: Config, wanted: Wanted) -> Iterator[Event | Held]:
+    """Yield the events of current rows, or why one is held, and record nothing. Raises RelayError."""
     log = make_log(config.log, sys.stderr, parts.REAL.now)
     with parts.temporary_outbox() as outbox, parts.reading(config) as moodle:
         yield from parts.make_sync(config, moodle, outbox, wanted, log).preview()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import __version__
+from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
@@ -28,6 +29,7 @@ from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
 from relay.operations import explain, status
+from relay.operations.kept import Kept
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from relay.capture.sync import Wanted
-    from relay.config import Config, DatabaseConfig
+    from relay.config import BackendConfig, Config, DatabaseConfig
     from relay.config.schema import TlsConfig
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
@@ -185,22 +187,26 @@ def _tls(tls: TlsConfig | None, key: str) -> ssl.SSLContext | None:
     return context
 
 
+def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transport:
+    """Return the connections to a URL, made as the config's backend is reached."""
+    return Transport(
+        url=url,
+        timeout_s=backend.timeout,
+        connections=backend.concurrency,
+        monotonic=machine.monotonic,
+        ca_bundle=backend.ca_bundle,
+        proxy=None if backend.proxy is None else backend.proxy.reveal(),
+        # The system's resolver has its own times, which may be far longer.
+        resolve=within(backend.timeout, socket.getaddrinfo),
+    )
+
+
 def make_sender(config: Config, machine: Machine) -> Sender:
     """Return what sends requests to the backend. Raises ConfigError."""
     backend = config.backend
     with _made_of("backend"):
-        transport = Transport(
-            url=backend.url,
-            timeout_s=backend.timeout,
-            connections=backend.concurrency,
-            monotonic=machine.monotonic,
-            ca_bundle=backend.ca_bundle,
-            proxy=None if backend.proxy is None else backend.proxy.reveal(),
-            # The system's resolver has its own times, which may be far longer.
-            resolve=within(backend.timeout, socket.getaddrinfo),
-        )
         return Sender(
-            transport=transport,
+            transport=make_transport(backend.url, backend, machine),
             token=backend.token.reveal(),
             tenant_id=backend.tenant_id,
             signing_keys=[key.reveal() for key in backend.signing_keys],
@@ -282,6 +288,7 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
 def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
+    hold_recorded(opened.outbox, make_options(config)(""), opened.now())
     return Relay(
         config=config,
         outbox=opened.outbox,
@@ -311,11 +318,17 @@ def disk_free(config: Config) -> int | None:
         return None
 
 
+def make_kept(config: Config, moodle: Moodle, opened: Opened) -> Kept:
+    """Return what asks Moodle whether it keeps from the student what an event says."""
+    return Kept(outbox=opened.outbox, moodle=moodle, options=make_options(config)(""))
+
+
 def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Explainer:
     """Return what tells the story of an event. Raises OutboxError."""
     return explain.Explainer(
         outbox=opened.outbox,
         moodle=moodle,
+        kept=make_kept(config, moodle, opened),
         breaker=circuit.load(opened.outbox.state(circuit.STATE)),
         rules=explain.Rules(
             is_paused=not config.enabled,

@@ -67,7 +67,7 @@ class Relay:
         self.captured_at, self.moodle_error = now, ""
         if progress.accepted:
             self.wake_dispatch()
-        return 0.0 if progress.is_more else self.config.moodle.poll_interval
+        return 0.0 if progress.is_more else min(self.config.moodle.poll_interval, self.capture.next_look_in(now))
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""

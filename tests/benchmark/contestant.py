@@ -19,9 +19,9 @@ import stock
 from harness import SYMMETRIC_KEY, TOKEN
 
 from relay import __version__
-from relay.delivery.sender import EVENT_PATH, Sender
+from relay.delivery.sender import Sender
 from relay.delivery.transport import Transport
-from relay.rules import signing
+from relay.rules import request, signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ def _post(own: requests.Session, url: str, event_type: str, event_id: str, body:
         "webhook-timestamp": str(now),
         "webhook-signature": signing.signatures(KEYS, event_id, now, body),
     }
-    own.post(f"{url}{EVENT_PATH}{event_type}", data=body, headers=headers, timeout=30).raise_for_status()
+    own.post(f"{url}{request.EVENTS}{event_type}", data=body, headers=headers, timeout=30).raise_for_status()
 
 
 def _next(waiting: deque[Event]) -> Event | None:

@@ -35,6 +35,8 @@ GRANTED = {
         *("id", "userid", "assignment", "grade", "grader", "timecreated", "timemodified", "attemptnumber"),
     },
     "assignfeedback_comments": {"id", "grade", "commenttext"},
+    "grade_items": {"id", "courseid", "itemtype", "itemmodule", "iteminstance", "itemnumber", "hidden"},
+    "grade_grades": {"itemid", "userid", "finalgrade", "hidden"},
     "scale": {"id", "scale"},
     "role_assignments": {"id", "userid", "contextid", "roleid"},
     "context": {"id", "contextlevel", "instanceid"},

@@ -14,7 +14,7 @@ from relay.events import envelope
 from relay.events.catalogue import KINDS
 from relay.events.custom import custom_kind
 from relay.events.kind import EventKind, Facts, Options
-from relay.model import Event, LogRow, Skip
+from relay.model import Event, Hold, LogRow, Skip
 from relay.outbox.rows import split
 
 OPTIONS = Options(site="s", moodle_url="https://m.example", tenant_id="t")
@@ -85,10 +85,10 @@ IDS = st.none() | st.sampled_from([0, 1, -1, 7, -31337, 2**63 - 1, -(2**63)])
 TIMES = st.sampled_from([0, 1_770_000_000, -1, 2**40, 2**63 - 1])
 
 
-def check(kind: EventKind, made: Event | Skip) -> None:
+def check(kind: EventKind, made: Event | Hold | Skip) -> None:
     """Check that what was made can be kept and sent, and has the fields that it says."""
     assert -(2**63) <= made.user_id < 2**63
-    if isinstance(made, Skip):
+    if isinstance(made, Hold | Skip):
         assert made.reason
         return
     assert split(made.body, made.data), "it can be kept and put together again"

@@ -111,6 +111,7 @@ def test_sync_sends_the_latest_attempt_alone(relay: Relay, college: College, bac
     times = {"timecreated": AT, "timemodified": AT}
     latest = college.insert("assign_grades", assignment=work, userid=ada, grade=80, attemptnumber=1, **times)
     college.insert("assign_grades", assignment=work, userid=ada, grade=30, attemptnumber=0, **times)
+    college.release(ada, work, 80)
     relay.once("--from", "now")
     for filters in ((), ("--user", str(ada))):
         backend.forget()

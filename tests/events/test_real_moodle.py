@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import SYMMETRIC_KEY, TOKEN, Relay
-from pymysql.constants import CLIENT
+from harness import SYMMETRIC_KEY, TOKEN, Relay, load_dump
 from standardwebhooks import Webhook
 
 if TYPE_CHECKING:
@@ -32,14 +30,10 @@ def golden() -> list[dict[str, Any]]:
 def real(tmp_path: Path, mariadb: MariaDB, golden: list[dict[str, Any]], backend: Receiver) -> Relay:
     """A relay between a real Moodle and the backend."""
     assert golden
-    with mariadb.connect(client_flag=CLIENT.MULTI_STATEMENTS) as connection, connection.cursor() as cursor:
-        cursor.execute("DROP DATABASE IF EXISTS moodle; CREATE DATABASE moodle CHARACTER SET utf8mb4; USE moodle")
-        while cursor.nextset():
-            pass
-        cursor.execute(gzip.decompress(DUMP.read_bytes()).decode())
-        while cursor.nextset():
-            pass
-    return Relay(tmp_path, mariadb, backend.url)
+    load_dump(mariadb, DUMP)
+    made = Relay(tmp_path, mariadb, backend.url)
+    made.set("events.grade_updated.unreleased", "send")
+    return made
 
 
 def test_every_event_arrives_once_as_moodle_makes_it_and_is_signed(

@@ -45,6 +45,8 @@ LOOSENED = {
     "assign_grades": ("DROP INDEX assignment", {"BIGINT": "grader timecreated timemodified userid"}),
     "assignfeedback_comments": ("", {"LONGBLOB": "commenttext"}),
     "scale": ("", {"LONGBLOB": "scale"}),
+    "grade_items": ("", {"BIGINT": "hidden"}),
+    "grade_grades": ("DROP INDEX userid", {"BIGINT": "hidden userid"}),
     "user_enrolments": ("DROP INDEX enrolid", {"BIGINT": "status timestart timeend timecreated userid enrolid"}),
     "logstore_standard_log": ("", {"BIGINT": "userid timecreated"}),
 }  # fmt: skip
@@ -72,6 +74,9 @@ class Rows:
     def number(self) -> int | None:
         return self.chance.choice(NUMBERS)
 
+    def hidden(self) -> int | None:
+        return self.number() if self.chance.random() < 0.2 else 0
+
     def near(self, most: int) -> int:
         """Return an id that is there, more often than not."""
         return self.chance.randint(1, max(1, most + most // 4))
@@ -83,7 +88,10 @@ class Rows:
             insert("course", fullname=self.text(), shortname=self.text())
             insert("enrol", courseid=self.near(count // 10))
             insert("scale", scale=self.text())
-            insert("assign", course=self.near(count // 10), name=self.text(), grade=self.number())
+            course = self.near(count // 10)
+            work = insert("assign", course=course, name=self.text(), grade=self.number())
+            item = {"itemtype": "mod", "itemmodule": "assign", "iteminstance": work, "itemnumber": 0}
+            insert("grade_items", courseid=course, hidden=self.hidden(), **item)
         for _ in range(count):
             texts = ("username", "firstname", "lastname", "email", "idnumber", "phone1", "city", "country")
             numbers = ("suspended", "deleted", "timecreated", "timemodified")
@@ -102,6 +110,8 @@ class Rows:
                 grade=self.chance.choice(GRADES),
                 **{name: self.number() for name in ("grader", "timecreated", "timemodified")},
             )
+            row = {"itemid": self.near(count // 10), "userid": self.near(count), "hidden": self.hidden()}
+            insert("grade_grades", finalgrade=self.chance.choice(GRADES), **row)
             insert("assignfeedback_comments", grade=self.near(count), commenttext=self.text())
             self.log(count)
         self.college.connection.commit()
@@ -121,19 +131,21 @@ class Rows:
         )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "unreleased"), [(1, "hold"), (2, "send")])
 def test_every_row_is_accounted_for(
-    seed: int, relay: Relay, college: College, backend: Receiver, request: pytest.FixtureRequest
+    seed: int, unreleased: str, relay: Relay, college: College, backend: Receiver, request: pytest.FixtureRequest
 ) -> None:
     count = FULL if request.config.getoption("--full") else SHORT
     college.run("SET SESSION sql_mode = ''")
     Rows(college, seed).fill(count)
     relay.set("log.level", "error")
+    relay.set("events.grade_updated.unreleased", unreleased)
     relay.once("--timeout", "600s")
     sums = relay.status()["conservation"]
     assert sums["holds"]
     assert sums["seen"] == count
-    assert sums["success"] == len(backend.posts) == sums["captured"]
+    assert sums["success"] == len(backend.posts) == sums["captured"] - sums["held"]
+    assert (sums["held"] > 0) == (unreleased == "hold")
     assert sums["success"] > count // 20
     for post in backend.posts:
         assert set(json.loads(post.body.decode())) >= {"event_id", "data", "timestamp"}

@@ -27,7 +27,8 @@ class Answered:
     error_kind: str = ""
     duration_ms: int = 3
 
-    def get(self, path: str, params: Mapping[str, str]) -> Answered:
+    def get(self, path: str, params: Mapping[str, str], *, token: str | None = None) -> Answered:
+        assert token is None or token.startswith("made-up")
         assert path.startswith("/v1/")
         assert isinstance(params, dict)
         return self
@@ -36,20 +37,55 @@ class Answered:
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [
-        (Answered(), [("backend", "ok")]),
-        (Answered(duration_ms=5001), [("backend", "warn")]),
+        (Answered(), [("backend", "ok"), ("token", "warn")]),
+        (Answered(duration_ms=5001), [("backend", "warn"), ("token", "warn")]),
         (Answered(http_code=403), [("backend", "fail")]),
         (Answered(http_code=204), [("backend", "fail")]),
         (Answered(http_code=None, error="no answer in time", error_kind="timeout"), [("backend", "fail")]),
-        (Answered(headers={"date": formatdate(NOW + 60, usegmt=True)}), [("backend", "ok"), ("clock", "ok")]),
-        (Answered(headers={"date": formatdate(NOW - 61, usegmt=True)}), [("backend", "ok"), ("clock", "fail")]),
-        (Answered(headers={"date": "yesterday"}), [("backend", "ok")]),
+        (
+            Answered(headers={"date": formatdate(NOW + 60, usegmt=True)}),
+            [("backend", "ok"), ("token", "warn"), ("clock", "ok")],
+        ),
+        (
+            Answered(headers={"date": formatdate(NOW - 61, usegmt=True)}),
+            [("backend", "ok"), ("token", "warn"), ("clock", "fail")],
+        ),
+        (Answered(headers={"date": "yesterday"}), [("backend", "ok"), ("token", "warn")]),
     ],
 )
 def test_the_backend_is_checked(answered: Answered, expected: list[tuple[str, str]]) -> None:
     done = list(checks.checks(answered, lambda: NOW))
     assert [(one.name, str(one.verdict)) for one in done] == expected
     assert all(one.hint for one in done if one.verdict is not Verdict.OK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowing:
+    """A backend that refuses a wrong token at some paths; `knows_ours` says whether ours is the right one."""
+
+    refuses_at: tuple[str, ...]
+    knows_ours: bool = True
+
+    def get(self, path: str, params: Mapping[str, str], *, token: str | None = None) -> Answered:
+        assert params in ({}, {"moodle_user_id": "0"})
+        is_right = token is None and self.knows_ours
+        return Answered(http_code=401 if path in self.refuses_at and not is_right else 200)
+
+
+@pytest.mark.parametrize(
+    ("backend", "verdict", "found"),
+    [
+        (Knowing(refuses_at=("/v1/health",)), "ok", "the backend knows it"),
+        (Knowing(refuses_at=("/v1/students/profile",)), "ok", "GET /v1/students/profile knows it"),
+        (Knowing(refuses_at=("/v1/students/profile",), knows_ours=False), "fail", "answered 401"),
+        (Knowing(refuses_at=()), "warn", "GET /v1/health takes a made-up token, too"),
+    ],
+)
+def test_the_token_is_right_where_another_one_is_refused(backend: Knowing, verdict: str, found: str) -> None:
+    done = {one.name: one for one in checks.checks(backend, lambda: NOW)}
+    assert str(done["token"].verdict) == verdict
+    assert found in done["token"].found
+    assert bool(done["token"].hint) == (verdict != "ok")
 
 
 def test_a_profile_is_given_as_it_came_and_as_json() -> None:

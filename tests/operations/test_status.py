@@ -17,12 +17,12 @@ from relay.rules.circuit import Breaker, Circuit
 NOW = 1_770_000_000.0
 OPEN = Circuit(opened_at=NOW, reason="the backend answered 404", probe_at=NOW + 15, probes=2)
 COUNTS = Counts(
-    seen=10,
-    captured=7,
+    seen=11,
+    captured=8,
     ignored={"restored": 2},
     synced=1,
     purged=2,
-    by_type={"b": {"success": 3, "failed": 1}, "a": {"pending": 1, "skipped": 1, "failed_all_retries": 1}},
+    by_type={"b": {"success": 3, "failed": 1, "held": 1}, "a": {"pending": 1, "skipped": 1, "failed_all_retries": 1}},
 )
 REPORT = Report(
     counts=COUNTS,
@@ -42,7 +42,8 @@ JSON = """{
     "success": 3,
     "failed": 1,
     "failed_all_retries": 1,
-    "skipped": 1
+    "skipped": 1,
+    "held": 1
   },
   "by_type": {
     "a": {
@@ -52,7 +53,8 @@ JSON = """{
     },
     "b": {
       "success": 3,
-      "failed": 1
+      "failed": 1,
+      "held": 1
     }
   },
   "undelivered": 2,
@@ -85,8 +87,8 @@ JSON = """{
   "disk_free_bytes": 1000000000,
   "forgotten": 0,
   "conservation": {
-    "seen": 10,
-    "captured": 7,
+    "seen": 11,
+    "captured": 8,
     "skipped": 1,
     "ignored": 2,
     "ignored_by_reason": {
@@ -97,6 +99,7 @@ JSON = """{
     "pending": 1,
     "failed": 1,
     "failed_all_retries": 1,
+    "held": 1,
     "purged": 2,
     "seen_holds": true,
     "captured_holds": true,
@@ -110,19 +113,21 @@ JSON = """{
   ]
 }"""
 TEXT = """\
-event type             pending   success    failed  failed_all_retries   skipped
-a                            1         0         0                   1         1
-b                            0         3         1                   0         0
-all                          1         3         1                   1         1
+event type             pending   success    failed  failed_all_retries   skipped      held
+a                            1         0         0                   1         1         0
+b                            0         3         1                   0         0         1
+all                          1         3         1                   1         1         1
 
 runs         last pass 2026-02-02 05:40:00+03:00, the log read 2026-02-02 05:39:59+03:00
 undelivered  2, the oldest for 2 h
+held         1, until Moodle shows the student what it keeps back now
 circuit      open for b since 2026-02-02 05:40:00+03:00: the backend answered 404
 cursor       10 (the log ends at 12; 3 lower ids may still turn up)
 unread       the oldest log row to read is 60 s old
 relay        moodle1 pid 7, reads the log
-accounts     seen 10 = captured 7 + skipped 1 + ignored 2: holds
-             captured 7 + synced 1 = success 3 + pending 1 + failed 1 + failed_all_retries 1 + purged 2: holds"""
+accounts     seen 11 = captured 8 + skipped 1 + ignored 2: holds
+             captured 8 + synced 1 = success 3 + pending 1 + failed 1 + failed_all_retries 1 + held 1 + \
+purged 2: holds"""
 
 
 def test_the_json_is_the_same_to_the_byte() -> None:

@@ -247,15 +247,16 @@ def test_relays_that_open_an_old_outbox_at_once_migrate_it_once(old: Place) -> N
         assert [one for one in found if one] == [Migrated(before=1, after=migrations.NEWEST, copy=str(copies(old)[0]))]
 
 
-def test_an_outbox_of_version_2_gets_the_table_that_it_lacks(old: Place) -> None:
+def test_an_outbox_of_version_2_gets_the_tables_that_it_lacks(old: Place) -> None:
     with opened(old):
         pass
-    old.run("DROP TABLE mdl_mb_zoho_purged")
+    for table in ("mdl_mb_zoho_purged", "mdl_mb_zoho_held"):
+        old.run(f"DROP TABLE {table}")
     old.run("UPDATE mdl_mb_zoho_config SET config_value = '2' WHERE config_key = 'schema_version'")
     with opened(old) as outbox:
         assert outbox.migrated is not None
         assert (outbox.migrated.before, outbox.migrated.after) == (2, migrations.NEWEST)
-        assert outbox.sizes()["mb_zoho_purged"] == 0
+        assert outbox.sizes()["mb_zoho_purged"] == outbox.sizes()["mb_zoho_held"] == 0
 
 
 STEPS: dict[type, list[tuple[str, int]]] = {

@@ -10,30 +10,27 @@ from relay.cli.commands import (
     forget,
     grants,
     import_plugin,
+    keygen,
     metrics,
     move_outbox,
     profile,
     purge,
+    receive,
     run,
+    schema,
     seal,
+    send_test,
     status,
     sync,
+    test_backend,
 )
 
-COMMANDS = (
-    run.COMMAND,
-    check.COMMAND,
-    status.COMMAND,
-    events.COMMAND,
-    explain.COMMAND,
-    metrics.COMMAND,
-    sync.COMMAND,
-    profile.COMMAND,
-    purge.COMMAND,
-    forget.COMMAND,
-    move_outbox.COMMAND,
-    grants.COMMAND,
-    seal.COMMAND,
-    import_plugin.COMMAND,
-    demo.COMMAND,
-)
+#: By what they are for.
+GROUPS = {
+    "run": (run.COMMAND, demo.COMMAND),
+    "look": (check.COMMAND, status.COMMAND, events.COMMAND, explain.COMMAND, metrics.COMMAND, profile.COMMAND),
+    "repair": (sync.COMMAND, purge.COMMAND, forget.COMMAND, move_outbox.COMMAND),
+    "set up": (grants.COMMAND, seal.COMMAND, import_plugin.COMMAND),
+    "for those who receive": (keygen.COMMAND, schema.COMMAND, send_test.COMMAND, receive.COMMAND, test_backend.COMMAND),
+}
+COMMANDS = tuple(command for group in GROUPS.values() for command in group)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit, load_config
 from relay.events.catalogue import KINDS, by_subject
-from relay.operations import explain
+from relay.operations import named
+from relay.operations.story import show
 from relay.service import admin
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ EXAMPLES = f"""examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("what", metavar="WHAT", help=explain.FORMS)
+    parser.add_argument("what", metavar="WHAT", help=named.FORMS)
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def handle(arguments: argparse.Namespace) -> int:
     shown = []
     for name, story in stories:
         head = [f"== {name}"] if len(stories) > 1 or name != arguments.what else []
-        shown.append("\n".join([*head, *explain.show(story)]))
+        shown.append("\n".join([*head, *show(story)]))
     print("\n\n".join(shown))
     return Exit.UNDELIVERED if all(story.is_unknown for _, story in stories) else Exit.WELL
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from relay import config, times
 from relay.cli.command import Command, Exit, config_path, print_envelope
 from relay.errors import UsageError
-from relay.model import Event
+from relay.model import Event, Hold
 from relay.operations import replay
 from relay.service import once, run
 from relay.service.daemon import Signals, Systemd
@@ -81,6 +81,9 @@ def _once(loaded: config.Config, timeout: str, signals: Signals, lines: Lines) -
     if done.waiting:
         print(f"relay: {done.waiting} log row{'s' * (done.waiting != 1)} not recorded yet.", file=sys.stderr)
         print("  What they point to is not in Moodle's tables yet; the next run reads them again.", file=sys.stderr)
+    if done.held:
+        print(f"relay: {done.held} event{'s' * (done.held != 1)} held.", file=sys.stderr)
+        print("  Moodle keeps these grades from their students; each is sent once Moodle shows it.", file=sys.stderr)
     return Exit.UNDELIVERED if done.undelivered or done.waiting else Exit.WELL
 
 
@@ -90,6 +93,9 @@ def _replay(loaded: config.Config, selector: str, signals: Signals, lines: Lines
         f"relay: {done.sent} of {done.meant} recorded events sent again; {done.undelivered} not delivered.",
         file=sys.stderr,
     )
+    if done.held:
+        print(f"  {done.held} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
+        print("  What is held is sent once Moodle shows it: `relay explain ID` says why it is.", file=sys.stderr)
     if done.forgotten:
         print(f"  {done.forgotten} more were forgotten (relay forget): they cannot be sent again.", file=sys.stderr)
     elif done.meant == 0:
@@ -102,7 +108,8 @@ def _dry_run(loaded: config.Config) -> int:
         if isinstance(made, Event):
             print_envelope(made)
         else:
-            print(f"relay: log row {made.log_id} would be skipped: {made.reason}", file=sys.stderr)
+            what = "held" if isinstance(made, Hold) else "skipped"
+            print(f"relay: log row {made.log_id} would be {what}: {made.reason}", file=sys.stderr)
     return Exit.WELL
 
 

@@ -11,12 +11,15 @@ from relay.cli.command import Command, Exit, load_config, print_envelope
 from relay.cli.progress import bar
 from relay.errors import UsageError
 from relay.events.catalogue import SYNCED
+from relay.model import Event
 from relay.service import once
 from relay.service.daemon import Signals
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
+    from relay.events.held import Held
     from relay.service.once import Synced
 
 #: Which rows can be sent: the words for them.
@@ -46,21 +49,39 @@ def handle(arguments: argparse.Namespace) -> int:
     loaded = load_config(arguments)
     wanted = Wanted(kind=arguments.kind, user=arguments.user, course=arguments.course, since=_since(arguments.since))
     if arguments.dry_run:
-        for event in once.preview_sync(loaded, wanted):
-            print_envelope(event)
-        return Exit.WELL
+        return _dry_run(once.preview_sync(loaded, wanted))
     signals = Signals()
     with signals.installed(), bar("sync") as tell:
         done = once.sync(
-            loaded, wanted, arguments.triggered_by, signals, lambda progress: tell(progress.processed + progress.failed)
+            loaded, wanted, arguments.triggered_by, signals, lambda done: tell(done.processed + done.failed + done.held)
         )
     return _tell(done)
+
+
+def _dry_run(rows: Iterable[Event | Held]) -> int:
+    held = 0
+    for row in rows:
+        if isinstance(row, Event):
+            print_envelope(row)
+        else:
+            held += 1
+    _tell_held(held)
+    return Exit.WELL
+
+
+def _tell_held(count: int) -> None:
+    if count:
+        print(
+            f"relay: {count} row{'s' * (count != 1)} not sent: Moodle keeps these grades from their students.",
+            file=sys.stderr,
+        )
 
 
 def _tell(done: Synced) -> int:
     """Print what came of a sync; return the exit code."""
     counts = done.progress
     print(f"relay: {counts.processed} rows read, {counts.recorded} new events recorded, {counts.failed} rows skipped.")
+    _tell_held(counts.held)
     if not done.has_ended:
         print("relay: the sync was broken off; the same command goes on from there.", file=sys.stderr)
         return Exit.UNDELIVERED

@@ -6,6 +6,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from relay.operations.check.result import Check, fail, ok, warn
+from relay.operations.check.token import check_token
+from relay.rules import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +31,14 @@ NETWORK_HINTS = {
 
 
 def checks(backend: Backend, now: Callable[[], float]) -> Iterator[Check]:
-    """Yield what the backend's health check answers, and how its clock compares; `now` tells unix seconds."""
-    answer = backend.get("/v1/health", {})
+    """Yield what the backend's health check answers, of the token too, and how its clock compares.
+
+    `now` tells unix seconds.
+    """
+    answer = backend.get(request.HEALTH, {})
     yield check_health(answer)
+    if answer.http_code == 200:
+        yield check_token(backend)
     clock = check_clock(answer, now())
     if clock is not None:
         yield clock

@@ -46,7 +46,7 @@ def check_signing(config: Config) -> Check:
     """Return whether requests are signed, with keys that are long enough."""
     keys = config.backend.signing_keys
     if not keys:
-        hint = "Agree on a key with the backend's developers, and name it in backend.signing_keys."
+        hint = f"Agree on one with the backend's developers, and name it in backend.signing_keys; {signing.HOW}."
         return warn("signing", "there is no signing key: the backend cannot tell who sent an event", hint)
     for index, key in enumerate(keys):
         made = signing.parse_key(key.reveal())
@@ -54,5 +54,5 @@ def check_signing(config: Config) -> Check:
             found = (
                 f"backend.signing_keys[{index}] is {len(made.secret)} bytes long, and must be {signing.SHORTEST_SECRET}"
             )
-            return fail("signing", found, "Make one: echo whsec_$(head -c 32 /dev/urandom | base64)")
+            return fail("signing", found, f"Take another one: {signing.HOW}.")
     return ok("signing", f"each request is signed with {len(keys)} key{'s' * (len(keys) != 1)}")

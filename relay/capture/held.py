@@ -1,0 +1,227 @@
+"""Looks at what is held, and lets out what Moodle shows by now. It serves `capture.log`.
+
+Most releases leave a log row about the grade. Others leave none: an anonymously marked assignment that is revealed, an
+item or a grade that is shown, a time that passes. So all that is held is looked at now and then, too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from relay.events import envelope
+from relay.events.catalogue import KINDS
+from relay.events.held import ENROLLED, HOLD
+from relay.model import Event, Hold, LogRow, Skip
+from relay.outbox.values import HeldEvent, Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from relay.capture.rules import Rules
+    from relay.events.kind import Facts, Options
+    from relay.model import Log
+    from relay.moodle.contract import Moodle
+    from relay.outbox.contract import Ledger
+
+#: How often all that is held is looked at, in seconds: within 60 s (contract, section 2) it is seen and sent.
+LOOK_EVERY_S = 30.0
+#: How many held events are looked at in one pass: one query.
+AT_ONCE = 500
+#: After how long without any enrolment in the course a student's held event is given up, in seconds.
+ABSENT_S = 86400
+#: The outbox's state that names the kinds whose events were held when the outbox was last used.
+STATE_KEY = "holds"
+
+
+def hold_recorded(outbox: Ledger, options: Options, now: float) -> None:
+    """Hold what is undelivered of kinds that are held from now on, until it is looked at.
+
+    An older relay, or another config, has recorded it without asking. Call it before anything is sent.
+    """
+    saved = (outbox.state(STATE_KEY) or "").split()
+    held = sorted(name for name, kind in KINDS.items() if kind.may_be_held and kind.is_chosen(options, HOLD))
+    for kind in [KINDS[name] for name in held if name not in saved]:
+        outbox.hold_undelivered(kind.name, kind.row_table, kind.id_field, now)
+    if held != saved:
+        outbox.set_state(STATE_KEY, " ".join(held), now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What one look has done."""
+
+    #: How many events are due now.
+    released: int = 0
+    #: There is more to look at, at once.
+    is_more: bool = False
+
+
+class Releasing:
+    """What is held, and when it is looked at. For one thread."""
+
+    def __init__(self, *, moodle: Moodle, outbox: Ledger, rules: Rules, log: Log) -> None:
+        self._moodle = moodle
+        self._outbox = outbox
+        self._rules = rules
+        self._log = log
+        #: Up to which row of the outbox this round of looks has come; 0 between two rounds.
+        self._after = 0
+        #: When the next round begins, in unix seconds, and the one after it, as far as this round has seen.
+        self._round_at = 0.0
+        self._soonest = float("inf")
+
+    def due_in(self, now: float) -> float:
+        """Return after how many seconds the next look is wanted."""
+        if self._after:
+            return 0.0
+        wait = self._round_at - now
+        # The clock may have been set back.
+        return max(0.0, wait) if wait <= LOOK_EVERY_S else 0.0
+
+    def note(self, holds: Sequence[Hold], now: float) -> None:
+        """Be told what is held from now on: some of it may end by itself before the next round.
+
+        What was recorded of the same row, and never sent, is held too. What was sent is not called back; it is said.
+        """
+        for name in sorted({hold.event_type for hold in holds}):
+            kind, mine = KINDS[name], [hold for hold in holds if hold.event_type == name]
+            before = self._outbox.remembered(kind.row_table, sorted({hold.row_id for hold in mine}))
+            only = {hold.row_id: hold.user_id for hold in mine if hold.row_id in before}
+            of_kind = (name, kind.row_table, kind.id_field)
+            unsent = self._outbox.hold_undelivered(*of_kind, now, only=only) if only else ()
+            for hold in mine:
+                one = before.get(hold.row_id)
+                if one is not None and one.event_id not in unsent:
+                    self._log.warning("grade.hidden_again", **_names(hold), sent=one.event_id)
+            if unsent:
+                self._wake_at(now)
+        for hold in holds:
+            if hold.until is not None:
+                self._wake_at(max(now, hold.until))
+
+    def look(self, now: float, options: Options) -> Looked:
+        """Look at the next of what is held, if it is time. Raises MoodleError and OutboxError."""
+        if self.due_in(now) > 0:
+            return Looked()
+        if not self._after:
+            self._soonest = now + LOOK_EVERY_S
+        held = self._outbox.held(self._after, AT_ONCE)
+        released = self._judge(held, now, options)
+        is_more = len(held) == AT_ONCE
+        self._after = held[-1].id if is_more else 0
+        if not is_more:
+            self._round_at = self._soonest
+        return Looked(released=released, is_more=is_more)
+
+    def look_at(self, events: Sequence[Event], now: float, options: Options) -> int:
+        """Look at what is held of the rows of these events, which Moodle shows; return how many are due now."""
+        shown = [event for event in events if self._rules.kinds[event.event_type].may_be_held]
+        return self._judge(self._held_about(shown), now, options)
+
+    def _held_about(self, shown: Sequence[Event | HeldEvent]) -> list[HeldEvent]:
+        """Return all that is held of the rows that these are about, of their types."""
+        rows: defaultdict[str, set[int]] = defaultdict(set)
+        for one in shown:
+            rows[one.row_table].add(one.row_id)
+        types = {one.event_type for one in shown}
+        found = [one for table, ids in rows.items() for one in self._outbox.held_of(table, sorted(ids))]
+        return [one for one in found if one.event_type in types]
+
+    # -- what has become of them
+
+    def _judge(self, held: Sequence[HeldEvent], now: float, options: Options) -> int:
+        """Release, skip or keep these; return how many are due now."""
+        read = {kind.name for kind in self._moodle.kinds} - self._rules.disabled
+        looked_at = {one.id: one for one in held if one.event_type in read}
+        if not looked_at:
+            return 0
+        with self._moodle.snapshot():
+            facts = self._moodle.facts([_log_row(one) for one in looked_at.values()], options)
+            made = {one: _made(one, facts, options) for one in looked_at.values()}
+            absent = self._absent([one for one, it in made.items() if isinstance(it, Hold)], facts)
+        for one in self._held_about([one for one, it in made.items() if isinstance(it, Event)]):
+            made.setdefault(one, _made(one, facts, options))
+        for it in made.values():
+            if isinstance(it, Hold) and it.until is not None:
+                self._wake_at(now + it.until - facts.now)
+        return self._accept(_judged(made, absent, now), now)
+
+    def _absent(self, held: Sequence[HeldEvent], facts: Facts) -> set[HeldEvent]:
+        """Return those whose student has no enrolment in the course."""
+        rows = {one: facts.of(table)[one.row_id] for one in held if (table := KINDS[one.event_type].facts) is not None}
+        pairs = {one: ENROLLED.pair(row) for one, row in rows.items()}
+        enrolled = self._moodle.pairs(ENROLLED, rows.values()) if rows else {}
+        return {one for one, pair in pairs.items() if pair is not None and pair not in enrolled}
+
+    def _wake_at(self, at: float) -> None:
+        self._soonest, self._round_at = min(self._soonest, at), min(self._round_at, at)
+
+    def _accept(self, judged: Judged, now: float) -> int:
+        """Record what was found, and say it; return how many are due now."""
+        if not (judged.released or judged.sent or judged.skipped or judged.kept):
+            return 0
+        done = self._outbox.judge(judged, now)
+        due = [*(one for one, _ in done.released), *done.sent]
+        with self._log.buffered():
+            for one in due:
+                self._log.info("event.released", **_names(one))
+            for one, reason in done.skipped:
+                self._log.warning("event.skipped", **_names(one), reason=reason)
+        return len(due)
+
+
+def _log_row(one: HeldEvent) -> LogRow:
+    """Return what was held as the log row that it was; what only the log knows is left out."""
+    return LogRow(
+        id=one.log_id or 0,
+        event_type=one.event_type,
+        object_id=one.row_id,
+        actor_id=0,
+        related_user_id=one.user_id,
+        course_id=None,
+        created_at=one.occurred_at,
+        origin="",
+    )
+
+
+def _made(one: HeldEvent, facts: Facts, options: Options) -> Event | Hold | Skip:
+    """Return what Moodle's tables give of it now; an event has the id that it had."""
+    made = envelope.build(KINDS[one.event_type], _log_row(one), facts, options, event_id=one.event_id)
+    return replace(made, log_id=one.log_id)
+
+
+def _judged(made: Mapping[HeldEvent, Event | Hold | Skip], absent: Collection[HeldEvent], now: float) -> Judged:
+    """Return what is to become of held events, given what Moodle's tables give of them now."""
+    #: The newest of each row: it says all that the older ones would.
+    newest: dict[tuple[str, str, int], HeldEvent] = {}
+    for one in sorted(made, key=lambda one: (one.occurred_at, one.log_id or 0)):
+        if isinstance(made[one], Event) and not one.is_built:
+            newest[one.event_type, one.row_table, one.row_id] = one
+    released: list[tuple[HeldEvent, Event]] = []
+    sent: list[HeldEvent] = []
+    skipped: list[tuple[HeldEvent, str]] = []
+    kept: list[HeldEvent] = []
+    for one, it in made.items():
+        if isinstance(it, Hold):
+            since = int(min(now, one.absent_since or now)) if one in absent else None
+            after = replace(one, reason=it.reason, absent_since=since)
+            if since is not None and now - since >= ABSENT_S:
+                skipped.append((one, "its student has had no enrolment in the course for a day"))
+            elif one.is_built or after != one:
+                kept.append(after)
+        elif one.is_built:
+            # Also where the row is gone: it was recorded, and nothing keeps it back.
+            sent.append(one)
+        elif isinstance(it, Skip):
+            skipped.append((one, it.reason))
+        elif newest[one.event_type, one.row_table, one.row_id] is one:
+            released.append((one, it))
+        else:
+            skipped.append((one, "a later one was released"))
+    return Judged(released=released, sent=sent, skipped=skipped, kept=kept)
+
+
+def _names(one: HeldEvent | Hold) -> dict[str, Any]:
+    return {"event_id": one.event_id, "event_type": one.event_type, "log_id": one.log_id}

@@ -1,0 +1,111 @@
+"""`relay send-test`: one made-up event, the answer to it, and what relay would do then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.cli import receiving, views
+from relay.cli.command import Command, Exit
+from relay.cli.commands.schema import FIRST
+from relay.config.credentials import MASK
+from relay.errors import UsageError
+from relay.receivers import samples, schema
+from relay.receivers.fits import misfit
+from relay.receivers.send_test import Bad, consequence, plan
+from relay.rules.retry import Policy
+from relay.service import receiving as service
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from relay.events.kind import EventKind
+    from relay.model import Outcome
+    from relay.receivers.craft import Attempt, Crafter
+    from relay.receivers.send_test import Step
+
+#: So much of a body is shown, in characters.
+SHOWN = 2000
+
+EXAMPLES = f"""examples:
+  relay send-test                                   to the config's backend, signed with its keys
+  relay send-test --to http://127.0.0.1:8087 --secret-file signing-key
+  relay send-test {FIRST} --set data.userid=42 --set moodle_url=https://moodle.example.edu
+  relay send-test --bad signature
+--bad: {", ".join(Bad)}.
+The event is made up, marked with X-Relay-Test: 1, and never in the outbox. Neither a database nor an outbox is needed.
+The config's token goes to its backend, and to this machine. Exit 1 where the answer is not that of a right receiver.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("type", nargs="?", default=FIRST, metavar="TYPE", help=f"the event type (default {FIRST})")
+    parser.add_argument("--to", metavar="URL", help="a receiver; without it, the config's backend")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="another value: JSON, or text")
+    parser.add_argument("--bad", choices=[str(one) for one in Bad], help="what shall be wrong or unusual about it")
+    receiving.add_arguments(parser)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Send, and show what came of it."""
+    kind = receiving.kind_of(arguments)
+    aim = receiving.aim(arguments, arguments.to, "--to", "send-test")
+    crafter = service.make_crafter(aim.target)
+    envelope = _envelope(crafter, kind, arguments.set)
+    bad = None if arguments.bad is None else Bad(arguments.bad)
+    if bad is Bad.SIGNATURE and not aim.target.keys:
+        raise receiving.no_key("send-test")
+    is_right = True
+    with service.reaching(aim.url, aim.backend) as transport:
+        for step in plan(crafter, envelope, bad, service.other_keys(aim.target.keys)):
+            _show_request(aim.url, step)
+            outcome = service.exchange(transport, step.attempt, aim.target.token)
+            is_right = step.expected.is_met(outcome) and is_right
+            _show_answer(step, outcome)
+    return Exit.WELL if is_right else Exit.UNDELIVERED
+
+
+def _envelope(crafter: Crafter, kind: EventKind, changes: list[str]) -> dict[str, Any]:
+    """Return a made-up event with the values of `--set`, and say where it is not as relay would send it."""
+    envelope = crafter.envelope(kind)
+    for change in changes:
+        samples.change(envelope, change)
+    for name in ("event_id", "event_type"):
+        if not isinstance(envelope[name], str) or not envelope[name].isascii() or not envelope[name].isprintable():
+            raise UsageError(f"--set {name}: it is a header and a path, too, and must be plain text.", hint="")
+    wrong = misfit(schema.envelope(kind), envelope)
+    if wrong:
+        receiving.note(f"relay would not send this, as `relay schema {kind.name}` says: {wrong}.")
+    return envelope
+
+
+def _show_request(url: str, step: Step) -> None:
+    attempt: Attempt = step.attempt
+    print(f"-> {step.says}\n{attempt.method} {url}{attempt.path}")
+    for name, value in attempt.headers.items():
+        text = MASK if name == "X-Moodle-Token" else value.decode() if isinstance(value, bytes) else value
+        print(views.printable(f"{name}: {text}"))
+    body = (attempt.body or b"").decode("utf-8", "replace")
+    more = f" ... ({len(attempt.body or b'')} bytes)" if len(body) > SHOWN else ""
+    print(f"\n{views.printable(body[:SHOWN])}{more}\n", flush=True)
+
+
+def _show_answer(step: Step, outcome: Outcome) -> None:
+    said = outcome.error if outcome.http_code is None else str(outcome.http_code)
+    print(f"<- {said} after {outcome.duration_ms} ms")
+    if outcome.answer:
+        print(views.printable(outcome.answer))
+    print(f"relay: {consequence(outcome, Policy())}")
+    if not step.expected.is_met(outcome):
+        print(f"A right receiver answers {step.expected.words}.")
+    print(flush=True)
+
+
+COMMAND = Command(
+    name="send-test",
+    summary="send one made-up, signed event, and show the answer and what relay would do",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

@@ -1,0 +1,48 @@
+"""Which recorded events, or rows of Moodle, say what Moodle keeps from the student: no command may send or show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.events import envelope
+from relay.events.catalogue import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.events.held import Held
+    from relay.events.kind import EventKind, Options
+    from relay.moodle.contract import TableReads
+    from relay.outbox.contract import Reports
+
+#: Rows of Moodle in one query.
+AT_ONCE = 500
+
+
+class Kept:
+    """Asks Moodle, and only where an event is of a kind that may be held."""
+
+    def __init__(self, *, outbox: Reports, moodle: TableReads, options: Options) -> None:
+        self._outbox = outbox
+        self._moodle = moodle
+        self._options = options
+
+    def events(self, ids: Sequence[int]) -> dict[int, Held]:
+        """Return which of these events of the outbox are kept back now, by row, and why. Raises RelayError."""
+        found: dict[int, Held] = {}
+        for kind in KINDS.values():
+            if kind.may_be_held:
+                about = self._outbox.row_ids(ids, kind.name, kind.id_field)
+                kept = self.rows(kind, sorted(set(about.values())))
+                found |= {event: kept[row_id] for event, row_id in about.items() if row_id in kept}
+        return found
+
+    def rows(self, kind: EventKind, ids: Sequence[int]) -> dict[int, Held]:
+        """Return which rows that events of the kind are about are kept back now, by id, and why. Raises MoodleError."""
+        found: dict[int, Held] = {}
+        for start in range(0, len(ids) if kind.may_be_held else 0, AT_ONCE):
+            some = ids[start : start + AT_ONCE]
+            facts = self._moodle.current(kind, some, self._options)
+            held = {row_id: envelope.kept_now(kind, row_id, facts, self._options) for row_id in some}
+            found |= {row_id: one for row_id, one in held.items() if one is not None}
+        return found

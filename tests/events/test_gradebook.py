@@ -1,0 +1,165 @@
+"""What is sent of the gradebook: held as an assignment's grade is, and let out when Moodle shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from harness import Relay
+from receiver import Receiver
+from stepped import AT, Captured
+
+from relay import config
+from relay.capture import held as releasing
+from relay.demo.moodle import College
+
+ITEM = {"itemtype": "mod", "itemmodule": "quiz", "iteminstance": 8, "itemname": "Quiz <b>1</b>"}
+
+
+class Book:
+    """Ada's grade for a quiz."""
+
+    def __init__(self, college: College) -> None:
+        self.college = college
+        self.course = college.course("Computing", "C1")
+        self.ada = college.sign_up("Ada", "Lovelace", AT)
+        college.enrol(self.ada, self.course, AT)
+        self.item = college.insert("grade_items", courseid=self.course, grademin=10, grademax=40, **ITEM)
+        self.grade = college.insert("grade_grades", itemid=self.item, userid=self.ada, timemodified=9)
+
+    def change(self, **columns: Any) -> None:
+        for name, value in columns.items():
+            self.college.run(f"UPDATE {{p}}grade_grades SET {name} = %s", value)
+
+    def log(self, at: int = AT + 5) -> None:
+        columns = {"courseid": self.course, "other": '{"itemid": "1", "finalgrade": "77.77000"}'}
+        self.college.log("gradebook_grade_updated", self.grade, user=self.ada, at=at, **columns)
+
+
+@pytest.fixture
+def book(relay: Relay, college: College) -> Book:
+    relay.set("events.gradebook_grade_updated", {"enabled": True})
+    return Book(college)
+
+
+def sent(backend: Receiver) -> list[dict[str, Any]]:
+    posts = [post.envelope for post in backend.posts]
+    return [post["data"] for post in posts if post["event_type"] == "gradebook_grade_updated"]
+
+
+def test_each_of_its_fields(relay: Relay, backend: Receiver, book: Book) -> None:
+    book.change(finalgrade="35.00000", overridden=1_770_000_000, feedback="<p>Well &amp; done</p>")
+    book.log()
+    relay.once()
+    (data,) = sent(backend)
+    assert list(data.items()) == [
+        ("gradeid", book.grade),
+        ("itemid", book.item),
+        ("itemtype", "mod"),
+        ("itemmodule", "quiz"),
+        ("iteminstance", 8),
+        ("itemname", "Quiz 1"),
+        ("courseid", book.course),
+        ("coursename", "Computing"),
+        ("courseshortname", "C1"),
+        ("userid", book.ada),
+        ("finalgrade", 35.0),
+        ("grademin", 10.0),
+        ("grademax", 40.0),
+        ("scaleid", None),
+        ("percent", 83.33),
+        ("overridden", True),
+        ("hidden", False),
+        ("feedback", "Well &amp; done"),
+        ("timemodified", 9),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grade", "low", "high", "percent"),
+    [("-5", "0", "10", -50.0), ("5", "10", "10", None), ("99999.99999", "0", "0.00001", 999999999900.0)],
+)
+def test_odd_numbers_are_sent_as_they_are(
+    relay: Relay,
+    college: College,
+    backend: Receiver,
+    book: Book,
+    grade: str,
+    low: str,
+    high: str,
+    percent: float | None,
+) -> None:
+    book.change(finalgrade=grade)
+    college.run("UPDATE {p}grade_items SET grademin = %s, grademax = %s, scaleid = 3, itemmodule = NULL", low, high)
+    book.log()
+    relay.once()
+    (data,) = sent(backend)
+    assert (data["finalgrade"], data["percent"], data["scaleid"], data["itemmodule"]) == (
+        float(grade),
+        percent,
+        3,
+        None,
+    )
+
+
+def test_an_item_that_is_gone_when_it_is_read_is_a_skip(relay: Relay, college: College, book: Book) -> None:
+    book.change(finalgrade="35")
+    book.log()
+    college.run("DELETE FROM {p}grade_items")
+    relay.once()
+    ((error,),) = relay.rows("SELECT last_error FROM {log} WHERE status = 'skipped'")
+    assert json.loads(error)["reason"] == "the row is gone: its grade item (table grade_items) is no longer there"
+
+
+@pytest.mark.parametrize(
+    ("table", "hide", "show"),
+    [("grade_items", "hidden = 1", "hidden = 0"), ("grade_grades", "finalgrade = NULL", "finalgrade = 35")],
+)
+def test_it_is_held_as_long_as_moodle_keeps_it_and_nothing_of_it_is_seen(
+    relay: Relay, college: College, book: Book, table: str, hide: str, show: str
+) -> None:
+    captured = Captured(config.load(relay.write()))
+    book.change(finalgrade="77.77", feedback="canary")
+    college.run(f"UPDATE {{p}}{table} SET {hide}")
+    book.log()
+    captured.read()
+    assert captured.data("gradebook_grade_updated") == [{}]
+    assert captured.log.slugs().count("event.held") == 1
+    assert "canary" not in repr(captured.log.lines)
+    assert "77.77" not in repr(captured.log.lines)
+    captured.read(releasing.LOOK_EVERY_S + 1)
+    assert captured.data("gradebook_grade_updated") == [{}]
+    college.run(f"UPDATE {{p}}{table} SET {show}")
+    captured.read(releasing.LOOK_EVERY_S + 1)
+    (data,) = captured.data("gradebook_grade_updated")
+    assert data["gradeid"] == book.grade
+    assert data["hidden"] is False
+    counts = captured.outbox.counts()
+    assert counts.seen_holds
+    assert counts.captured_holds
+    captured.close()
+
+
+def test_the_config_may_send_it_all_the_same(relay: Relay, backend: Receiver, book: Book) -> None:
+    relay.set("events.gradebook_grade_updated", {"enabled": True, "unreleased": "send"})
+    book.change(finalgrade="35", hidden=1)
+    book.log()
+    book.change(finalgrade=None)
+    book.log(AT + 6)
+    relay.once()
+    assert [(data["finalgrade"], data["percent"], data["hidden"]) for data in sent(backend)] == [(None, None, True)] * 2
+
+
+def test_a_grade_that_was_hidden_is_not_told_by_its_end(
+    relay: Relay, college: College, backend: Receiver, book: Book
+) -> None:
+    relay.set("events.gradebook_grade_deleted", {"enabled": True})
+    other = json.dumps({"itemid": str(book.item), "finalgrade": "77.77000"})
+    for at, hidden in enumerate((1, AT + 99, AT - 99)):
+        item = college.insert("grade_items", courseid=book.course, hidden=hidden, **ITEM)
+        columns = {"courseid": book.course, "other": other.replace(f'"{book.item}"', f'"{item}"')}
+        college.log("gradebook_grade_deleted", 70 + at, user=book.ada, at=AT + at, **columns)
+    relay.once()
+    ends = [post.envelope["data"] for post in backend.posts if "finalgrade" in post.envelope["data"]]
+    assert [(data["gradeid"], data["finalgrade"]) for data in ends] == [(70, None), (71, None), (72, 77.77)]

@@ -1,0 +1,289 @@
+"""A backend as somebody may write it from the README: right, or with one of many faults, for the sheet to find."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import http.server
+import json
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN, TENANT = "a-token-made-up-for-tests", "default"
+TYPES = ("user_created", "user_updated", "enrollment_created", "grade_updated")
+UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+#: Each fault, and the check that finds it first.
+FAULTS = {
+    "no health": "GET /v1/health",
+    "no HEAD": "HEAD /v1/health",
+    "health is open": "health with a wrong token",
+    "health without a token": "health without a token",
+    "profile fails": "a student's profile",
+    "profile is open": "a profile with a wrong token",
+    "refuses all": "a good event",
+    "lacks a type": "an event of each type",
+    "wants no nulls": "nulls where they may be",
+    "stores repeats": "the same event again",
+    "repeats are an error": "the same event again",
+    "knows requests, not events": "the same event again",
+    "drops by X-Event-ID": "the same event under another X-Event-ID",
+    "looks before it writes": "the same event 4 times at once",
+    "remembers before it verifies": "a forged event, then the right one",
+    "no token": "an event with a wrong token",
+    "an absent token passes": "an event without a token",
+    "no signature": "a signature of another key",
+    "wrong signature is 400": "a signature of another key",
+    "falls back to an empty key": "a signature of an empty key",
+    "unsigned passes": "no signature",
+    "rubbish is 500": "a signature that is none",
+    "any version": "a right signature under an unknown version",
+    "the first signature alone": "two signatures of which one is right",
+    "the last signature alone": "two signatures of which one is right",
+    "unknown versions are an error": "an unknown version beside the right signature",
+    "signs what it has parsed": "a tampered body",
+    "id is not signed": "a tampered webhook-id",
+    "time is not signed": "a tampered webhook-timestamp",
+    "no tolerance checked": "a stale event",
+    "the future passes": "an event of the future",
+    "time is 500": "a webhook-timestamp that is no number",
+    "10 s of tolerance": "an event that was held up for 30 s",
+    "any tenant": "an event of another tenant, rightly signed",
+    "goes by X-Tenant-ID": "another tenant in X-Tenant-ID than in the body",
+    "any type": "an unknown type",
+    "unknown type is 400": "an unknown type",
+    "no JSON is 500": "a signed body that is no JSON",
+    "a list is 500": "a signed body that is no object",
+    "data is 500": "an event without data",
+    "Latin-1": "letters of all scripts",
+    "small bodies": "a body of 64 KiB",
+    "refuses what is older": "an earlier event after a later one",
+    "cases of headers": "names of headers in other cases",
+}
+
+
+class Backend(http.server.ThreadingHTTPServer):
+    """Takes events, with a fault or without."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, secret: bytes, fault: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        assert fault == "" or fault in FAULTS
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.secret = secret
+        self.fault = fault
+        self.lock = threading.Lock()
+        #: Those who look whether an event is there wait here for each other.
+        self.race = threading.Barrier(4)
+        self.seen: set[str] = set()
+        self.newest = ""
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Backend
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def has(self, *faults: str) -> bool:
+        return self.server.fault in faults
+
+    def header(self, name: str) -> str:
+        if self.has("cases of headers"):
+            return next((value for one, value in self.headers.items() if one == name), "")
+        return str(self.headers.get(name, ""))
+
+    def knows_caller(self) -> bool:
+        if self.has("an absent token passes", "health without a token") and not self.header("X-Moodle-Token"):
+            return self.has("an absent token passes") or self.command != "POST"
+        return hmac.compare_digest(self.header("X-Moodle-Token"), TOKEN)
+
+    def do_GET(self) -> None:
+        is_health = self.path == "/v1/health"
+        if self.has("no health") and is_health:
+            self.say(404)
+        elif self.has("no HEAD") and self.command == "HEAD":
+            self.say(501)
+        elif not self.knows_caller() and not self.has("health is open" if is_health else "profile is open"):
+            self.say(401)
+        elif self.has("profile fails") and not is_health:
+            self.say(500)
+        else:
+            self.say(200 if is_health else 404)
+
+    do_HEAD = do_GET  # noqa: N815 -- the base class looks for this name
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        code, status = self.answer(body)
+        self.say(code, status)
+
+    def answer(self, body: bytes) -> tuple[int, str]:
+        event_type = self.path.rpartition("/")[2]
+        if not self.knows_caller() and not self.has("no token"):
+            return 401, "token"
+        if self.has("small bodies") and len(body) > 10_000:
+            return 413, "too large"
+        known = TYPES[:-1] if self.has("lacks a type") else TYPES
+        if event_type not in known and not self.has("any type"):
+            return 400 if self.has("unknown type is 400") else 404, "no such type"
+        if self.has("refuses all"):
+            return 422, "refused"
+        if self.has("remembers before it verifies"):
+            with self.server.lock:
+                was_seen = self.header("webhook-id") in self.server.seen
+                self.server.seen.add(self.header("webhook-id"))
+        if not self.has("no signature"):
+            refused = self.refused(body)
+            if refused:
+                return refused, "signature"
+        if self.has("remembers before it verifies"):
+            return 200, "duplicate" if was_seen else "accepted"
+        return self.take(body, event_type)
+
+    def refused(self, body: bytes) -> int:
+        """Return the code of an answer to a signature that is not right, else 0."""
+        wrong = 400 if self.has("wrong signature is 400") else 401
+        signatures = self.header("webhook-signature")
+        if not signatures:
+            return 0 if self.has("unsigned passes") else wrong
+        timestamp = self.header("webhook-timestamp")
+        if not timestamp.isdigit():
+            return 500 if self.has("time is 500") else wrong
+        late = time.time() - int(timestamp)
+        tolerance = 10 if self.has("10 s of tolerance") else 300
+        if (late > tolerance and not self.has("no tolerance checked")) or (
+            late < -tolerance and not self.has("the future passes", "no tolerance checked")
+        ):
+            return wrong
+        if self.has("time is not signed"):
+            return 0 if any(self.fits(signatures, body, str(int(timestamp) + more)) for more in range(9)) else wrong
+        return 0 if self.fits(signatures, body, timestamp) else 500 if self.is_rubbish(signatures) else wrong
+
+    def is_rubbish(self, signatures: str) -> bool:
+        return self.has("rubbish is 500") and "!!" in signatures
+
+    def fits(self, signatures: str, body: bytes, timestamp: str) -> bool:
+        given = [one.partition(",")[::2] for one in signatures.split(" ")]
+        if self.has("unknown versions are an error") and any(version != "v1" for version, _ in given):
+            return False
+        if self.has("the first signature alone"):
+            given = given[:1]
+        if self.has("the last signature alone"):
+            given = given[-1:]
+        if self.has("signs what it has parsed"):
+            # As one who looks up what was stored under this id: the body is of no account.
+            return any(len(value) == 44 for version, value in given) and not self.is_forged(given, timestamp, body)
+        secrets = [self.server.secret, *([b""] if self.has("falls back to an empty key") else [])]
+        ids = [self.header("webhook-id")]
+        if self.has("id is not signed"):
+            ids.append(json.loads(body)["event_id"])
+        expected = {
+            base64.b64encode(hmac.digest(secret, f"{one}.{timestamp}.".encode() + body, hashlib.sha256)).decode()
+            for secret in secrets
+            for one in ids
+        }
+        return any(value in expected for version, value in given if version == "v1" or self.has("any version"))
+
+    def is_forged(self, given: list[tuple[str, str]], timestamp: str, body: bytes) -> bool:
+        event_id = self.header("webhook-id")
+        for candidate in (body, body.replace(b'"userid": 3', b'"userid": 2')):
+            message = f"{event_id}.{timestamp}.".encode() + candidate
+            right = base64.b64encode(hmac.digest(self.server.secret, message, hashlib.sha256)).decode()
+            if ("v1", right) in given:
+                return False
+        return True
+
+    def take(self, body: bytes, event_type: str) -> tuple[int, str]:
+        try:
+            envelope: Any = json.loads(body)
+        except ValueError:
+            return 500 if self.has("no JSON is 500") else 422, "no JSON"
+        if not isinstance(envelope, dict):
+            return 500 if self.has("a list is 500") else 422, "no object"
+        if not isinstance(envelope.get("data"), dict):
+            return 500 if self.has("data is 500") else 422, "no data"
+        wrong = self.misfit(envelope, event_type)
+        if wrong:
+            return 422, wrong
+        tenants = {envelope["tenant_id"], TENANT}
+        if not self.has("goes by X-Tenant-ID"):
+            tenants.add(self.header("X-Tenant-ID"))
+        if len(tenants) > 1 and not self.has("any tenant"):
+            return 403, "tenant"
+        if self.has("Latin-1") and any(ord(letter) > 255 for letter in str(envelope)):
+            return 500, "letters"
+        self.server.newest = max(self.server.newest, envelope["timestamp"])
+        return self.store(envelope["event_id"])
+
+    def misfit(self, envelope: dict[str, Any], event_type: str) -> str:
+        """Return what is wrong with an event; '' where it is right."""
+        ids = {envelope["event_id"], self.header("webhook-id")}
+        found = {
+            "another id": len(ids) > 1 and not self.has("id is not signed"),
+            "no UUID": not UUID4.fullmatch(envelope["event_id"]),
+            "another type": envelope["event_type"] != event_type and event_type in TYPES,
+            "null": self.has("wants no nulls") and None in envelope["data"].values(),
+            "old": self.has("refuses what is older") and envelope["timestamp"] < self.server.newest,
+        }
+        return next((name for name, is_so in found.items() if is_so), "")
+
+    def store(self, event_id: str) -> tuple[int, str]:
+        if self.has("drops by X-Event-ID"):
+            event_id = self.header("X-Event-ID")
+        if self.has("knows requests, not events"):
+            event_id = self.header("webhook-signature") + self.header("webhook-timestamp") + str(time.monotonic())
+        if self.has("looks before it writes"):
+            is_there = event_id in self.server.seen
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.server.race.wait(0.2)
+            self.server.race.reset()
+            self.server.seen.add(event_id)
+        else:
+            with self.server.lock:
+                is_there = event_id in self.server.seen
+                self.server.seen.add(event_id)
+        if is_there and self.has("repeats are an error"):
+            return 409, "conflict"
+        return 200, "duplicate" if is_there and not self.has("stores repeats") else "accepted"
+
+    def say(self, code: int, status: str = "well") -> None:
+        body = json.dumps({"status": status}).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def threaded(server: http.server.HTTPServer) -> Iterator[None]:
+    """Let a server serve within."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextlib.contextmanager
+def serving(secret: bytes, fault: str = "") -> Iterator[Backend]:
+    """Let such a backend serve within."""
+    with Backend(secret, fault) as server, threaded(server):
+        yield server

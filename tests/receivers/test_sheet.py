@@ -1,0 +1,111 @@
+"""`relay test-backend`: a right receiver passes, and each planted fault is found by the check that is meant for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import faulty
+import pytest
+
+from relay.cli import main
+from relay.demo.backend import Backend
+from relay.receivers import sheet
+
+SECRET = b"made up for tests, and 32 bytes."
+KEY = "whsec_" + base64.b64encode(SECRET).decode()
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    for name, text in (("key", KEY), ("token", faulty.TOKEN)):
+        (tmp_path / name).write_text(text)
+    return ["--secret-file", str(tmp_path / "key"), "--token-file", str(tmp_path / "token")]
+
+
+def verdicts(url: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[dict[str, str]]]:
+    code = main(["test-backend", url, *options, "--json"])
+    found: list[dict[str, str]] = json.loads(capsys.readouterr().out)
+    return code, found
+
+
+def test_a_right_receiver_passes_everything(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with faulty.serving(SECRET) as backend:
+        code, lines = verdicts(backend.url, options, capsys)
+    assert [line for line in lines if line["verdict"] != "ok"] == []
+    assert (code, len(lines)) == (0, len(sheet.CHECKS))
+    assert len(lines) >= 20
+
+
+@pytest.mark.parametrize("fault", faulty.FAULTS)
+def test_a_planted_fault_is_found(fault: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with faulty.serving(SECRET, fault) as backend:
+        code, lines = verdicts(backend.url, options, capsys)
+    wrong = [line for line in lines if line["verdict"] != "ok"]
+    assert code == 1
+    assert faulty.FAULTS[fault] in [line["name"] for line in wrong if line["verdict"] == "fail"]
+    assert all(line["found"] and line["remedy"] for line in wrong)
+
+
+def test_nobody_there_is_one_line(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = verdicts("http://127.0.0.1:9", options, capsys)
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0]["found"].startswith("no answer: the connection was refused")
+
+
+def test_a_line_a_check_with_its_remedy(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with faulty.serving(SECRET, "stores repeats") as backend:
+        assert main(["test-backend", backend.url, *options]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok    a good event" in lines
+    at = lines.index('fail  the same event again: 200; right is 2xx with {"status": "duplicate"}')
+    assert lines[at + 1].startswith("      -> Drop what you have by event_id")
+    assert lines[-1].startswith(f"{len(sheet.CHECKS) - 4} of {len(sheet.CHECKS)} checks passed, 4 failed")
+
+
+def test_the_configs_backend_is_not_tried_unless_that_is_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with faulty.serving(SECRET) as backend:
+        config = tmp_path / "config.yaml"
+        config.write_text(json.dumps({"backend": {"url": backend.url, "token": faulty.TOKEN, "signing_keys": [KEY]}}))
+        assert main(["--config", str(config), "test-backend"]) == 2
+        assert "Nothing was sent" in capsys.readouterr().err
+        assert backend.seen == set()
+        assert main(["--config", str(config), "test-backend", "--yes"]) == 0
+        assert backend.seen
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 2)])
+def test_on_a_terminal_it_asks_first(answer: bytes, code: int, tmp_path: Path) -> None:
+    with faulty.serving(SECRET) as backend:
+        config = tmp_path / "config.yaml"
+        config.write_text(json.dumps({"backend": {"url": backend.url, "token": faulty.TOKEN, "signing_keys": [KEY]}}))
+        ours, theirs = pty.openpty()
+        os.write(ours, answer)
+        command = [sys.executable, "-m", "relay", "--config", str(config), "test-backend"]
+        done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, check=False)
+        os.close(ours)
+        os.close(theirs)
+        assert done.returncode == code, done.stderr
+        assert f"Send made-up events to {backend.url}, the config's backend? [y/N]" in done.stderr
+        assert bool(backend.seen) == (code == 0)
+
+
+def test_every_check_has_a_name_of_its_own_and_a_remedy() -> None:
+    names = [check.name for check in sheet.CHECKS]
+    assert len(set(names)) == len(names)
+    assert all(check.remedy.endswith((".", "`.")) for check in sheet.CHECKS)
+
+
+def test_the_demos_backend_passes(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    backend = Backend(faulty.TOKEN, [KEY])
+    with backend, faulty.threaded(backend):
+        code, lines = verdicts(backend.url, options, capsys)
+    assert [line for line in lines if line["verdict"] != "ok"] == []
+    assert code == 0
