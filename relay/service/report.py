@@ -73,9 +73,9 @@ class Reporter:
         self._since = self._since or now
         # Before the first pass, it has just begun: that is no reason to say that none runs.
         delivered_at = self._relay.dispatched_at or self._since
-        noted = {status.DELIVERED_AT: f"{delivered_at} {self._since} {self._name}", **begins, **(state or {})}
+        noted = {status.DELIVERED_AT: f"{int(delivered_at)} {int(self._since)} {self._name}", **begins, **(state or {})}
         if self._relay.captured_at:
-            noted[status.CAPTURED_AT] = str(self._relay.captured_at)
+            noted[status.CAPTURED_AT] = str(int(self._relay.captured_at))
         skew_s = self._relay.sender.clock_skew_s()
         if skew_s is not None:
             noted[status.CLOCK_SKEW] = str(round(skew_s))
@@ -87,7 +87,7 @@ class Reporter:
         if not self._is_away:
             with contextlib.suppress(OutboxError):
                 now = self._opened.now()
-                self.note(now, {status.ENDED_AT: str(now)} if has_ended else None)
+                self.note(now, {status.ENDED_AT: str(int(now))} if has_ended else None)
                 if has_ended:
                     self._tell(*self._gather(now))
         self._forget_outbox()
@@ -140,7 +140,7 @@ def write_down(dispatch: Dispatch, outbox: Outbox, now: float, state: Mapping[st
     taken = dispatch.tally.take()
     noted = dict(state or {})
     if dispatch.tally.taken_at:
-        noted[status.TAKEN_AT] = str(dispatch.tally.taken_at)
+        noted[status.TAKEN_AT] = str(int(dispatch.tally.taken_at))
     try:
         outbox.note(noted, taken, now)
     except BaseException:
