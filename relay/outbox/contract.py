@@ -1,7 +1,8 @@
 """The outbox's contract in parts, by who uses it: what each method promises, whichever database keeps it.
 
 Capture and sync take a Ledger, delivery a Queue, the daemon's lease a Membership, status and explain Reports, the
-commands that look after the outbox an Admin. An Outbox is all of them. (The tables: contract, section 4.)
+commands that look after the outbox an Admin. An Outbox is all of them. (The tables: contract, section 4.) The module
+is long, as each method states its promise here, for both kinds of database.
 
 Every method that writes is one transaction, on disk when it returns. Every method raises OutboxUnavailable where the
 same call may work later (locked, full, read-only), OutboxCorrupt where it can't. Safe to use from several threads.
