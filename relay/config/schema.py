@@ -263,7 +263,29 @@ class StatusConfig:
         metadata=defaulted(
             duration("1s", "365d"),
             "1h",
-            "an event that is undelivered for longer needs a person: `relay status --check` exits 1",
+            "an event that is undelivered for longer, or a log row that is unread, needs a person: `relay status "
+            "--check` exits 1",
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """Where the figures for Prometheus go."""
+
+    textfile: Path | None = field(
+        metadata=optional(
+            file(lambda _path: None),
+            "/var/lib/prometheus/node-exporter/relay.prom",
+            "a file for node_exporter's textfile collector: written whole every 5 s, readable by everybody",
+        )
+    )
+    #: The path of a socket, or a host and a port.
+    listen: str | tuple[str, int] | None = field(
+        metadata=optional(
+            text(checks.listen),
+            "127.0.0.1:9164",
+            "where Prometheus finds `/metrics`: an address of this machine with its port, or `unix:/path/of/a/socket`",
         )
     )
 
@@ -291,6 +313,7 @@ class Config:
     outbox: OutboxConfig = field(metadata=part(OUTBOX))
     log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
+    metrics: MetricsConfig = field(metadata=part(group(MetricsConfig)))
 
     def secrets(self) -> Iterator[tuple[str, Secret]]:
         """Yield every secret with its path in the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -174,3 +175,20 @@ def _timestamp(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
     except (OverflowError, OSError, ValueError):
         raise NoEvent("its time lies outside of the calendar") from None
+
+
+#: Where a text holds the same, its quotes are escaped: so this is the key of the data.
+_COURSE = re.compile(rb'[{,] ?"courseid": ?(\d+)')
+
+
+def course_of(body: bytes) -> int | None:
+    """Return the id of the course that an envelope is about; None where it is about none."""
+    # Most are about none, and a search for bytes is faster.
+    found = _COURSE.search(body) if b'"courseid":' in body else None
+    return int(found[1]) if found else None
+
+
+def about(user_id: int, body: bytes | None) -> dict[str, int]:
+    """Return whom and which course an event is about, as a log line names them: by their ids, where it is about any."""
+    course = None if body is None else course_of(body)
+    return {**({"user_id": user_id} if user_id else {}), **({} if course is None else {"course_id": course})}

@@ -97,6 +97,12 @@ class LogReads(Protocol):
     def page(self, after: int, top: int) -> Page | None:
         """Return the next stretch of the log behind an id and up to `top`, or None where none is there."""
 
+    def unread_since(self, after: int, top: int) -> int | None:
+        """Return when the first row behind an id and up to `top` was triggered that makes an event (unix seconds).
+
+        None where there is none among the next million ids. What a course restore copied in makes none.
+        """
+
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         """Return the ids that are there from `low` to `high`, the first `limit` of them."""
 
@@ -123,6 +129,12 @@ class TableReads(Protocol):
 
     def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
         """Return what the tables say about these log rows: one query a table, many rows each."""
+
+    def users_named(self, name: str) -> list[int]:
+        """Return the ids of the users whose username, e-mail address or id this is."""
+
+    def courses_named(self, name: str) -> list[int]:
+        """Return the ids of the courses whose short name or id this is."""
 
     def pairs(self, lookup: Lookup, rows: Iterable[Row]) -> Mapping[tuple[int, int], int]:
         """Return what a lookup has for these facts, by the pairs of ids that they ask for."""

@@ -12,7 +12,8 @@ from relay import times
 from relay.errors import MoodleError, UsageError
 from relay.events import catalogue
 from relay.model import Status
-from relay.operations.story import Story, came_of
+from relay.operations import named
+from relay.operations.story import Story, came_about, came_of, forgotten
 from relay.rules import cursor
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from relay.outbox.contract import Reports
     from relay.outbox.values import Attempt, Recorded
     from relay.rules.circuit import Breaker
-
-SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
-#: What can be asked for.
-FORMS = f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +58,23 @@ class Explainer:
         #: The kinds that are read, by what their rows are called.
         self._subjects = catalogue.by_subject(moodle.kinds)
 
+    def explain_all(self, what: str) -> Sequence[tuple[str, Story]]:
+        """Tell the stories of all that is named, by its id or by the names that people see in Moodle.
+
+        Each with its id. Raises UsageError where `what` is nothing that can be asked for.
+        """
+        found = named.by_id(what, self._moodle, self._outbox, self._now)
+        unknown = "Moodle has nothing by these names, and nothing about it was recorded."
+        return [(one, self.explain(one)) for one in found] or [(what, Story(is_unknown=True).conclude(unknown))]
+
     def explain(self, what: str) -> Story:
-        """Tell the story of what is named: one of FORMS. Raises UsageError where it names nothing."""
+        """Tell the story of what is named: one of named.FORMS. Raises UsageError where it names nothing."""
         kind, _, number = what.strip().partition(":")
         kind = "enrolment" if kind == "enrollment" else kind
         if not number and len(kind) == 36:
             return self._event(kind.lower())
         if kind not in (*self._subjects, "log") or not (number.isascii() and number.isdigit() and len(number) < 19):
-            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {FORMS}.")
+            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {named.FORMS}.")
         return self._log_row(int(number)) if kind == "log" else self._subject(kind, int(number))
 
     # -- what is asked for
@@ -195,9 +201,7 @@ class Explainer:
         story.add(row.created_at, f"Moodle: log row {row.id}, {row.event_type} of id {row.object_id}, {origin}")
 
     def _tell(self, story: Story, one: Recorded) -> None:
-        which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
-        how = "held" if one.status is Status.HELD else "recorded"
-        story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}) {how} {which}")
+        story.add(one.created_at, came_about(one))
         for attempt in one.attempts:
             story.add(attempt.started_at, f"attempt {attempt.number}: {came_of(attempt)}")
 
@@ -288,6 +292,8 @@ class Explainer:
         name = f"{one.event_type} {one.event_id}"
         again = f"relay run --replay {one.event_id}"
         last = one.attempts[-1] if one.attempts else None
+        if one.last_error.get("forgotten"):
+            return story.conclude(forgotten(name, one.status))
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
             return story.conclude(f"The backend took {name}{how}.")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxFenced, OutboxMissing
-from relay.outbox import migrations, sizes
+from relay.outbox import migrations, rows, sizes
 from relay.outbox import mysql_statements as sql
 from relay.outbox.contract import Outbox
 from relay.outbox.mysql_database import Database
@@ -33,6 +33,7 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
     _BODY, _HEAD = "body", "body"
+    _FORGET = f"body = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 
     def __init__(
         self,

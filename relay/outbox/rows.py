@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ANSWER_CHARACTERS = 2000
 #: An error's sentence at most this many.
 ERROR_CHARACTERS = 1000
+#: What stays of the last error of an event whose data is taken out: a backend may have repeated them in its answer.
+FORGOTTEN_ERROR = "JSON_SET(JSON_REMOVE(COALESCE(last_error, '{}'), '$.answer'), '$.forgotten', 1)"
 #: The columns that `delivery` takes, in its order.
 CLAIMED = "id, event_id, event_type, log_id, user_id, occurred_at, attempts, retry_count, status"
 #: Enums by their values: to look one up here costs a fifth of a call.

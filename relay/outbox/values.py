@@ -103,6 +103,18 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What one step of forgetting a user has done, and what it has left."""
+
+    #: How many events have lost their personal data, and how many of those had not been delivered.
+    count: int = 0
+    undelivered: int = 0
+    #: How many undelivered ones were left as nobody has asked for them, and how many as they are being sent.
+    kept: int = 0
+    under_way: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """A line of the sync history."""
 
@@ -176,6 +188,25 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A line of a list of events: nothing of its data but whose it is, and in which course."""
+
+    event_id: str
+    event_type: str
+    log_id: int | None
+    user_id: int
+    #: None where it is about no course, or its data are gone.
+    course_id: int | None
+    #: The event's own time, and when it was recorded, in unix seconds.
+    occurred_at: int
+    created_at: int
+    status: Status
+    attempts: int
+    #: The last error, or the reason why nothing is sent, as JSON types.
+    last_error: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """What the outbox knows of an event: everything but its data."""
 
@@ -185,6 +216,8 @@ class Recorded:
     event_type: str
     log_id: int | None
     user_id: int
+    #: None where it is about no course, or its data are gone.
+    course_id: int | None
     occurred_at: int
     created_at: int
     status: Status
@@ -236,6 +269,8 @@ class Waiting:
     count: int
     #: When the oldest undelivered event was recorded, in unix seconds.
     oldest_created_at: int | None = None
+    #: When the one that is due first is, or was, due, in unix seconds.
+    oldest_due_at: float | None = None
 
 
 # -- the relays that share an outbox, and what an opening has done

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
+import shutil
 import socket
-import ssl
 import tempfile
 import time
 from functools import partial
@@ -18,22 +18,20 @@ from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
-from relay.config import outbox_server
-from relay.config.tls import identify, trusting
 from relay.delivery.dispatch import Dispatch, Settings
 from relay.delivery.sender import Sender
 from relay.delivery.transport import Transport
-from relay.errors import ConfigError, OutboxMissing, RelayError
+from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
-from relay.operations import explain
+from relay.operations import explain, status
 from relay.operations.kept import Kept
 from relay.outbox import mysql_database
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
-from relay.rules.server import Address
+from relay.service import addresses
 from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 
     from relay.capture.sync import Wanted
     from relay.config import BackendConfig, Config, DatabaseConfig
-    from relay.config.schema import OutboxConfig, TlsConfig
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
@@ -59,24 +56,6 @@ REAL = Machine(
     random=random.SystemRandom().random,
     make_pool=Pool,
 )
-
-
-@contextlib.contextmanager
-def _made_of(key: str) -> Iterator[None]:
-    """Make a mistake in the config of whatever cannot be made within of the values of a key, though they look right.
-
-    A file may have changed since the config was read. Raises ConfigError.
-    """
-    try:
-        yield
-    except RelayError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it was made of the config
-        # Only the error's kind: its text could hold a value.
-        raise ConfigError(
-            f"{key}: nothing can be made of what stands in the config ({type(error).__name__}).",
-            hint=f"Look at {key} in the config, and at the files that it names.",
-        ) from None
 
 
 def make_outbox(config: Config, *, create: bool, for_move: bool = False, log: Log | None = None) -> Outbox:
@@ -97,31 +76,15 @@ def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
     # Leases go on while the machine sleeps, and so does this clock.
     elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     token = partial(secrets.token_hex, 16)
-    address = _outbox_address(outbox)
+    address = addresses.of_outbox(outbox)
     return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=token, create=create, for_move=for_move)
 
 
 def try_schema(config: Config) -> None:
     """Ask the outbox's server whether an outbox could be made, and change nothing. Raises OutboxError where not."""
-    database = mysql_database.Database(_outbox_address(config.outbox), elapsed=time.monotonic, sleep=time.sleep)
+    database = mysql_database.Database(addresses.of_outbox(config.outbox), elapsed=time.monotonic, sleep=time.sleep)
     with contextlib.closing(database):
         database.try_making()
-
-
-def _outbox_address(outbox: OutboxConfig) -> Address:
-    host, port, user, schema = outbox_server(outbox.url)
-    keys = dict.fromkeys(("host", "user", "name", "unix_socket"), "outbox.url")
-    return Address(
-        host=host,
-        port=port,
-        name=schema,
-        user=user,
-        password="" if outbox.password is None else outbox.password.reveal(),
-        prefix=outbox.prefix,
-        tls=_tls(outbox.tls, "outbox.tls"),
-        title="The outbox's database",
-        keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix", "tls": "outbox.tls"},
-    )
 
 
 @contextlib.contextmanager
@@ -169,33 +132,7 @@ def connect(
     database: DatabaseConfig, kinds: Sequence[EventKind] = (), triggered: Sequence[EventKind] = ()
 ) -> MoodleReader:
     """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
-    return MoodleReader(
-        Address(
-            host=database.host,
-            port=database.port,
-            unix_socket=None if database.unix_socket is None else str(database.unix_socket),
-            name=database.name,
-            user=database.user,
-            password="" if database.password is None else database.password.reveal(),
-            prefix=database.prefix,
-            tls=_tls(database.tls, "moodle.database.tls"),
-        ),
-        kinds,
-        triggered,
-    )
-
-
-def _tls(tls: TlsConfig | None, key: str) -> ssl.SSLContext | None:
-    if tls is None:
-        return None
-    with _made_of(key):
-        context = trusting(tls.ca)
-        if tls.cert is not None:
-            identify(context, tls.cert, tls.key)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return MoodleReader(addresses.of_moodle(database), kinds, triggered)
 
 
 def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transport:
@@ -215,7 +152,7 @@ def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transp
 def make_sender(config: Config, machine: Machine) -> Sender:
     """Return what sends requests to the backend. Raises ConfigError."""
     backend = config.backend
-    with _made_of("backend"):
+    with addresses.made_of("backend"):
         return Sender(
             transport=make_transport(backend.url, backend, machine),
             token=backend.token.reveal(),
@@ -308,6 +245,25 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
     )
+
+
+def make_settings(config: Config) -> status.Settings:
+    """Return what the config says that decides whether all is well."""
+    return status.Settings(
+        max_age_s=config.status.max_age,
+        poll_interval_s=config.moodle.poll_interval,
+        is_paused=not config.enabled,
+        signs=bool(config.backend.signing_keys),
+    )
+
+
+def disk_free(config: Config) -> int | None:
+    """Return how many bytes are free on the disk of an outbox in a file; None where that is not known."""
+    path = config.outbox.sqlite_path
+    try:
+        return None if path is None else shutil.disk_usage(path.parent).free
+    except OSError:
+        return None
 
 
 def make_kept(config: Config, moodle: Moodle, opened: Opened) -> Kept:

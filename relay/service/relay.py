@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.operations.purge import REST_S, Purge
+from relay.operations.status import MoodleLog
 from relay.outbox.contract import RENEW_S
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Relay:
     #: Let the next pass of dispatch, or of capture, begin at once; whoever runs the passes sets them.
     wake_dispatch: Callable[[], None] = field(default=lambda: None)
     wake_capture: Callable[[], None] = field(default=lambda: None)
+    #: When this relay last completed a pass of capture and of delivery, in unix seconds; 0.0 before the first one.
+    captured_at: float = 0.0
+    dispatched_at: float = 0.0
+    #: Why Moodle could not be read at the last try; '' where it could.
+    moodle_error: str = ""
     _was_leading: bool = False
     _purge: Purge | None = None
 
@@ -53,17 +59,30 @@ class Relay:
             return self.config.moodle.poll_interval
         try:
             progress = self.capture.run_once(now)
-        except (MoodleError, OutboxUnavailable):
+        except (MoodleError, OutboxUnavailable) as error:
+            self.moodle_error = str(error) if isinstance(error, MoodleError) else ""
             # A commit without an answer may have moved the position.
             self.capture.forget()
             raise
+        self.captured_at, self.moodle_error = now, ""
         if progress.accepted:
             self.wake_dispatch()
         return 0.0 if progress.is_more else min(self.config.moodle.poll_interval, self.capture.next_look_in(now))
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""
-        return self.dispatch.run_once(now)
+        delay = self.dispatch.run_once(now)
+        self.dispatched_at = now
+        return delay
+
+    def log_seen(self) -> MoodleLog:
+        """Return what the passes over Moodle's log have found."""
+        if self.moodle_error:
+            return MoodleLog(error=self.moodle_error)
+        if not self.captured_at:
+            return MoodleLog()
+        seen = self.capture.seen
+        return MoodleLog(end=seen.end, unread_since=seen.unread_since, is_on=not seen.is_store_off)
 
     def purge_pass(self, now: float) -> float:
         """Delete what is older than the retention, once a day, where this relay leads; a step in each pass."""

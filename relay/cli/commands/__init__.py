@@ -6,10 +6,13 @@ from relay.cli.commands import (
     acknowledge,
     check,
     demo,
+    events,
     explain,
+    forget,
     grants,
     import_plugin,
     keygen,
+    metrics,
     move_outbox,
     profile,
     purge,
@@ -26,8 +29,8 @@ from relay.cli.commands import (
 #: By what they are for.
 GROUPS = {
     "run": (run.COMMAND, demo.COMMAND),
-    "look": (check.COMMAND, status.COMMAND, explain.COMMAND, profile.COMMAND),
-    "repair": (sync.COMMAND, acknowledge.COMMAND, purge.COMMAND, move_outbox.COMMAND),
+    "look": (check.COMMAND, status.COMMAND, events.COMMAND, explain.COMMAND, metrics.COMMAND, profile.COMMAND),
+    "repair": (sync.COMMAND, acknowledge.COMMAND, purge.COMMAND, forget.COMMAND, move_outbox.COMMAND),
     "set up": (grants.COMMAND, seal.COMMAND, import_plugin.COMMAND),
     "for those who receive": (keygen.COMMAND, schema.COMMAND, send_test.COMMAND, receive.COMMAND, test_backend.COMMAND),
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit, load_config
 from relay.events.catalogue import KINDS, by_subject
-from relay.operations import explain
+from relay.operations import named
 from relay.operations.story import show
 from relay.service import admin
 
@@ -18,6 +18,8 @@ SUBJECT = tuple(by_subject(KINDS.values()))[-1]
 EXAMPLES = f"""examples:
 {f"  relay explain {SUBJECT}:4711":<47}where is the one with this id in Moodle's table?
   relay explain user:42                        everything about a user
+  relay explain user:ada@college.example       the same, by e-mail or username
+  relay explain grade:ada@college.example@C1   their grades in a course, by its short name or id
   relay explain log:1234567                    what became of a log row
   relay explain 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f
 """
@@ -25,14 +27,18 @@ EXAMPLES = f"""examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("what", metavar="WHAT", help=explain.FORMS)
+    parser.add_argument("what", metavar="WHAT", help=named.FORMS)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Print the story."""
-    story = admin.explain(load_config(arguments), arguments.what)
-    print("\n".join(show(story)))
-    return Exit.UNDELIVERED if story.is_unknown else Exit.WELL
+    """Print the story, or the stories of all that a name means."""
+    stories = admin.explain(load_config(arguments), arguments.what)
+    shown = []
+    for name, story in stories:
+        head = [f"== {name}"] if len(stories) > 1 or name != arguments.what else []
+        shown.append("\n".join([*head, *show(story)]))
+    print("\n\n".join(shown))
+    return Exit.UNDELIVERED if all(story.is_unknown for _, story in stories) else Exit.WELL
 
 
 COMMAND = Command(
