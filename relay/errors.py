@@ -6,6 +6,7 @@ RelayError                  one sentence for a person, and a hint: what to do ne
 ├── CredentialError         a secret cannot be read (exit 2)
 ├── MoodleError             Moodle's database
 │   ├── MoodleUnreachable   not there now; trying again can help (exit 3)
+│   │   └── MoodleTooSlow   it ended a statement that took longer than it may
 │   └── MoodleRefused       it answers, and says no: password, grant, schema, prefix (exit 3)
 └── OutboxError             the outbox
     ├── OutboxUnavailable   locked, full, read-only or gone (exit 3)
@@ -63,6 +64,10 @@ class MoodleError(RelayError):
 
 class MoodleUnreachable(MoodleError):
     """No answer from Moodle's database; the same may work later."""
+
+
+class MoodleTooSlow(MoodleUnreachable):
+    """Moodle's database ended a statement that took longer than relay allows it: in smaller pieces it may go."""
 
 
 class MoodleRefused(MoodleError):

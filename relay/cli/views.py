@@ -63,8 +63,8 @@ def _account_lines(report: Report) -> list[str]:
     kept = " + ".join(f"{name} {states[name]}" for name in KEPT)
     return [
         f"accounts     seen {counts.seen} = {ends}: {_holds(counts.seen_holds)}",
-        f"             captured {counts.captured} + synced {counts.synced} = {kept} + purged {counts.purged}: "
-        + _holds(counts.captured_holds),
+        f"             captured {counts.captured} + synced {counts.synced} + reconciled {counts.reconciled} "
+        f"= {kept} + purged {counts.purged}: " + _holds(counts.captured_holds),
     ]
 
 

@@ -15,7 +15,22 @@ from relay.config.credentials import Secret
 from relay.config.events import EVENTS
 from relay.config.keys import advised, defaulted, group, optional, part, required
 from relay.config.outbox_url import outbox_path, outbox_url
-from relay.config.values import boolean, choice, duration, file, number, secret, secrets, text, url_text, whole
+from relay.config.values import (
+    boolean,
+    choice,
+    choices,
+    duration,
+    duration_or_never,
+    file,
+    number,
+    percent,
+    secret,
+    secrets,
+    text,
+    url_text,
+    whole,
+)
+from relay.events.catalogue import SYNCED
 from relay.events.marks import BTEC
 from relay.rules import signing
 
@@ -269,6 +284,30 @@ class StatusConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileConfig:
+    """When Moodle's tables are compared with what was sent of them, and at what cost."""
+
+    #: Seconds between the beginnings of two passes; infinity for never.
+    interval: float = field(
+        metadata=defaulted(
+            duration_or_never("1m", "365d"),
+            "24h",
+            "how often Moodle's tables are compared with what was sent, to find what the log did not say; `never`: "
+            "only `relay reconcile` does",
+        )
+    )
+    tables: tuple[str, ...] = field(
+        metadata=defaulted(
+            choices(*SYNCED), "[" + ", ".join(SYNCED) + "]", "which of them the daemon compares by itself"
+        )
+    )
+    #: The part of one connection's time, from 0 to 1.
+    share: float = field(
+        metadata=defaulted(percent(1, 100), "5%", "how much of one connection's time that may take, at most")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole config."""
 
@@ -289,6 +328,7 @@ class Config:
         )
     )
     outbox: OutboxConfig = field(metadata=part(OUTBOX))
+    reconcile: ReconcileConfig = field(metadata=part(group(ReconcileConfig)))
     log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
 

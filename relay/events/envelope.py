@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from relay.events.kind import EventKind, Facts, Options
     from relay.events.rows import Row
+    from relay.model import Told
 
 #: Made once: json.dumps makes an encoder at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -63,6 +64,33 @@ def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> 
     kind whose rows are not sent without a log row.
     """
     return _of_row(kind, row, facts, options, None)
+
+
+def current_data(kind: EventKind, row: Row, facts: Facts, options: Options) -> str | None:
+    """Return the `data` of the event of a current row, as `build_current` makes it, or None where none can be made."""
+    try:
+        return _encode(kind.current_rows.build(row, facts, options))
+    except (NoEvent, *UNUSABLE):
+        return None
+
+
+def build_gone(
+    kind: EventKind, row_id: int, row: Row | None, last: Told | None, at: int, options: Options
+) -> Event | None:
+    """Return the event that a row is gone, or None where none can be made.
+
+    `row`: it is still there, and marked as deleted. `last`: what was last sent of it. `at`: when that was found, in
+    unix seconds. Raises LookupError for a kind that does not say so.
+    """
+    if kind.gone is None:
+        raise LookupError(f"{kind.name} does not tell that a row is gone")
+    try:
+        data = kind.gone(row_id, row, {} if last is None else json.loads(last.data or "{}"))
+        event_id = derive_id(options.site, "sync", kind.name, row_id, json.dumps(data))
+        row_of = (kind.facts.table, row_id)
+        return make_event(event_id, kind.name, None, data["userid"] or 0, at, data, options, row_of=row_of)
+    except (NoEvent, *UNUSABLE):
+        return None
 
 
 def build_changed(kind: EventKind, trigger: LogRow, row: Row, facts: Facts, options: Options) -> Event | None:

@@ -160,6 +160,7 @@ def _conservation(report: Report) -> dict[str, Any]:
         "ignored": report.ignored,
         "ignored_by_reason": dict(counts.ignored),
         "synced": counts.synced,
+        "reconciled": counts.reconciled,
         "success": counts.of(Status.SUCCESS),
         "pending": counts.of(Status.PENDING),
         "failed": counts.of(Status.FAILED),

@@ -17,10 +17,11 @@ from relay.outbox.acknowledging import Acknowledging
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.model import Delivery, Position
+    from relay.model import Delivery, Position, Told
     from relay.outbox.values import (
         Accepted,
         Batch,
+        Chunk,
         Counts,
         HeldEvent,
         Judged,
@@ -144,6 +145,30 @@ class Ledger(State, Holding, Protocol):
     @abstractmethod
     def note_sync(self, sync: Sync, now: float) -> None:
         """Bring a line of the sync history up to date."""
+
+
+class Chunks(Ledger, Protocol):
+    """For reconcile: what was seen of Moodle's tables. It is written with `accept` (Batch.chunks)."""
+
+    @abstractmethod
+    def chunk(self, table: str, low: int) -> Chunk | None:
+        """Return the first chunk of a table that begins at an id or behind it, or None."""
+
+    @abstractmethod
+    def chunk_to_look_at(self, table: str, low: int, before: float) -> Chunk | None:
+        """Return the first such chunk with differences to be looked at before a time (unix seconds), or None."""
+
+    @abstractmethod
+    def last_look(self, table: str) -> float | None:
+        """Return when the last chunk of a table is to be looked at again, in unix seconds; None where none is."""
+
+    @abstractmethod
+    def told(self, event_ids: Sequence[str]) -> Mapping[str, Told]:
+        """Return what these events have told, by event id; one that was purged is left out."""
+
+    @abstractmethod
+    def captured_since(self, table: str, low: int, high: int, log_id: int) -> Sequence[int]:
+        """Return the ids of a table's rows, behind `low` and up to `high`, whose newest event is of a later log row."""
 
 
 class Queue(State, Sharing, Protocol):
@@ -345,5 +370,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
+class Outbox(Chunks, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

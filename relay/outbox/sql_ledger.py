@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxFenced, OutboxRefused
-from relay.model import Skip
+from relay.model import Skip, Told
 from relay.outbox import rows
-from relay.outbox.contract import Ledger
+from relay.outbox.contract import Chunks
 from relay.outbox.sql import BATCH, IDS
 from relay.outbox.sql_held import SqlHeld
-from relay.outbox.tables import EVENTS, HISTORY, MEMORY, PURGED, STATE
+from relay.outbox.tables import CHUNKS, EVENTS, FOUND, HISTORY, MEMORY, MOVED, PURGED, STATE
 from relay.outbox.values import Accepted, Remembered
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from relay.model import Event, Position
     from relay.outbox.sql import Run
-    from relay.outbox.values import Batch, Sync
+    from relay.outbox.values import Batch, Chunk, Sync
 
 
-class SqlLedger(SqlHeld, Ledger):
-    """Events, skips, counts and the position; the memory of Moodle's rows; the sync history."""
+class SqlLedger(SqlHeld, Chunks):
+    """Events, skips, counts and the position; the memory of Moodle's rows and its chunks; the sync history."""
 
     def accept(self, batch: Batch, now: float) -> Accepted:
         unfit = {row["event_id"]: reason for row in rows.event_rows(batch.events, now) if (reason := self._unfit(row))}
@@ -54,6 +54,11 @@ class SqlLedger(SqlHeld, Ledger):
             new_holds = self._insert_new(run, holds)
             self._note_held(run, batch.holds, new_holds)
             self._insert(run, MEMORY, rows.memory_rows(batch.events, new_events), self.REMEMBER)
+            self._insert(run, CHUNKS, rows.chunk_rows(batch.chunks), self.SET_CHUNK)
+            found = {
+                event_id: batch.found[event_id] for event_id in (*new_events, *new_holds) if event_id in batch.found
+            }
+            self._insert(run, FOUND, rows.found_rows(found, now))
             self._count(run, batch, len(new_events) + len(new_holds), len(new_skips), now)
             if batch.after is not None:
                 self._save_position(run, batch.before, batch.after, now)
@@ -161,7 +166,7 @@ class SqlLedger(SqlHeld, Ledger):
         ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}
         seen = events + skips + sum(ignored.values())
         added = {"count.seen": seen, "count.captured": events, **ignored}
-        synced = {"count.synced": events, "count.seen": skips}
+        synced = {"count.reconciled" if batch.chunks else "count.synced": events, "count.seen": skips}
         for key, count in (added if batch.after is not None else synced).items():
             if count:
                 run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
@@ -189,6 +194,43 @@ class SqlLedger(SqlHeld, Ledger):
             for row_id, digest, event_id, log_id in self._rows(statement, [table, *values]):
                 found[row_id] = Remembered(digest=bytes(digest), event_id=event_id, log_id=log_id)
         return found
+
+    def chunk(self, table: str, low: int) -> Chunk | None:
+        return self._chunk("", table, low)
+
+    def chunk_to_look_at(self, table: str, low: int, before: float) -> Chunk | None:
+        return self._chunk("AND look_at <= ?", table, low, before)
+
+    def _chunk(self, term: str, *values: Any) -> Chunk | None:
+        found = self._rows(
+            f"SELECT {', '.join(MOVED[CHUNKS])} FROM {{p}}{CHUNKS} WHERE row_table = ? AND low_id >= ? {term} "
+            "ORDER BY low_id LIMIT 1",
+            values,
+        )
+        return rows.chunk(found[0]) if found else None
+
+    def last_look(self, table: str) -> float | None:
+        found = self._rows(
+            f"SELECT MAX(look_at) FROM {{p}}{CHUNKS} WHERE row_table = ? AND look_at IS NOT NULL", (table,)
+        )
+        return None if found[0][0] is None else float(found[0][0])
+
+    def told(self, event_ids: Sequence[str]) -> Mapping[str, Told]:
+        found: dict[str, Told] = {}
+        for start in range(0, len(event_ids), IDS):
+            term, values = self._among(event_ids[start : start + IDS])
+            statement = f"SELECT event_id, event_type, event_data FROM {{p}}{EVENTS} WHERE event_id {term}"
+            for event_id, event_type, data in self._rows(statement, values):
+                found[event_id] = Told(event_type=event_type, data=data)
+        return found
+
+    def captured_since(self, table: str, low: int, high: int, log_id: int) -> Sequence[int]:
+        found = self._rows(
+            f"SELECT row_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id > ? AND row_id <= ? AND log_id > ? "
+            "ORDER BY row_id",
+            (table, low, high, log_id),
+        )
+        return [row[0] for row in found]
 
     def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:
         statement = (

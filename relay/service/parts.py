@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from relay import __version__
 from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
+from relay.capture.reconcile import GRACE_S, STATEMENT_S, Daily, Reconciling, way_of
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
 from relay.config import outbox_server
@@ -151,11 +152,14 @@ def temporary_outbox() -> Iterator[Outbox]:
         yield made
 
 
-def make_moodle(config: Config) -> MoodleReader:
-    """Return the reader of Moodle's database; it connects when it is first asked."""
+def make_moodle(config: Config, *, limit_s: float | None = None) -> MoodleReader:
+    """Return the reader of Moodle's database; it connects when it is first asked.
+
+    `limit_s`: no statement may take longer, in seconds.
+    """
     kinds = catalogue.watched(config.events.kinds.values(), config.events.disabled)
     on = [kind for kind in kinds if kind.name not in config.events.disabled]
-    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")))
+    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")), limit_s=limit_s)
 
 
 @contextlib.contextmanager
@@ -166,7 +170,11 @@ def reading(config: Config) -> Iterator[MoodleReader]:
 
 
 def connect(
-    database: DatabaseConfig, kinds: Sequence[EventKind] = (), triggered: Sequence[EventKind] = ()
+    database: DatabaseConfig,
+    kinds: Sequence[EventKind] = (),
+    triggered: Sequence[EventKind] = (),
+    *,
+    limit_s: float | None = None,
 ) -> MoodleReader:
     """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
     return MoodleReader(
@@ -182,6 +190,7 @@ def connect(
         ),
         kinds,
         triggered,
+        limit_s=limit_s,
     )
 
 
@@ -264,6 +273,45 @@ def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, lo
     return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
+def make_reconciling(
+    config: Config,
+    moodle: Moodle,
+    opened: Opened,
+    log: Log,
+    name: str,
+    *,
+    is_fixing: bool = True,
+    grace_s: float = GRACE_S,
+    asked: bool = False,
+) -> Reconciling | None:
+    """Return what compares a table; None where the config sends nothing of it. Raises MoodleError."""
+    way = way_of(name, config.events.disabled, is_fixing=is_fixing, grace_s=grace_s)
+    if way is None:
+        return None
+    return Reconciling(
+        name,
+        moodle=moodle,
+        outbox=opened.outbox,
+        way=way,
+        options=make_options(config)(moodle.site().identifier),
+        log=log,
+        monotonic=opened.machine.monotonic,
+        asked=asked,
+    )
+
+
+def make_daily(config: Config, moodle: Moodle, opened: Opened, log: Log) -> Daily:
+    """Return the daemon's own passes over Moodle's tables."""
+    return Daily(
+        outbox=opened.outbox,
+        tables=config.reconcile.tables,
+        interval_s=config.reconcile.interval,
+        share=config.reconcile.share,
+        start=partial(make_reconciling, config, moodle, opened, log),
+        monotonic=opened.machine.monotonic,
+    )
+
+
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
     """Return what delivers from the outbox."""
     machine = opened.machine
@@ -300,10 +348,13 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
     hold_recorded(opened.outbox, make_options(config)(""), opened.now())
+    tables = make_moodle(config, limit_s=STATEMENT_S)
     return Relay(
         config=config,
         outbox=opened.outbox,
         capture=make_capture(config, make_moodle(config), opened.outbox, log),
+        tables=tables,
+        daily=make_daily(config, tables, opened, log),
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,

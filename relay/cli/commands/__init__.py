@@ -14,6 +14,7 @@ from relay.cli.commands import (
     profile,
     purge,
     receive,
+    reconcile,
     run,
     schema,
     seal,
@@ -27,7 +28,7 @@ from relay.cli.commands import (
 GROUPS = {
     "run": (run.COMMAND, demo.COMMAND),
     "look": (check.COMMAND, status.COMMAND, explain.COMMAND, profile.COMMAND),
-    "repair": (sync.COMMAND, acknowledge.COMMAND, purge.COMMAND, move_outbox.COMMAND),
+    "repair": (sync.COMMAND, reconcile.COMMAND, acknowledge.COMMAND, purge.COMMAND, move_outbox.COMMAND),
     "set up": (grants.COMMAND, seal.COMMAND, import_plugin.COMMAND),
     "for those who receive": (keygen.COMMAND, schema.COMMAND, send_test.COMMAND, receive.COMMAND, test_backend.COMMAND),
 }
