@@ -24,7 +24,8 @@ COUNTS = Counts(
     seen=11,
     captured=8,
     ignored={"restored": 2},
-    synced=1,
+    synced=0,
+    reconciled=1,
     purged=2,
     by_type={"b": {"success": 3, "failed": 1, "held": 1}, "a": {"pending": 1, "skipped": 1, "failed_all_retries": 1}},
 )
