@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from relay.capture.compare import Comparison, Way
+from relay.capture import compare
+from relay.capture.current import Table, Way
 from relay.errors import MoodleTooSlow
 from relay.events import catalogue
 from relay.outbox.values import Batch, Chunk, Sync
@@ -20,11 +21,12 @@ from relay.rules import differences, prints
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from relay.capture.compare import Found, Look
+    from relay.capture.compare import Look
+    from relay.capture.current import Found
     from relay.events.kind import EventKind, Options
     from relay.model import Log
     from relay.moodle.contract import Moodle
-    from relay.outbox.contract import Chunks, Outbox
+    from relay.outbox.contract import Chunks
 
 #: How many rows a new chunk has at least, at first, and at most.
 LEAST, FIRST, MOST = 50, 1000, 4000
@@ -34,10 +36,6 @@ LONG_S = 0.2
 STATEMENT_S = 0.5
 #: How long a row differs before it counts, in seconds (contract, section 8).
 GRACE_S = 900.0
-#: How often the daemon looks whether a pass is due, in seconds: less than makes a loop count as stuck.
-LOOK_S = 30.0
-#: With so many undelivered events the daemon's passes wait, and look again after so many seconds.
-CROWD, CROWDED_S = 2000, 5.0
 #: The tables that are compared, by the names that the config and the command line give them.
 TABLES = tuple(catalogue.SYNCED)
 
@@ -102,8 +100,7 @@ class Reconciling:
         self._way = way
         self._log = log
         self._key = f"reconcile.{name}{'.asked' if asked else ''}"
-        self._table = way.kind.facts.table
-        self._comparison = Comparison(moodle=moodle, outbox=outbox, way=way, options=options, monotonic=monotonic)
+        self._table = Table(moodle=moodle, outbox=outbox, way=way, options=options, monotonic=monotonic)
         self._size = FIRST
 
     # -- a pass
@@ -148,7 +145,7 @@ class Reconciling:
             return self._turn(progress, now), ()
         low, high, before = taken
         try:
-            look = self._comparison.look(low, high, before, now, is_learning=self._is_learning(progress))
+            look = compare.look(self._table, low, high, before, now, is_learning=self._is_learning(progress))
         except MoodleTooSlow:
             return self._smaller(progress, before, now), ()
         self._adapt()
@@ -166,7 +163,7 @@ class Reconciling:
     def _next_chunk(self, progress: Progress) -> tuple[int, int, Chunk | None] | None:
         """Return the ids behind which, and up to which, rows come next, with their chunk; None behind the last."""
         low = progress.after
-        before = self._outbox.chunk(self._table, low)
+        before = self._outbox.chunk(self._table.name, low)
         if before is not None and before.low > low:
             return low, before.low, None
         if before is None:
@@ -174,18 +171,18 @@ class Reconciling:
             return None if high is None else (low, high, None)
         high = before.high
         free = self._size - len(prints.decode(before.prints))
-        if free > 0 and self._outbox.chunk(self._table, before.high) is None:
+        if free > 0 and self._outbox.chunk(self._table.name, before.high) is None:
             # The last chunk takes what has come behind it.
             high = self._moodle.end_of_rows(self._way.kind, before.high, free) or high
         return low, high, before
 
     def _next_look(self, progress: Progress) -> tuple[int, int, Chunk] | None:
-        chunk = self._outbox.chunk_to_look_at(self._table, progress.after, progress.look_at or 0.0)
+        chunk = self._outbox.chunk_to_look_at(self._table.name, progress.after, progress.look_at or 0.0)
         return None if chunk is None else (chunk.low, chunk.high, chunk)
 
     def _turn(self, progress: Progress, now: float) -> Progress:
         """Return the progress behind the last chunk: at the first one that is looked at again, or at the end."""
-        last = self._outbox.last_look(self._table) if progress.waiting and not progress.is_looking else None
+        last = self._outbox.last_look(self._table.name) if progress.waiting and not progress.is_looking else None
         if last is None:
             return self._finish(progress, now)
         turned = replace(
@@ -197,9 +194,9 @@ class Reconciling:
     # -- how large a chunk is
 
     def _adapt(self) -> None:
-        if self._comparison.longest_s > LONG_S:
+        if self._table.longest_s > LONG_S:
             self._size = max(LEAST, self._size // 2)
-        elif self._comparison.longest_s < LONG_S / 4:
+        elif self._table.longest_s < LONG_S / 4:
             self._size = min(MOST, self._size * 2)
 
     def _smaller(self, progress: Progress, before: Chunk | None, now: float) -> Progress:
@@ -276,79 +273,3 @@ class Reconciling:
         self._outbox.note_sync(
             Sync(id=progress.history, processed=progress.rows, failed=0, status=status, error=error), now
         )
-
-
-class Daily:
-    """The daemon's own passes: one table after the other, each begun anew when the interval is over."""
-
-    def __init__(
-        self,
-        *,
-        outbox: Outbox,
-        tables: Sequence[str],
-        interval_s: float,
-        share: float,
-        start: Callable[[str], Reconciling | None],
-        monotonic: Callable[[], float],
-    ) -> None:
-        """Take which share of the time may be used, 0 to 1, and what makes the passes of a table.
-
-        `start` connects to Moodle, and returns None where the config sends nothing of the table.
-        """
-        self._outbox = outbox
-        self._tables = tuple(tables)
-        self._interval_s = interval_s
-        self._share = share
-        self._start = start
-        self._monotonic = monotonic
-        #: What is under way, by table.
-        self._running: dict[str, tuple[Reconciling, Progress]] = {}
-
-    def run_once(self, now: float) -> float:
-        """Take one step of what is due; return after how many seconds the next one is wanted.
-
-        Raises MoodleError and OutboxError: the next call goes on from what is in the outbox.
-        """
-        waits = [LOOK_S]
-        began_at = self._monotonic()
-        for name in self._tables:
-            running = self._running.get(name) or self._begin(name, now)
-            if running is None:
-                continue
-            reconciling, progress = running
-            ready_at = reconciling.ready_at(progress, now)
-            if ready_at > now:
-                waits.append(min(ready_at - now, LOOK_S))
-                continue
-            if self._is_crowded():
-                return CROWDED_S
-            self._running.pop(name, None)
-            progress, _ = reconciling.step(progress, now)
-            if not progress.is_done:
-                self._running[name] = (reconciling, progress)
-            took = self._monotonic() - began_at
-            return min(took * (1 / self._share - 1), LOOK_S)
-        return min(waits)
-
-    def forget(self) -> None:
-        """Go on from what is in the outbox: another relay may have, or a database was away."""
-        self._running.clear()
-
-    def _begin(self, name: str, now: float) -> tuple[Reconciling, Progress] | None:
-        """Return the pass of a table that has not ended, or that is due; None where neither is."""
-        begun = float(self._outbox.state(f"reconcile.{name}.begun") or 0)
-        is_running = self._outbox.state(f"reconcile.{name}") not in (None, "{}")
-        if not is_running and 0 <= now - begun < self._interval_s:
-            return None
-        reconciling = self._start(name)
-        if reconciling is None:
-            return None
-        progress = reconciling.resumed()
-        if progress is None:
-            progress = reconciling.begin(now)
-            self._outbox.set_state(f"reconcile.{name}.begun", str(now), now)
-        self._running[name] = (reconciling, progress)
-        return self._running[name]
-
-    def _is_crowded(self) -> bool:
-        return self._outbox.waiting().count >= CROWD

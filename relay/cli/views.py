@@ -28,6 +28,7 @@ def status_lines(report: Report) -> list[str]:
         *([f"acknowledged {report.acknowledged} of those that were given up"] if report.acknowledged else []),
         *_circuit_lines(report.breaker),
         _cursor_line(report.reading),
+        *_compared_lines(report),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
         *_account_lines(report),
     ]
@@ -54,6 +55,14 @@ def _held_lines(count: int) -> list[str]:
 def _cursor_line(reading: Reading) -> str:
     end = "Moodle's database cannot be asked" if reading.lag is None else f"the log ends at {reading.log_end}"
     return f"cursor       {reading.cursor} ({end}; {reading.open_gap_ids} lower ids may still turn up)"
+
+
+def _compared_lines(report: Report) -> list[str]:
+    """Return a line for each table that was compared with what was sent of it."""
+    return [
+        f"compared     {name} at {times.show(one.at)}: {one.rows} rows, {one.differed} differed, {one.sent} events"
+        for name, one in report.compared.items()
+    ]
 
 
 def _account_lines(report: Report) -> list[str]:

@@ -160,11 +160,21 @@ class Explainer:
             story.is_unknown = True
             return story.conclude(f"There is no {table}.id {number} in Moodle, and nothing about it was recorded.")
         story.conclude(
-            f"Moodle has {table}.id {number}, and no log row about it: it was imported, the log store was off, or its "
-            "log rows were deleted. Relay sends what is in the log.",
+            f"Moodle has {table}.id {number}; no log row about it was found, and nothing of it was recorded. "
+            f"{self._compared(sync)}",
             self._sync_command(sync, None if user is None else number, row),
         )
         return self._unless_kept(story, lambda: self._kept.rows(kinds[0], [number]))
+
+    def _compared(self, sync: str) -> str:
+        """Say when the rows were last compared with what was sent of them."""
+        last = json.loads(self._outbox.state(f"reconcile.{sync}.last") or "null") if sync else None
+        if last is None:
+            return "Moodle's table has not been compared yet (relay reconcile)."
+        return (
+            f"The table was last compared at {times.show(last['at'])}: what was there at the first comparison is sent "
+            "when it changes."
+        )
 
     def _row(self, kind: EventKind, number: int) -> Row | None:
         """Return the current row, or None."""
@@ -196,6 +206,8 @@ class Explainer:
 
     def _tell(self, story: Story, one: Recorded) -> None:
         which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
+        if one.found_at is not None:
+            which = f"by reconcile: Moodle's row had changed without a log row; found at {times.show(one.found_at)}"
         how = "held" if one.status is Status.HELD else "recorded"
         story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}) {how} {which}")
         for attempt in one.attempts:
@@ -290,7 +302,12 @@ class Explainer:
         last = one.attempts[-1] if one.attempts else None
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
-            return story.conclude(f"The backend took {name}{how}.")
+            found = (
+                ""
+                if one.found_at is None
+                else f"Changed without a log row; found at {times.show(one.found_at)}, sent. "
+            )
+            return story.conclude(f"{found}The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
             sync = self._sync_command(catalogue.sync_name(one.event_type), one.user_id or None, None)
             return story.conclude(f"No event was sent: {one.last_error.get('reason', 'no reason is recorded')}.", sync)

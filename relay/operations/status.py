@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.errors import MoodleError
+from relay.events import catalogue
 from relay.model import Status
 from relay.outbox.acknowledging import Acknowledging
 from relay.outbox.contract import Reports
@@ -35,6 +37,18 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What the last whole comparison of a table has found (`capture.reconcile`)."""
+
+    #: When it ended, in unix seconds.
+    at: float
+    rows: int
+    #: How many rows differed, and how many events were made of them.
+    differed: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The state of a relay at one moment."""
 
@@ -48,6 +62,8 @@ class Report:
     acknowledged: int
     #: The relays that run on a shared outbox.
     relays: Sequence[Member]
+    #: What the last whole comparison of each table has found, by what reconcile calls it.
+    compared: Mapping[str, Compared] = field(default_factory=dict)
 
     @property
     def by_status(self) -> dict[str, int]:
@@ -93,7 +109,13 @@ def gather(outbox: Recorded, moodle: LogEnd, now: float) -> Report:
         reading=_reading(outbox, moodle),
         acknowledged=outbox.count_acknowledged(),
         relays=[one for one in outbox.members() if one.expires_at > now],
+        compared=_compared(outbox),
     )
+
+
+def _compared(outbox: Reports) -> dict[str, Compared]:
+    found = {name: outbox.state(f"reconcile.{name}.last") for name in catalogue.SYNCED}
+    return {name: Compared(**json.loads(saved)) for name, saved in found.items() if saved}
 
 
 def _reading(outbox: Reports, moodle: LogEnd) -> Reading:
@@ -147,6 +169,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "conservation": _conservation(report),
         "relays": [{"name": one.name, "leads": one.leads} for one in report.relays],
         "acknowledged": report.acknowledged,
+        "compared": {name: asdict(one) for name, one in report.compared.items()},
     }
 
 

@@ -14,7 +14,7 @@ from relay.service.logs import make_log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relay.capture.compare import Found
+    from relay.capture.current import Found
     from relay.capture.reconcile import Progress, Reconciling
     from relay.config import Config
     from relay.moodle.contract import Moodle

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import __version__
+from relay.capture.daily import Daily
 from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
-from relay.capture.reconcile import GRACE_S, STATEMENT_S, Daily, Reconciling, way_of
+from relay.capture.reconcile import GRACE_S, STATEMENT_S, Reconciling, way_of
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
 from relay.config import outbox_server

@@ -12,8 +12,8 @@ from relay.outbox.contract import RENEW_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay.capture.daily import Daily
     from relay.capture.log import Capture
-    from relay.capture.reconcile import Daily
     from relay.config import Config
     from relay.delivery.dispatch import Dispatch
     from relay.delivery.sender import Sender

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness import Relay
 
     from relay import config
-    from relay.capture.compare import Found
+    from relay.capture.current import Found
     from relay.capture.reconcile import Progress, Reconciling
 
 Rows = list[tuple[int, str, str]]

@@ -265,7 +265,7 @@ def test_rows_that_swap_what_they_say_are_found(learned: Reconciled, college: Co
 
 
 def test_random_silent_changes_are_all_found_and_nothing_else(reconciled: Reconciled, college: College) -> None:
-    chance = random.Random(15)  # noqa: S311 -- a test
+    chance = random.Random(15)
     college.run(
         "INSERT INTO {p}user (username, firstname, lastname, timecreated, timemodified) "
         "SELECT CONCAT('u', seq), 'Ada', CONCAT('L', seq MOD 7), %s, %s FROM seq_1_to_3000",

@@ -85,7 +85,8 @@ JSON = """{
     "ignored_by_reason": {
       "restored": 2
     },
-    "synced": 1,
+    "synced": 0,
+    "reconciled": 1,
     "success": 3,
     "pending": 1,
     "failed": 1,
@@ -102,7 +103,8 @@ JSON = """{
       "leads": true
     }
   ],
-  "acknowledged": 0
+  "acknowledged": 0,
+  "compared": {}
 }"""
 TEXT = """\
 event type             pending   success    failed  failed_all_retries   skipped      held
@@ -116,8 +118,8 @@ circuit      open for b since 2026-02-02 02:40:00 UTC: the backend answered 404
 cursor       10 (the log ends at 12; 3 lower ids may still turn up)
 relay        moodle1 pid 7, reads the log
 accounts     seen 11 = captured 8 + skipped 1 + ignored 2: holds
-             captured 8 + synced 1 = success 3 + pending 1 + failed 1 + failed_all_retries 1 + held 1 + \
-purged 2: holds"""
+             captured 8 + synced 0 + reconciled 1 \
+= success 3 + pending 1 + failed 1 + failed_all_retries 1 + held 1 + purged 2: holds"""
 
 
 def test_the_json_is_the_same_to_the_byte() -> None:
@@ -133,7 +135,7 @@ def test_a_moodle_that_cannot_be_asked_is_said_behind_the_lag() -> None:
     made = status.as_json(replace(REPORT, reading=reading))
     assert list(made) == [
         *("by_status", "by_type", "undelivered", "oldest_undelivered_age_s", "circuit", "cursor", "open_gaps"),
-        *("open_gap_ids", "log_end", "lag", "moodle_error", "conservation", "relays", "acknowledged"),
+        *("open_gap_ids", "log_end", "lag", "moodle_error", "conservation", "relays", "acknowledged", "compared"),
     ]
     assert (made["log_end"], made["lag"], made["moodle_error"]) == (None, None, "nobody listens there")
 
