@@ -11,7 +11,8 @@ RelayError                  one sentence for a person, and a hint: what to do ne
 └── OutboxError             the outbox
     ├── OutboxUnavailable   locked, full, read-only or gone (exit 3)
     │   ├── OutboxMissing   nobody has made it yet (exit 3)
-    │   └── OutboxFenced    another relay has taken over what this one was about to write
+    │   ├── OutboxFenced    another relay has taken over what this one was about to write
+    │   └── OutboxOvertaken another process has written the same meanwhile: read again
     ├── OutboxRefused       it never takes what is to be written: too large, or no value of its column (exit 3)
     ├── OutboxCorrupt       its file is damaged (exit 3)
     └── OutboxInUse         another relay runs on it (exit 3)
@@ -90,6 +91,10 @@ class OutboxMissing(OutboxUnavailable):
 
 class OutboxFenced(OutboxUnavailable):
     """Another relay has taken over, as this one's lease on a shared outbox has ended: nothing was written."""
+
+
+class OutboxOvertaken(OutboxUnavailable):
+    """Another process has written the same meanwhile, and nothing was written: read again what it was made of."""
 
 
 class OutboxRefused(OutboxError):

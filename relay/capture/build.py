@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from relay.outbox.contract import Ledger
 
 
+#: The reasons for which the config passes a row over: what it tells is known, and not wanted.
+NOTED = ("actor", "disabled")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """What was made of log rows."""
@@ -29,6 +33,8 @@ class Built:
     holds: list[Hold] = field(default_factory=list)
     #: How many rows were passed over, by reason.
     ignored: Counter[str] = field(default_factory=Counter)
+    #: What the config passes over, as it would have been sent: reconcile is not to find it. No event of it is recorded.
+    noted: list[Event] = field(default_factory=list)
     #: The ids of rows that are read again a little later: what they point to is not there yet.
     deferred: set[int] = field(default_factory=set)
 
@@ -48,7 +54,7 @@ def build(
     Raises MoodleError and OutboxError.
     """
     built = Built()
-    wanted, triggers = [], []
+    wanted, triggers, unwanted = [], [], []
     for row in rows:
         reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
         if row.is_trigger:
@@ -56,9 +62,13 @@ def build(
             triggers += [] if reason else [row]
         elif reason:
             built.ignored[reason] += 1
+            unwanted += [row] if reason in NOTED else []
         else:
             wanted.append(row)
-    _build_own(built, wanted, tables.facts(wanted, options), rules.kinds, options, may_wait)
+    facts = tables.facts([*wanted, *unwanted], options)
+    _build_own(built, wanted, facts, rules.kinds, options, may_wait)
+    made = [envelope.build(rules.kinds[row.event_type], row, facts, options) for row in unwanted]
+    built.noted.extend(one for one in made if isinstance(one, Event))
     if triggers:
         found = changed(
             triggers,

@@ -28,6 +28,7 @@ class Daily:
         share: float,
         start: Callable[[str], Reconciling | None],
         monotonic: Callable[[], float],
+        crowd: int = CROWD,
     ) -> None:
         """Take which share of the time may be used, 0 to 1, and what makes the passes of a table.
 
@@ -39,6 +40,7 @@ class Daily:
         self._share = share
         self._start = start
         self._monotonic = monotonic
+        self._crowd = crowd
         #: What is under way, by table.
         self._running: dict[str, tuple[Reconciling, Progress]] = {}
 
@@ -89,4 +91,4 @@ class Daily:
         return self._running[name]
 
     def _is_crowded(self) -> bool:
-        return self._outbox.waiting().count >= CROWD
+        return self._outbox.waiting().count >= self._crowd

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.capture import compare
 from relay.capture.current import Table, Way
-from relay.errors import MoodleTooSlow
+from relay.errors import MoodleTooSlow, OutboxOvertaken
 from relay.events import catalogue
 from relay.outbox.values import Batch, Chunk, Sync
 from relay.rules import differences, prints
@@ -149,7 +149,10 @@ class Reconciling:
         except MoodleTooSlow:
             return self._smaller(progress, before, now), ()
         self._adapt()
-        return self._keep(progress, look, now), look.found
+        try:
+            return self._keep(progress, look, before, now), look.found
+        except OutboxOvertaken:
+            return progress, ()
 
     def fail(self, progress: Progress, error: str, now: float) -> None:
         """Record in the history that the pass broke off; the next one goes on with it."""
@@ -209,8 +212,8 @@ class Reconciling:
             )
         self._size = max(LEAST, rows // 2)
         halves = () if before is None else self._halves(before)
-        if halves:
-            self._outbox.accept(Batch(chunks=halves), now)
+        if before is not None and halves:
+            self._outbox.accept(Batch(chunks=halves, replaced=(before,)), now)
         return progress
 
     def _halves(self, chunk: Chunk) -> Sequence[Chunk]:
@@ -232,7 +235,7 @@ class Reconciling:
 
     # -- what is kept
 
-    def _keep(self, progress: Progress, look: Look, now: float) -> Progress:
+    def _keep(self, progress: Progress, look: Look, before: Chunk | None, now: float) -> Progress:
         """Record what a look has found, with the progress behind it, in one transaction; return that."""
         is_over = not look.is_more
         made = replace(
@@ -248,6 +251,7 @@ class Reconciling:
         batch = Batch(
             events=look.events,
             chunks=(look.chunk,) if look.is_new else (),
+            replaced=(before,) if look.is_new and before is not None else (),
             found={event.event_id: kinds[event.row_id] for event in look.events},
             state={self._key: json.dumps(asdict(made))},
         )

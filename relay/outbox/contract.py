@@ -127,8 +127,9 @@ class Ledger(State, Holding, Protocol):
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
-        that names its row is remembered as the newest of that row. Raises OutboxFenced for what was read from the log
-        where this relay does not lead any more, or where the position is not the one of `before`.
+        that names its row is remembered as the newest of that row. Raises OutboxOvertaken where a chunk that is to be
+        replaced is not as it was read; OutboxFenced for what was read from the log where this relay does not lead any
+        more, or where the position is not the one of `before`.
         """
 
     @abstractmethod

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxFenced, OutboxRefused
+from relay.errors import OutboxFenced, OutboxOvertaken, OutboxRefused
 from relay.model import Skip, Told
 from relay.outbox import rows
 from relay.outbox.contract import Chunks
@@ -54,6 +54,9 @@ class SqlLedger(SqlHeld, Chunks):
             new_holds = self._insert_new(run, holds)
             self._note_held(run, batch.holds, new_holds)
             self._insert(run, MEMORY, rows.memory_rows(batch.events, new_events), self.REMEMBER)
+            noted = [event.event_id for event in batch.noted]
+            self._insert(run, MEMORY, rows.memory_rows(batch.noted, noted), self.REMEMBER)
+            self._take_out(run, batch.replaced)
             self._insert(run, CHUNKS, rows.chunk_rows(batch.chunks), self.SET_CHUNK)
             found = {
                 event_id: batch.found[event_id] for event_id in (*new_events, *new_holds) if event_id in batch.found
@@ -67,6 +70,20 @@ class SqlLedger(SqlHeld, Chunks):
             return [*new_events, *new_skips, *new_holds]
 
         return self._do(work)
+
+    def _take_out(self, run: Run, chunks: Sequence[Chunk]) -> None:
+        """Delete chunks that others are to replace; raise OutboxOvertaken where one is not as it was read."""
+        statement = (
+            f"DELETE FROM {{p}}{CHUNKS} WHERE row_table = ? AND low_id = ? AND high_id = ? AND digest = ? "
+            "AND seen_at = ? AND suspects = ?"
+        )
+        for one in chunks:
+            values = (one.table, one.low, one.high, one.digest, one.seen_at, one.suspects)
+            if run(statement, values).rowcount != 1:
+                raise OutboxOvertaken(
+                    f"Another process has compared the same rows of {one.table} meanwhile.",
+                    hint="Nothing is lost by it: they are compared again.",
+                )
 
     # -- what cannot be kept
 

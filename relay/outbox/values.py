@@ -31,13 +31,17 @@ class Batch:
     holds: Sequence[Hold] = ()
     #: How many log rows were passed over, by reason (restored, actor, disabled).
     ignored: Mapping[str, int] = field(default_factory=dict)
+    #: What is remembered of rows as if it had been sent, though it is not recorded.
+    noted: Sequence[Event] = ()
     #: The position before this batch, and after it; both None for rows that come from `relay sync`.
     before: Position | None = None
     after: Position | None = None
     #: Further state to keep, by key, in the same transaction.
     state: Mapping[str, str] = field(default_factory=dict)
-    #: What reconcile has seen of Moodle's tables with these events, and what kind of difference each of them tells.
+    #: What reconcile has seen of Moodle's tables with these events; `found`: the kind of difference that each tells of.
     chunks: Sequence[Chunk] = ()
+    #: The chunks in whose place they are, as they were read.
+    replaced: Sequence[Chunk] = ()
     found: Mapping[str, str] = field(default_factory=dict)
 
 

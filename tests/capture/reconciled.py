@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from relay.service import parts
 from relay.service.lease import Opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from harness import Relay
 
     from relay import config
     from relay.capture.current import Found
     from relay.capture.reconcile import Progress, Reconciling
+    from relay.outbox.values import Accepted, Batch
 
 Rows = list[tuple[int, str, str]]
 
@@ -60,6 +62,21 @@ class Reconciled(Captured):
             found += some
             after_step(progress)
         return sorted({(one.row_id, str(one.difference), one.event_type) for one in found})
+
+    @contextlib.contextmanager
+    def between_read_and_write(self, work: Callable[[], object]) -> Iterator[None]:
+        """Let something happen, once, just before what was read from Moodle is recorded."""
+        accept = self.outbox.accept
+        left = [work]
+
+        def later(batch: Batch, now: float) -> Accepted:
+            if left:
+                left.pop()()
+            return accept(batch, now)
+
+        self.outbox.accept = later  # type: ignore[method-assign]
+        yield
+        self.outbox.accept = accept  # type: ignore[method-assign]
 
     def set_clock(self, moment: int) -> None:
         """Set the clock of Moodle's database, for the passes, to a time in unix seconds."""

@@ -11,6 +11,7 @@ import pytest
 from reconciled import Reconciled
 
 from relay import config
+from relay.capture.daily import CROWDED_S, LOOK_S, Daily
 from relay.rules import prints
 
 if TYPE_CHECKING:
@@ -197,6 +198,21 @@ def test_a_row_that_changes_back_is_sent_again_with_another_id(learned: Reconcil
     assert [data["city"] for _, data in learned.sent()] == ["Leeds", "Hull", "Leeds", ""]
 
 
+def test_what_an_ignored_account_has_done_is_not_sent_after_all(relay: Relay, college: College) -> None:
+    """The backend writes back by an account of its own: that must not come back to it a day later."""
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    relay.set("events.ignore_actors", [77])
+    made = Reconciled(relay, config.load(relay.write()))
+    made.learn()
+    college.run("UPDATE {p}user SET city = 'Leeds' WHERE id = %s", ada)
+    college.log("user_updated", ada, user=ada, at=AT + 1, userid=77)
+    made.read()
+    assert made.run("users") == []
+    college.run("UPDATE {p}user SET city = 'Hull' WHERE id = %s", ada)
+    assert len(made.run("users")) == 1
+    made.close()
+
+
 # -- what time does
 
 
@@ -302,6 +318,66 @@ def test_a_pass_that_was_broken_off_goes_on_where_it_was(reconciled: Reconciled,
         assert 0 < progress.after < 3000
         reconciled.run("users")
     assert len(reconciled.sent()) == 30
+
+
+def test_two_passes_at_once_send_a_difference_once(learned: Reconciled, college: College) -> None:
+    """A person asks for a pass while the daemon is at the same chunk; the data say nothing new, so the ids differ."""
+    college.run("UPDATE {p}enrol SET status = 1")
+    one, another = learned.make("enrolments"), learned.make("enrolments", asked=True)
+    progress = another.begin(learned.now)
+    with learned.between_read_and_write(lambda: one.step(one.begin(learned.now), learned.now)):
+        same, found = another.step(progress, learned.now)
+    assert (same, found) == (progress, ())
+    while not progress.is_done:
+        progress, found = another.step(progress, learned.now)
+        assert not found
+    assert len(learned.sent()) == 1
+
+
+# -- the daemon's own passes
+
+
+def test_the_daemon_begins_a_pass_once_an_interval_and_takes_its_share(learned: Reconciled, college: College) -> None:
+    ticks = iter(range(1000))
+    daily = Daily(
+        outbox=learned.outbox,
+        tables=("users", "grades"),
+        interval_s=86400.0,
+        share=0.05,
+        start=lambda name: learned.make(name, grace_s=900.0),
+        monotonic=lambda: float(next(ticks)) / 10,
+    )
+    college.run("UPDATE {p}user SET city = 'Leeds' WHERE id = 1")
+    began_at = learned.now
+    delays = []
+    for _ in range(300):
+        delays.append(daily.run_once(learned.now))
+        learned.now += delays[-1]
+    assert min(delays) == pytest.approx(0.1 * 19)
+    assert max(delays) == LOOK_S
+    assert learned.log.slugs().count("reconcile.finished") == 5
+    assert learned.log.fields("reconcile.found") == {"table": "users", "changed": 1, "events": 1}
+    assert 900 < learned.now - began_at < 86400
+    (found_at,) = learned.relay.rows("SELECT found_at FROM mdl_mb_zoho_found")[0]
+    assert 900 <= found_at - began_at < 1000
+    learned.now = began_at + 86400.0
+    while learned.log.slugs().count("reconcile.finished") < 7:
+        learned.now += daily.run_once(learned.now)
+
+
+def test_the_daemon_waits_with_a_pass_while_much_is_undelivered(learned: Reconciled) -> None:
+    daily = Daily(
+        outbox=learned.outbox,
+        tables=("users",),
+        interval_s=86400.0,
+        share=1.0,
+        start=learned.make,
+        monotonic=time.monotonic,
+        crowd=1,
+    )
+    assert learned.outbox.waiting().count > 1
+    assert daily.run_once(learned.now) == CROWDED_S
+    assert learned.log.slugs().count("reconcile.finished") == 3
 
 
 # -- the command
