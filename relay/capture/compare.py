@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from relay.capture.current import Found
+from relay.model import Event, Hold
 from relay.moodle.contract import Stretch
 from relay.outbox.values import Chunk
 from relay.rules import differences, prints
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relay.capture.current import Table
-    from relay.model import Event
     from relay.moodle.contract import RowDigest
     from relay.rules.prints import Print
 
@@ -33,6 +33,7 @@ class Look:
     #: How many rows were compared.
     rows: int = 0
     events: list[Event] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     #: How many rows differ, and have not done so for long enough.
     waiting: int = 0
@@ -146,11 +147,11 @@ class _Looking:
         before, suspect = self._old.get(row_id), self._suspects.rows.get(row_id)
         difference = None if is_learning else differences.difference(before, seen, suspect)
         if difference is None:
-            self._kept[row_id] = differences.kept(before, seen.now)
+            self._kept[row_id] = differences.kept(before, seen)
             return
         told = self._way.kind if difference is Difference.MISSING else self._way.changed
         if self._note(row_id, difference, seen, told.name):
-            self._kept[row_id] = seen.now
+            self._kept[row_id] = seen.told
         elif before is not None:
             self._kept[row_id] = before
 
@@ -187,7 +188,7 @@ class _Looking:
 
     def _end(self, there: int, total: str) -> Look:
         told = self._confirmed[: self._table.most] if self._way.is_fixing else self._confirmed
-        events = list(self._table.events(told)) if self._way.is_fixing else []
+        made = list(self._table.events(told)) if self._way.is_fixing else []
         log_end = self._top() if self._new_suspects else self._suspects.log_end
         suspects = Suspects(rows=self._waiting, log_end=log_end)
         look_at = min((one.since for one in self._waiting.values()), default=None)
@@ -203,7 +204,8 @@ class _Looking:
         return Look(
             chunk=chunk,
             rows=there,
-            events=events,
+            events=[one for one in made if isinstance(one, Event)],
+            holds=[one for one in made if isinstance(one, Hold)],
             found=list(told),
             waiting=waiting,
             is_more=self._way.is_fixing and len(self._confirmed) > self._table.most,

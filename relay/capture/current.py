@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.events import catalogue, envelope
+from relay.events.held import Held, released
+from relay.model import Hold
 from relay.outbox.values import digest
 from relay.rules import prints
 from relay.rules.differences import Difference, Seen
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from relay.events.kind import EventKind, Options
+    from relay.events.kind import EventKind, Facts, Options
+    from relay.events.rows import Row
     from relay.model import Event
     from relay.moodle.contract import Moodle, RowDigest, Stretch
     from relay.outbox.contract import Chunks
@@ -130,11 +133,12 @@ class Table:
         for start in range(0, len(ids), self.most):
             some = ids[start : start + self.most]
             facts, known = self._moodle.current(kind, some, self._options), self.remembered(some)
+            waiting = self._waiting(some)
             for row_id in some:
                 row, before = facts.of(kind.facts).get(row_id), known.get(row_id)
                 if row is None:
                     continue
-                data = envelope.current_data(kind, row, facts, self._options)
+                data, is_held = self._data(row, facts)
                 made = None if data is None else digest(data)
                 one = Print(
                     prints.raw(digests[row_id].digest), made[:DATA_BYTES] if made else NOTHING, current.beside(row)
@@ -146,31 +150,56 @@ class Table:
                         is_carried=before is not None and before.digest == made,
                         is_known=before is not None,
                         is_newer=row_id in newer,
-                        is_due=digests[row_id].is_due,
+                        is_due=digests[row_id].is_due and bool(current.passing),
+                        is_held=is_held,
+                        is_waiting=row_id in waiting,
                         is_news=current.is_news(row),
                     ),
                 )
 
-    def events(self, found: Sequence[Found]) -> Iterator[Event]:
-        """Yield the events that tell of rows, each with an id that follows from the row's newest event."""
+    def _data(self, row: Row, facts: Facts) -> tuple[str | None, bool]:
+        """Return the data of a row, to compare, and whether it is held: then nothing of it may be kept."""
+        kind = self._kind
+        try:
+            return envelope.current_data(kind, row, facts, self._options), False
+        except Held:
+            return envelope.current_data(kind, row, facts, released(kind, self._options)), True
+
+    def _waiting(self, ids: Sequence[int]) -> set[int]:
+        """Return those of the rows of which something is held already."""
+        held = self._outbox.held_of(self.name, ids) if self._kind.may_be_held else ()
+        return {one.row_id for one in held}
+
+    def events(self, found: Sequence[Found]) -> Iterator[Event | Hold]:
+        """Yield what tells of rows, each with an id that follows from the row's newest event."""
         told = {Difference.MISSING: self._kind, Difference.CHANGED: self.way.changed, Difference.GONE: self.way.gone}
         known = self.remembered([one.row_id for one in found])
         for difference, kind in told.items():
             ids = [one.row_id for one in found if one.difference is difference]
             if kind is None or not ids:
                 continue
-            made = self._gone(kind, ids, known) if difference is Difference.GONE else self._current(kind, ids)
-            for event in made:
-                before = known.get(event.row_id)
-                yield event if before is None else envelope.renamed(event, before.event_id, self._options)
+            is_gone = difference is Difference.GONE
+            for made in self._gone(kind, ids, known) if is_gone else self._current(kind, ids, known):
+                before = known.get(made.row_id)
+                if before is None or isinstance(made, Hold):
+                    yield made
+                else:
+                    yield envelope.renamed(made, before.event_id, self._options)
 
-    def _current(self, kind: EventKind, ids: Sequence[int]) -> Iterator[Event]:
+    def _current(self, kind: EventKind, ids: Sequence[int], known: Mapping[int, Remembered]) -> Iterator[Event | Hold]:
         facts = self._moodle.current(kind, ids, self._options)
         rows = facts.of(kind.facts)
         for row_id in ids:
-            event = envelope.build_current(kind, rows[row_id], facts, self._options) if row_id in rows else None
-            if event is not None:
-                yield event
+            if row_id not in rows:
+                continue
+            try:
+                event = envelope.build_current(kind, rows[row_id], facts, self._options)
+            except Held as held:
+                after = known[row_id].event_id if row_id in known else ""
+                yield envelope.hold_current(kind, rows[row_id], held, after, self._options)
+            else:
+                if event is not None:
+                    yield event
 
     def _gone(self, kind: EventKind, ids: Sequence[int], known: Mapping[int, Remembered]) -> Iterator[Event]:
         rows = self._moodle.current(kind, ids).of(kind.facts)

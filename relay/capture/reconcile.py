@@ -250,15 +250,20 @@ class Reconciling:
         kinds = {one.row_id: str(one.difference) for one in look.found}
         batch = Batch(
             events=look.events,
+            holds=look.holds,
             chunks=(look.chunk,) if look.is_new else (),
             replaced=(before,) if look.is_new and before is not None else (),
-            found={event.event_id: kinds[event.row_id] for event in look.events},
+            found={
+                **{event.event_id: kinds[event.row_id] for event in look.events},
+                **{hold.event_id: kinds[hold.row_id] for hold in look.holds},
+            },
             state={self._key: json.dumps(asdict(made))},
         )
         self._outbox.accept(batch, now)
         if look.found:
             counts = Counter(str(one.difference) for one in look.found)
-            self._log.info("reconcile.found", table=self.name, **counts, events=len(look.events))
+            held = {"held": len(look.holds)} if look.holds else {}
+            self._log.info("reconcile.found", table=self.name, **counts, events=len(look.events), **held)
         self._note(made, "running", None, now)
         return made
 

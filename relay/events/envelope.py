@@ -67,11 +67,33 @@ def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> 
 
 
 def current_data(kind: EventKind, row: Row, facts: Facts, options: Options) -> str | None:
-    """Return the `data` of the event of a current row, as `build_current` makes it, or None where none can be made."""
+    """Return the `data` of the event of a current row, as `build_current` makes it, or None where none can be made.
+
+    Raises Held.
+    """
     try:
         return _encode(kind.current_rows.build(row, facts, options))
     except (NoEvent, *UNUSABLE):
         return None
+
+
+def hold_current(kind: EventKind, row: Row, held: Held, after: str, options: Options) -> Hold:
+    """Return the Hold of a current row that no log row tells of; `after`: the id of the row's newest event, or ''.
+
+    The id is derived from the row, and nothing of what is held.
+    """
+    current, row_id = kind.current_rows, integer(row["id"])
+    return Hold(
+        event_id=derive_id(options.site, "held", kind.name, row_id, integer(row[current.time]), after),
+        event_type=kind.name,
+        log_id=None,
+        user_id=integer(row[current.user]),
+        occurred_at=integer(row[current.time]),
+        reason=held.reason,
+        until=held.until,
+        row_table=kind.facts.table,
+        row_id=row_id,
+    )
 
 
 def build_gone(

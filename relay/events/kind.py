@@ -186,6 +186,8 @@ class CurrentRows:
     #: Times of a row: it is sent once more when one of them has passed since it was last written, which `written` says.
     passing: tuple[str, ...] = ()
     written: str = "0"
+    #: Times of a row after which it may say something else, though nothing is written: it is read again.
+    changing: tuple[str, ...] = ()
     #: What else of a row is worth an event, beside its data: a number below 256.
     beside: Callable[[Row], int] = lambda _row: 0
     #: Says of a row that nothing was ever sent of whether there is anything to say.
@@ -194,6 +196,7 @@ class CurrentRows:
     def passed(self) -> str:
         """Return a condition, with `:since` and `:now` in unix seconds: a time of the row has passed in between."""
         terms = [f"({time} > :since AND {time} <= :now AND {time} > {self.written})" for time in self.passing]
+        terms += [f"({time} > :since AND {time} <= :now)" for time in self.changing]
         return " OR ".join(terms) or "0"
 
 

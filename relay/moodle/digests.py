@@ -74,7 +74,7 @@ def _passed(current: CurrentRows) -> str:
 
 
 def _times(current: CurrentRows, stretch: Stretch) -> tuple[int, ...]:
-    return (stretch.since, stretch.until) * len(current.passing)
+    return (stretch.since, stretch.until) * (len(current.passing) + len(current.changing))
 
 
 def _within(current: CurrentRows) -> str:

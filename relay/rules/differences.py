@@ -37,8 +37,16 @@ class Seen:
     is_newer: bool = False
     #: One of the row's times has passed.
     is_due: bool = False
+    #: Moodle keeps from the student what it says: it is held, not sent; and that is recorded already.
+    is_held: bool = False
+    is_waiting: bool = False
     #: It is worth an event where nothing was ever sent of it.
     is_news: bool = True
+
+    @property
+    def told(self) -> Print:
+        """What is kept of it when it is told of: of what is held nothing, as the digest of a score could be guessed."""
+        return replace(self.now, data=NOTHING) if self.is_held else self.now
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ def decode(text: str) -> Suspects:
 
 def difference(before: Print | None, seen: Seen, suspect: Suspect | None) -> Difference | None:
     """Return how a row that is there differs from what was kept of it (`before`), or None where it does not."""
-    if seen.now.data == NOTHING:
+    if seen.now.data == NOTHING or (seen.is_held and seen.is_waiting):
         return None
     if not seen.is_known and (before is None or before.data == NOTHING):
         return Difference.MISSING if seen.is_news else None
@@ -97,7 +105,7 @@ def difference(before: Print | None, seen: Seen, suspect: Suspect | None) -> Dif
 
 def suspected(seen: Seen | None, suspect: Suspect | None, now: float) -> Suspect:
     """Return since when a row (None: one that is gone) has differed as it does now, given what it was before."""
-    data, beside = ("", 0) if seen is None else (seen.now.data.hex(), seen.now.beside)
+    data, beside = ("", 0) if seen is None else (seen.told.data.hex(), seen.now.beside)
     is_same = suspect is not None and (suspect.data, suspect.beside) == (data, beside)
     # Not later than now: the clock may have been set back.
     since = min(suspect.since, now) if suspect is not None and is_same else now
@@ -105,6 +113,13 @@ def suspected(seen: Seen | None, suspect: Suspect | None, now: float) -> Suspect
     return Suspect(since, data, beside, is_due)
 
 
-def kept(before: Print | None, now: Print) -> Print:
-    """Return what is kept of a row that does not differ: where nothing can be made of it, what its data were before."""
-    return replace(now, data=before.data) if before is not None and now.data == NOTHING else now
+def kept(before: Print | None, seen: Seen) -> Print:
+    """Return what is kept of a row that does not differ.
+
+    Where nothing can be made of it, what its data were before. Where it is held, and does not say what it said before,
+    nothing: it differs when Moodle shows it.
+    """
+    if seen.now.data == NOTHING and before is not None:
+        return replace(seen.now, data=before.data)
+    was_told = seen.is_carried or (before is not None and before.data == seen.now.data)
+    return seen.now if was_told else seen.told

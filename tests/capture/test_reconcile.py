@@ -83,6 +83,7 @@ def test_what_no_log_row_tells_of_is_missing(learned: Reconciled, college: Colle
     college.insert("user", username="killed", firstname="K", **times)
     college.insert("user_enrolments", enrolid=1, userid=2, timecreated=AT, timemodified=AT)
     college.insert("assign_grades", assignment=1, userid=2, grade=39, grader=3, **times)
+    college.release(2, 1, 39)
     college.insert("assign_grades", assignment=1, userid=3, grade=-1, grader=-1, **times)
     assert learned.run("users") == [(3, "missing", "user_updated")]
     assert learned.run("enrolments") == [(2, "missing", "enrollment_created")]
@@ -211,6 +212,56 @@ def test_what_an_ignored_account_has_done_is_not_sent_after_all(relay: Relay, co
     college.run("UPDATE {p}user SET city = 'Hull' WHERE id = %s", ada)
     assert len(made.run("users")) == 1
     made.close()
+
+
+# -- what Moodle keeps from the student
+
+
+def held_rows(reconciled: Reconciled) -> list[tuple[str, str | None]]:
+    return [tuple(row) for row in reconciled.relay.rows("SELECT status, event_data FROM {log} WHERE status = 'held'")]
+
+
+def test_a_difference_that_moodle_keeps_from_the_student_is_held_once(learned: Reconciled, college: College) -> None:
+    """Marked anonymously: no log row, and nothing in the gradebook; shown later, without a log row either."""
+    college.insert("user", username="blind", timecreated=AT)
+    ((item,),) = college.rows("SELECT id FROM {p}grade_items LIMIT 1")
+    college.insert("assign_grades", assignment=1, userid=3, grade=39, grader=3, timecreated=AT, timemodified=AT)
+    assert learned.run("grades") == [(2, "missing", "grade_updated")]
+    assert learned.run("grades") == []
+    assert len(held_rows(learned)) == 1
+    assert learned.sent() == [] or all("39" not in str(data) for _, data in learned.sent())
+    college.insert("grade_grades", itemid=item, userid=3, finalgrade=39)
+    learned.read(after_s=61.0)
+    assert held_rows(learned) == []
+    assert learned.run("grades") == []
+    assert [data["score"] for kind, data in learned.sent() if kind == "grade_updated"] == [39.0]
+    counts = learned.outbox.counts()
+    assert (counts.reconciled, counts.captured_holds) == (1, True)
+
+
+def test_a_grade_that_was_held_when_it_was_learned_is_missing_once_it_is_shown(
+    reconciled: Reconciled, college: College
+) -> None:
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    course = college.course("Computing", "C1")
+    college.assignment(course, "Essay")
+    ((item,),) = college.rows("SELECT id FROM {p}grade_items LIMIT 1")
+    college.insert("assign_grades", assignment=1, userid=ada, grade=39, grader=3, timecreated=AT, timemodified=AT)
+    later = int(time.time()) + 100
+    college.insert("grade_grades", itemid=item, userid=ada, finalgrade=39, hidden=later)
+    reconciled.learn()
+    assert reconciled.run("grades") == []
+    reconciled.set_clock(later + 1)
+    assert reconciled.run("grades") == [(1, "missing", "grade_updated")], "its time has passed, and nothing is written"
+    assert [data["score"] for _, data in reconciled.sent()] == [39.0]
+    assert reconciled.run("grades") == []
+
+
+def test_a_grade_that_is_hidden_and_shown_again_is_not_sent_again(learned: Reconciled, college: College) -> None:
+    for hidden in (1, 0):
+        college.run("UPDATE {p}grade_grades SET hidden = %s", hidden)
+        assert learned.run("grades") == []
+    assert learned.sent() == []
 
 
 # -- what time does
