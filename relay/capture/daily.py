@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.errors import MoodleTooSlow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -63,7 +65,11 @@ class Daily:
             if self._is_crowded():
                 return CROWDED_S
             self._running.pop(name, None)
-            progress, _ = reconciling.step(progress, now)
+            try:
+                progress, _ = reconciling.step(progress, now)
+            except MoodleTooSlow:
+                # It answers, and has too much to do: there is time.
+                return LOOK_S
             if not progress.is_done:
                 self._running[name] = (reconciling, progress)
             took = self._monotonic() - began_at

@@ -12,13 +12,20 @@ from reconciled import Reconciled
 
 from relay import config
 from relay.capture.daily import CROWDED_S, LOOK_S, Daily
+from relay.errors import MoodleTooSlow, MoodleUnreachable
+from relay.moodle.reader import MoodleReader
 from relay.rules import prints
+from relay.service import parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness import Relay
     from receiver import Receiver
 
     from relay.demo.moodle import College
+    from relay.events.kind import EventKind, Options
+    from relay.moodle.contract import Stretch, Sum
 
 AT = 1_770_000_000
 
@@ -383,6 +390,94 @@ def test_two_passes_at_once_send_a_difference_once(learned: Reconciled, college:
         progress, found = another.step(progress, learned.now)
         assert not found
     assert len(learned.sent()) == 1
+
+
+# -- what goes wrong on the way
+
+
+class Unruly(MoodleReader):
+    """Moodle's tables, read as ever; before each chunk something happens."""
+
+    happens: Callable[[], object] = staticmethod(lambda: None)
+    most_rows = 10_000
+
+    def moment(self) -> int:
+        self.happens()
+        return super().moment()
+
+    def sum(self, kind: EventKind, stretch: Stretch, options: Options) -> Sum:
+        found = super().sum(kind, stretch, options)
+        if found.rows > self.most_rows:
+            raise MoodleTooSlow("it took too long")
+        return found
+
+
+@pytest.fixture
+def unruly(learned: Reconciled) -> Unruly:
+    made = parts.make_moodle(learned.loaded)
+    learned.tables.close()
+    learned.tables = unruly = Unruly(made._address, made._kinds)
+    return unruly
+
+
+def fill(college: College, rows: int) -> None:
+    college.run(
+        "INSERT INTO {p}user (username, firstname, timecreated, timemodified) "
+        f"SELECT CONCAT('u', seq), 'Ada', {AT}, {AT} FROM seq_1_to_{rows}"
+    )
+
+
+def test_a_database_that_is_slow_is_asked_for_less_and_nothing_is_lost(
+    learned: Reconciled, college: College, unruly: Unruly
+) -> None:
+    fill(college, 900)
+    assert len(learned.run("users")) == 900
+    unruly.most_rows = 100
+    college.run("UPDATE {p}user SET city = 'Leeds' WHERE id MOD 10 = 0")
+    assert len(learned.run("users")) == 90
+    assert learned.run("users") == []
+    unruly.most_rows = 10
+    with pytest.raises(MoodleTooSlow, match="too slow"):
+        learned.run("users")
+
+
+def test_a_statement_that_takes_too_long_is_ended_by_the_server(learned: Reconciled) -> None:
+    moodle = parts.make_moodle(learned.loaded, limit_s=0.05)
+    with pytest.raises(MoodleTooSlow):
+        moodle.select("SELECT COUNT(*) FROM seq_1_to_1000000 a JOIN seq_1_to_1000000 b")
+    moodle.close()
+
+
+def test_a_table_that_is_changed_meanwhile_is_read_again(learned: Reconciled, college: College, unruly: Unruly) -> None:
+    college.run("UPDATE {p}user SET city = 'Leeds' WHERE id = 1")
+    changes = ["ALTER TABLE {p}user ADD COLUMN spare INT, ALGORITHM = COPY"]
+    unruly.happens = lambda: changes and college.run(changes.pop())
+    reconciling = learned.make("users")
+    with pytest.raises(MoodleUnreachable):
+        reconciling.step(reconciling.begin(learned.now), learned.now)
+    assert learned.run("users") == [(1, "changed", "user_updated")]
+
+
+def test_rows_that_were_only_not_readable_are_not_gone(learned: Reconciled, college: College) -> None:
+    """A replica that is behind: the row is there again before it has been gone for long enough."""
+    college.run("CREATE TABLE {p}kept AS SELECT * FROM {p}user_enrolments")
+    college.run("DELETE FROM {p}user_enrolments")
+    steps: list[int] = []
+
+    def come_back(_progress: object) -> None:
+        if not steps:
+            college.run("INSERT INTO {p}user_enrolments SELECT * FROM {p}kept")
+        steps.append(1)
+
+    assert learned.run("enrolments", grace_s=900.0, after_step=come_back) == []
+    assert learned.run("enrolments") == []
+
+
+def test_ids_that_are_far_apart_take_no_longer(learned: Reconciled, college: College) -> None:
+    college.run("INSERT INTO {p}user (id, username, timecreated) VALUES (9000000000000, 'far', 1)")
+    assert len(learned.run("users")) == 1
+    college.run("UPDATE {p}user SET city = 'Leeds' WHERE id = 9000000000000")
+    assert learned.run("users") == [(9000000000000, "changed", "user_updated")]
 
 
 # -- the daemon's own passes
