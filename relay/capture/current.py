@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.events.rows import Row
     from relay.model import Event
     from relay.moodle.contract import Moodle, RowDigest, Stretch
-    from relay.outbox.contract import Chunks
+    from relay.outbox.contract import ReconcileLedger
     from relay.outbox.values import Chunk, Remembered
 
 #: So many rows are read at once, and so many events recorded with one look at a chunk; fewer where the kind says so.
@@ -59,7 +59,7 @@ class Table:
     """Reads one table, and what was recorded of its rows. For one thread. Raises MoodleError and OutboxError."""
 
     def __init__(
-        self, *, moodle: Moodle, outbox: Chunks, way: Way, options: Options, monotonic: Callable[[], float]
+        self, *, moodle: Moodle, outbox: ReconcileLedger, way: Way, options: Options, monotonic: Callable[[], float]
     ) -> None:
         self._moodle = moodle
         self._outbox = outbox

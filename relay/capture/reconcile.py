@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from relay.events.kind import EventKind, Options
     from relay.model import Log
     from relay.moodle.contract import Moodle
-    from relay.outbox.contract import Chunks
+    from relay.outbox.contract import ReconcileLedger
 
 #: How many rows a new chunk has at least, at first, and at most.
 LEAST, FIRST, MOST = 50, 1000, 4000
@@ -86,7 +86,7 @@ class Reconciling:
         name: str,
         *,
         moodle: Moodle,
-        outbox: Chunks,
+        outbox: ReconcileLedger,
         way: Way,
         options: Options,
         log: Log,

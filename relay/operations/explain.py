@@ -12,6 +12,7 @@ from relay import times
 from relay.errors import MoodleError, UsageError
 from relay.events import catalogue
 from relay.model import Status
+from relay.operations import status
 from relay.operations.story import Story, came_of
 from relay.rules import cursor
 
@@ -161,20 +162,10 @@ class Explainer:
             return story.conclude(f"There is no {table}.id {number} in Moodle, and nothing about it was recorded.")
         story.conclude(
             f"Moodle has {table}.id {number}; no log row about it was found, and nothing of it was recorded. "
-            f"{self._compared(sync)}",
+            f"{status.say_compared(self._outbox, sync)}",
             self._sync_command(sync, None if user is None else number, row),
         )
         return self._unless_kept(story, lambda: self._kept.rows(kinds[0], [number]))
-
-    def _compared(self, sync: str) -> str:
-        """Say when the rows were last compared with what was sent of them."""
-        last = json.loads(self._outbox.state(f"reconcile.{sync}.last") or "null") if sync else None
-        if last is None:
-            return "Moodle's table has not been compared yet (relay reconcile)."
-        return (
-            f"The table was last compared at {times.show(last['at'])}: what was there at the first comparison is sent "
-            "when it changes."
-        )
 
     def _row(self, kind: EventKind, number: int) -> Row | None:
         """Return the current row, or None."""

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from relay import times
 from relay.errors import MoodleError
 from relay.events import catalogue
 from relay.model import Status
@@ -110,6 +111,17 @@ def gather(outbox: Recorded, moodle: LogEnd, now: float) -> Report:
         acknowledged=outbox.count_acknowledged(),
         relays=[one for one in outbox.members() if one.expires_at > now],
         compared=_compared(outbox),
+    )
+
+
+def say_compared(outbox: Reports, name: str) -> str:
+    """Say when a table was last compared with what was sent of it, by reconcile's name of it. Raises OutboxError."""
+    last = _compared(outbox).get(name)
+    if last is None:
+        return "Moodle's table has not been compared with what was sent (relay reconcile)."
+    return (
+        f"The table was last compared at {times.show(last.at)}: what was there at the first comparison is sent when it "
+        "changes."
     )
 
 

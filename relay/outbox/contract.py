@@ -1,7 +1,7 @@
 """The outbox's contract in parts, by who uses it: what each method promises, whichever database keeps it.
 
-Capture and sync take a Ledger, delivery a Queue, the daemon's lease a Membership, status and explain Reports, the
-commands that look after the outbox an Admin. An Outbox is all of them. (The tables: contract, section 4.)
+Capture and sync take a Ledger, reconcile its own, delivery a Queue, the daemon's lease a Membership, status and explain
+Reports, the commands that look after the outbox an Admin. An Outbox is all of them. (Tables: contract, section 4.)
 
 Every method that writes is one transaction, on disk when it returns. Every method raises OutboxUnavailable where the
 same call may work later (locked, full, read-only), OutboxCorrupt where it can't. Safe to use from several threads.
@@ -13,15 +13,15 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.outbox.acknowledging import Acknowledging
+from relay.outbox.chunks import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from relay.model import Delivery, Position, Told
+    from relay.model import Delivery, Position
     from relay.outbox.values import (
         Accepted,
         Batch,
-        Chunk,
         Counts,
         HeldEvent,
         Judged,
@@ -127,9 +127,9 @@ class Ledger(State, Holding, Protocol):
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
-        that names its row is remembered as the newest of that row. Raises OutboxOvertaken where a chunk that is to be
-        replaced is not as it was read; OutboxFenced for what was read from the log where this relay does not lead any
-        more, or where the position is not the one of `before`.
+        that names its row is remembered as the newest of that row. Raises OutboxOvertaken where a chunk to be replaced
+        is not as it was read; OutboxFenced for what was read from the log where this relay does not lead any more, or
+        where the position is not the one of `before`.
         """
 
     @abstractmethod
@@ -148,28 +148,8 @@ class Ledger(State, Holding, Protocol):
         """Bring a line of the sync history up to date."""
 
 
-class Chunks(Ledger, Protocol):
-    """For reconcile: what was seen of Moodle's tables. It is written with `accept` (Batch.chunks)."""
-
-    @abstractmethod
-    def chunk(self, table: str, low: int) -> Chunk | None:
-        """Return the first chunk of a table that begins at an id or behind it, or None."""
-
-    @abstractmethod
-    def chunk_to_look_at(self, table: str, low: int, before: float) -> Chunk | None:
-        """Return the first such chunk with differences to be looked at before a time (unix seconds), or None."""
-
-    @abstractmethod
-    def last_look(self, table: str) -> float | None:
-        """Return when the last chunk of a table is to be looked at again, in unix seconds; None where none is."""
-
-    @abstractmethod
-    def told(self, event_ids: Sequence[str]) -> Mapping[str, Told]:
-        """Return what these events have told, by event id; one that was purged is left out."""
-
-    @abstractmethod
-    def captured_since(self, table: str, low: int, high: int, log_id: int) -> Sequence[int]:
-        """Return the ids of a table's rows, behind `low` and up to `high`, whose newest event is of a later log row."""
+class ReconcileLedger(Chunks, Ledger, Protocol):
+    """For reconcile: what was seen of Moodle's tables, and what is sent of it; both are written with `accept`."""
 
 
 class Queue(State, Sharing, Protocol):
@@ -371,5 +351,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Chunks, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
+class Outbox(ReconcileLedger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from relay.moodle.contract import Moodle
     from relay.service.daemon import Signals
     from relay.service.lease import Opened
+    from relay.service.reconciling import Asked
 
 #: How often it is looked whether the log has been read, in seconds, and for how long at most it is waited for.
 LOOK_S, READ_S = 0.25, 10.0
@@ -41,18 +42,6 @@ class Compared:
     unread: int = 0
     #: The config sends nothing of the table.
     is_off: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is asked for."""
-
-    tables: Sequence[str]
-    is_fixing: bool
-    #: How long a row must differ, in seconds.
-    grace_s: float
-    #: Who asks: a Moodle user id.
-    triggered_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +100,8 @@ class _Comparing:
     def compare(self, name: str) -> Compared:
         """Compare a table; a signal ends it early. Raises RelayError."""
         compared = Compared(name=name)
-        reconciling = parts.make_reconciling(
-            self._config,
-            self._moodle,
-            self._opened,
-            self._log,
-            name,
-            is_fixing=self._asked.is_fixing,
-            grace_s=self._asked.grace_s,
-            asked=True,
-        )
+        start = parts.make_reconciling(self._config, self._moodle, self._opened, self._log, self._asked)
+        reconciling = start(name)
         if reconciling is None:
             compared.is_off = True
             return compared

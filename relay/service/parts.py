@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.capture.daily import Daily
 from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
-from relay.capture.reconcile import GRACE_S, STATEMENT_S, Reconciling, way_of
+from relay.capture.reconcile import STATEMENT_S
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
 from relay.config import outbox_server
@@ -36,6 +35,7 @@ from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
 from relay.rules.server import Address
+from relay.service import reconciling
 from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
+    from relay.service.reconciling import Asked, Start
 
 #: The machine that this process runs on.
 REAL = Machine(
@@ -274,43 +275,9 @@ def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, lo
     return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
-def make_reconciling(
-    config: Config,
-    moodle: Moodle,
-    opened: Opened,
-    log: Log,
-    name: str,
-    *,
-    is_fixing: bool = True,
-    grace_s: float = GRACE_S,
-    asked: bool = False,
-) -> Reconciling | None:
-    """Return what compares a table; None where the config sends nothing of it. Raises MoodleError."""
-    way = way_of(name, config.events.disabled, is_fixing=is_fixing, grace_s=grace_s)
-    if way is None:
-        return None
-    return Reconciling(
-        name,
-        moodle=moodle,
-        outbox=opened.outbox,
-        way=way,
-        options=make_options(config)(moodle.site().identifier),
-        log=log,
-        monotonic=opened.machine.monotonic,
-        asked=asked,
-    )
-
-
-def make_daily(config: Config, moodle: Moodle, opened: Opened, log: Log) -> Daily:
-    """Return the daemon's own passes over Moodle's tables."""
-    return Daily(
-        outbox=opened.outbox,
-        tables=config.reconcile.tables,
-        interval_s=config.reconcile.interval,
-        share=config.reconcile.share,
-        start=partial(make_reconciling, config, moodle, opened, log),
-        monotonic=opened.machine.monotonic,
-    )
+def make_reconciling(config: Config, moodle: Moodle, opened: Opened, log: Log, asked: Asked | None = None) -> Start:
+    """Return what makes the passes over a table: the daemon's own, or those that a person asks for."""
+    return reconciling.starting(config, moodle, opened, log, make_options(config), asked)
 
 
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
@@ -355,7 +322,7 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         outbox=opened.outbox,
         capture=make_capture(config, make_moodle(config), opened.outbox, log),
         tables=tables,
-        daily=make_daily(config, tables, opened, log),
+        daily=reconciling.daily(config, opened, make_reconciling(config, tables, opened, log)),
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,

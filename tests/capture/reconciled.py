@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import replace
+import time
 from typing import TYPE_CHECKING, Any
 
 from stepped import Captured
 
+from relay.capture.reconcile import Reconciling, way_of
 from relay.service import parts
-from relay.service.lease import Opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay import config
     from relay.capture.current import Found
-    from relay.capture.reconcile import Progress, Reconciling
+    from relay.capture.reconcile import Progress
     from relay.outbox.values import Accepted, Batch
 
 Rows = list[tuple[int, str, str]]
@@ -33,15 +33,20 @@ class Reconciled(Captured):
         super().__init__(loaded)
         self.outbox.hold(self.now)
         self.tables = parts.make_moodle(loaded)
-        machine = replace(parts.REAL, now=lambda: self.now)
-        self.opened = Opened(outbox=self.outbox, machine=machine)
 
     def make(self, name: str, *, fix: bool = True, grace_s: float = 0.0, asked: bool = False) -> Reconciling:
-        made = parts.make_reconciling(
-            self.loaded, self.tables, self.opened, self.log, name, is_fixing=fix, grace_s=grace_s, asked=asked
+        way = way_of(name, self.loaded.events.disabled, is_fixing=fix, grace_s=grace_s)
+        assert way is not None
+        return Reconciling(
+            name,
+            moodle=self.tables,
+            outbox=self.outbox,
+            way=way,
+            options=parts.make_options(self.loaded)(self.tables.site().identifier),
+            log=self.log,
+            monotonic=time.monotonic,
+            asked=asked,
         )
-        assert made is not None
-        return made
 
     def run(
         self,

@@ -13,6 +13,7 @@ from relay.cli.progress import bar
 from relay.errors import UsageError
 from relay.service import comparing
 from relay.service.daemon import Signals
+from relay.service.reconciling import Asked
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +46,7 @@ def handle(arguments: argparse.Namespace) -> int:
     """Compare the tables, print what differs, and deliver it where that is asked for and no daemon does."""
     loaded = load_config(arguments)
     tables = TABLES if arguments.table == "all" else (arguments.table,)
-    asked = comparing.Asked(
+    asked = Asked(
         tables=tables, is_fixing=arguments.fix, grace_s=_grace(arguments.grace), triggered_by=arguments.triggered_by
     )
     signals = Signals()
