@@ -6,11 +6,13 @@ It serves `capture.compare`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from relay.events import catalogue, envelope
 from relay.events.held import Held, released
 from relay.model import Hold
+from relay.outbox.chunks import Chunks
+from relay.outbox.contract import Ledger
 from relay.outbox.values import digest
 from relay.rules import prints
 from relay.rules.differences import Difference, Seen
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
     from relay.events.rows import Row
     from relay.model import Event
     from relay.moodle.contract import Moodle, RowDigest, Stretch
-    from relay.outbox.contract import ReconcileLedger
     from relay.outbox.values import Chunk, Remembered
 
 #: So many rows are read at once, and so many events recorded with one look at a chunk; fewer where the kind says so.
 ROWS_AT_ONCE = 500
+
+
+class ReconcileLedger(Chunks, Ledger, Protocol):
+    """What was seen of Moodle's tables, and what is sent of it: both are written with `accept`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from relay.capture.compare import Look
-    from relay.capture.current import Found
+    from relay.capture.current import Found, ReconcileLedger
     from relay.events.kind import EventKind, Options
     from relay.model import Log
     from relay.moodle.contract import Moodle
-    from relay.outbox.contract import ReconcileLedger
 
 #: How many rows a new chunk has at least, at first, and at most.
 LEAST, FIRST, MOST = 50, 1000, 4000

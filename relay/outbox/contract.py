@@ -1,7 +1,7 @@
 """The outbox's contract in parts, by who uses it: what each method promises, whichever database keeps it.
 
-Capture and sync take a Ledger, reconcile its own, delivery a Queue, the daemon's lease a Membership, status and explain
-Reports, the commands that look after the outbox an Admin. An Outbox is all of them. (Tables: contract, section 4.)
+Capture and sync take a Ledger, reconcile Chunks too, delivery a Queue, the daemon's lease a Membership, status and
+explain Reports, the commands that look after the outbox an Admin. An Outbox is all. (Tables: contract, section 4.)
 
 Every method that writes is one transaction, on disk when it returns. Every method raises OutboxUnavailable where the
 same call may work later (locked, full, read-only), OutboxCorrupt where it can't. Safe to use from several threads.
@@ -146,10 +146,6 @@ class Ledger(State, Holding, Protocol):
     @abstractmethod
     def note_sync(self, sync: Sync, now: float) -> None:
         """Bring a line of the sync history up to date."""
-
-
-class ReconcileLedger(Chunks, Ledger, Protocol):
-    """For reconcile: what was seen of Moodle's tables, and what is sent of it; both are written with `accept`."""
 
 
 class Queue(State, Sharing, Protocol):
@@ -351,5 +347,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(ReconcileLedger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
+class Outbox(Chunks, Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from relay.errors import OutboxFenced, OutboxOvertaken, OutboxRefused
 from relay.model import Skip, Told
 from relay.outbox import rows
-from relay.outbox.contract import ReconcileLedger
+from relay.outbox.chunks import Chunks
+from relay.outbox.contract import Ledger
 from relay.outbox.sql import BATCH, IDS
 from relay.outbox.sql_held import SqlHeld
 from relay.outbox.tables import CHUNKS, EVENTS, FOUND, HISTORY, MEMORY, MOVED, PURGED, STATE
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Batch, Chunk, Sync
 
 
-class SqlLedger(SqlHeld, ReconcileLedger):
+class SqlLedger(SqlHeld, Chunks, Ledger):
     """Events, skips, counts and the position; the memory of Moodle's rows and its chunks; the sync history."""
 
     def accept(self, batch: Batch, now: float) -> Accepted:
