@@ -11,7 +11,7 @@ from relay.events import envelope
 from relay.model import Event, Hold, LogRow, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.capture.rules import Rules
     from relay.capture.start import History
@@ -67,8 +67,7 @@ def build(
             wanted.append(row)
     facts = tables.facts([*wanted, *unwanted], options)
     _build_own(built, wanted, facts, rules.kinds, options, may_wait)
-    made = [envelope.build(rules.kinds[row.event_type], row, facts, options) for row in unwanted]
-    built.noted.extend(one for one in made if isinstance(one, Event))
+    built.noted.extend(_noted(unwanted, facts, rules.kinds, options))
     if triggers:
         found = changed(
             triggers,
@@ -82,6 +81,14 @@ def build(
         built.events.extend(found.events)
         built.deferred.update(found.deferred)
     return built
+
+
+def _noted(rows: Sequence[LogRow], facts: Facts, kinds: Mapping[str, EventKind], options: Options) -> Iterator[Event]:
+    """Yield the events that rows would give if the config did not pass them over."""
+    for row in rows:
+        made = envelope.build(kinds[row.event_type], row, facts, options)
+        if isinstance(made, Event):
+            yield made
 
 
 def _build_own(

@@ -82,7 +82,7 @@ class Table:
     @property
     def name(self) -> str:
         """The table's own name."""
-        return self._kind.facts.table
+        return self._kind.row_table
 
     def look(self) -> AbstractContextManager[None]:
         """Let all reads within see Moodle at one moment."""
@@ -130,7 +130,7 @@ class Table:
 
     def remembered(self, ids: Sequence[int]) -> Mapping[int, Remembered]:
         """Return the newest events of rows."""
-        return self._outbox.remembered(self._kind.facts.table, ids)
+        return self._outbox.remembered(self.name, ids)
 
     def seen(self, ids: Sequence[int], digests: Mapping[int, RowDigest], newer: set[int]) -> Iterator[tuple[int, Seen]]:
         """Yield the rows as they are now; one that is gone meanwhile is left out."""
@@ -140,7 +140,7 @@ class Table:
             facts, known = self._moodle.current(kind, some, self._options), self.remembered(some)
             waiting = self._waiting(some)
             for row_id in some:
-                row, before = facts.of(kind.facts).get(row_id), known.get(row_id)
+                row, before = facts.of(kind.current_table).get(row_id), known.get(row_id)
                 if row is None:
                     continue
                 data, is_held = self._data(row, facts)
@@ -183,8 +183,10 @@ class Table:
             ids = [one.row_id for one in found if one.difference is difference]
             if kind is None or not ids:
                 continue
-            is_gone = difference is Difference.GONE
-            for made in self._gone(kind, ids, known) if is_gone else self._current(kind, ids, known):
+            if difference is Difference.GONE:
+                yield from self._gone(kind, ids, known)
+                continue
+            for made in self._current(kind, ids, known):
                 before = known.get(made.row_id)
                 if before is None or isinstance(made, Hold):
                     yield made
@@ -193,7 +195,7 @@ class Table:
 
     def _current(self, kind: EventKind, ids: Sequence[int], known: Mapping[int, Remembered]) -> Iterator[Event | Hold]:
         facts = self._moodle.current(kind, ids, self._options)
-        rows = facts.of(kind.facts)
+        rows = facts.of(kind.current_table)
         for row_id in ids:
             if row_id not in rows:
                 continue
@@ -207,11 +209,13 @@ class Table:
                     yield event
 
     def _gone(self, kind: EventKind, ids: Sequence[int], known: Mapping[int, Remembered]) -> Iterator[Event]:
-        rows = self._moodle.current(kind, ids).of(kind.facts)
+        rows = self._moodle.current(self._kind, ids).of(self._kind.current_table)
         told = self._outbox.told([one.event_id for one in known.values()])
         for row_id in ids:
-            last = told.get(known[row_id].event_id) if row_id in known else None
-            event = envelope.build_gone(kind, row_id, rows.get(row_id), last, self.moment, self._options)
+            after = known[row_id].event_id if row_id in known else ""
+            event = envelope.build_gone(
+                kind, row_id, rows.get(row_id), told.get(after), after, self.moment, self._options
+            )
             if event is not None:
                 yield event
 

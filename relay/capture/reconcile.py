@@ -74,7 +74,7 @@ def way_of(name: str, disabled: Collection[str], *, is_fixing: bool, grace_s: fl
     if kind not in on:
         return None
     gone = catalogue.teller_of_gone(kind, on)
-    return Way(kind=kind, changed=kind, gone=gone, is_fixing=is_fixing, grace_s=grace_s)
+    return Way(kind=kind, changed=catalogue.teller_of_change(kind, on), gone=gone, is_fixing=is_fixing, grace_s=grace_s)
 
 
 class Reconciling:

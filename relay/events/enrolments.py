@@ -156,6 +156,17 @@ def _deleted(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
     }
 
 
+def _gone(enrolment_id: int, _row: Row | None, last: Mapping[str, Any], at: int) -> dict[str, Any]:
+    """Return the `data` of enrollment_deleted without a log row: what was last sent of it is all that is known."""
+    known = ("userid", "courseid", "coursename", "courseshortname", "enrol", "status", "timestart", "timeend")
+    return {
+        "enrollmentid": enrolment_id,
+        **{name: last.get(name) for name in (*known, "timecreated")},
+        "lastenrol": None,
+        "timedeleted": at,
+    }
+
+
 def _has_no_role_yet(table: FactsTable, row: LogRow, facts: Facts) -> bool:
     """Say whether the enrolment is there and its role is not; False where roles are not read."""
     enrolment = facts.of(table).get(row.object_id or 0)
@@ -246,6 +257,7 @@ ENROLLMENT_DELETED = EventKind(
     row_table=ENROLLMENT_CREATED.row_table,
     subject=related_user,
     build=_deleted,
+    gone=_gone,
     fields=(
         Field("enrollmentid", "int", "user_enrolments.id, as it was"),
         Field("userid", "int", "user.id"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -91,25 +92,25 @@ def hold_current(kind: EventKind, row: Row, held: Held, after: str, options: Opt
         occurred_at=integer(row[current.time]),
         reason=held.reason,
         until=held.until,
-        row_table=kind.facts.table,
+        row_table=kind.row_table,
         row_id=row_id,
     )
 
 
 def build_gone(
-    kind: EventKind, row_id: int, row: Row | None, last: Told | None, at: int, options: Options
+    kind: EventKind, row_id: int, row: Row | None, last: Told | None, after: str, at: int, options: Options
 ) -> Event | None:
     """Return the event that a row is gone, or None where none can be made.
 
-    `row`: it is still there, and marked as deleted. `last`: what was last sent of it. `at`: when that was found, in
-    unix seconds. Raises LookupError for a kind that does not say so.
+    `row`: it is still there, and marked as deleted. `last`: what was last sent of it, in the event `after`. `at`: when
+    that was found, in unix seconds. Raises LookupError for a kind that does not say so.
     """
     if kind.gone is None:
         raise LookupError(f"{kind.name} does not tell that a row is gone")
     try:
-        data = kind.gone(row_id, row, {} if last is None else json.loads(last.data or "{}"))
-        event_id = derive_id(options.site, "sync", kind.name, row_id, json.dumps(data))
-        row_of = (kind.facts.table, row_id)
+        data = kind.gone(row_id, row, {} if last is None else json.loads(last.data or "{}"), at)
+        event_id = derive_id(options.site, "gone", kind.name, row_id, after)
+        row_of = (kind.row_table, row_id)
         return make_event(event_id, kind.name, None, data["userid"] or 0, at, data, options, row_of=row_of)
     except (NoEvent, *UNUSABLE):
         return None
@@ -169,7 +170,8 @@ def renamed(event: Event, after: str, options: Options) -> Event:
     """Return the event of a current row with an id that is derived from its data and from the event that it follows."""
     event_id = derive_id(options.site, "sync", event.event_type, event.row_id, event.data, after)
     row_of, data = (event.row_table, event.row_id), json.loads(event.data)
-    return make_event(event_id, event.event_type, None, event.user_id, event.occurred_at, data, options, row_of=row_of)
+    made = make_event(event_id, event.event_type, None, event.user_id, event.occurred_at, data, options, row_of=row_of)
+    return replace(made, compared=event.compared)
 
 
 def derive_id(site: str, *parts: object) -> str:

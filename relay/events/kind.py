@@ -273,8 +273,9 @@ class EventKind:
     #: How rows are sent without a log row of the kind; None where they are not.
     current: CurrentRows | None = None
     #: It tells that a row is gone: returns the data of that, given the row's id, the row itself where it is there and
-    #: marked as deleted, and the data that was last sent of it, which may be empty. None for any other kind.
-    gone: Callable[[int, Row | None, Mapping[str, Any]], dict[str, Any]] | None = None
+    #: marked as deleted, the data that was last sent of it, which may be empty, and when that was found (unix seconds).
+    #: None for any other kind.
+    gone: Callable[[int, Row | None, Mapping[str, Any], int], dict[str, Any]] | None = None
     #: Whose log rows tell of a change that the kind's own do not; only with `current`.
     trigger: Trigger | None = None
     #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
@@ -289,6 +290,13 @@ class EventKind:
     most_in_page: int | None = None
     #: Says that something which belongs to the row is not there yet; a young row is read again for it.
     is_early: Callable[[LogRow, Facts], bool] | None = None
+
+    @property
+    def current_table(self) -> FactsTable:
+        """The table that its current rows are in. Raises LookupError where it is about none."""
+        if self.facts is None:
+            raise LookupError(f"{self.name} is about no rows")
+        return self.facts
 
     @property
     def current_rows(self) -> CurrentRows:

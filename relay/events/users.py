@@ -75,7 +75,7 @@ def _deleted_user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any
     }
 
 
-def _gone(user_id: int, user: Row | None, last: Mapping[str, Any]) -> dict[str, Any]:
+def _gone(user_id: int, user: Row | None, last: Mapping[str, Any], _at: int) -> dict[str, Any]:
     """Return the `data` of user_deleted without a log row: Moodle has written over the row; what was sent is known."""
     return {
         "userid": user_id,

@@ -26,7 +26,7 @@ class DigestReader(TableReader):
         digest, passed = self._digest(kind, options), _passed(kind.current_rows)
         statement = (
             f"SELECT COUNT(*) AS there, SUM({digest}) AS digest, SUM({passed}) AS due "
-            f"FROM {kind.facts.source()} WHERE {_within(kind.current_rows)}"
+            f"FROM {kind.current_table.source()} WHERE {_within(kind.current_rows)}"
         )
         (row,) = self.select(statement, *_times(kind.current_rows, stretch), stretch.low, stretch.high)
         if row["there"] and row["digest"] is None:
@@ -37,7 +37,7 @@ class DigestReader(TableReader):
         current, digest = kind.current_rows, self._digest(kind, options)
         statement = (
             f"SELECT t.id AS id, {digest} AS digest, {_passed(current)} AS due "
-            f"FROM {kind.facts.source()} WHERE {_within(current)}"
+            f"FROM {kind.current_table.source()} WHERE {_within(current)}"
         )
         found: dict[int, RowDigest] = {}
         for row in self.select(statement, *_times(current, stretch), stretch.low, stretch.high):
@@ -50,16 +50,16 @@ class DigestReader(TableReader):
 
     def end_of_rows(self, kind: EventKind, low: int, rows: int) -> int | None:
         # Without the condition of what is there: a stretch whose rows do not fulfil it would take long to read.
-        statement = f"SELECT t.id AS id FROM {{p}}{kind.facts.table} t WHERE t.id > %s ORDER BY t.id LIMIT %s"
+        statement = f"SELECT t.id AS id FROM {{p}}{kind.current_table.table} t WHERE t.id > %s ORDER BY t.id LIMIT %s"
         ids = [int(row["id"]) for row in self.select(statement, low, rows)]
         return ids[-1] if ids else None
 
     def recipe(self, kind: EventKind, options: Options) -> str:
-        return f"{self._digest(kind, options)} {kind.facts.source()} {kind.current_rows.there}"
+        return f"{self._digest(kind, options)} {kind.current_table.source()} {kind.current_rows.there}"
 
     def _digest(self, kind: EventKind, options: Options) -> str:
         further = [lookup.value for lookup in kind.asked(options)]
-        return kind.facts.digest(self._newer_columns(kind.facts), further)
+        return kind.current_table.digest(self._newer_columns(kind.current_table), further)
 
 
 def _no_md5() -> MoodleRefused:

@@ -293,11 +293,8 @@ class Explainer:
         last = one.attempts[-1] if one.attempts else None
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
-            found = (
-                ""
-                if one.found_at is None
-                else f"Changed without a log row; found at {times.show(one.found_at)}, sent. "
-            )
+            found_at = "" if one.found_at is None else times.show(one.found_at)
+            found = f"Changed without a log row; found at {found_at}, sent. " if found_at else ""
             return story.conclude(f"{found}The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
             sync = self._sync_command(catalogue.sync_name(one.event_type), one.user_id or None, None)

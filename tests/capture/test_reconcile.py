@@ -142,6 +142,45 @@ def test_a_deletion_that_the_log_has_told_is_not_told_again(relay: Relay, colleg
     made.close()
 
 
+def test_changes_and_ends_of_enrolments_have_their_own_events_where_they_are_on(relay: Relay, college: College) -> None:
+    for name in ("enrollment_updated", "enrollment_deleted"):
+        relay.set(f"events.{name}.enabled", True)
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    course = college.course("Computing", "C1")
+    college.enrol(ada, course, AT)
+    made = Reconciled(relay, config.load(relay.write()))
+    made.learn()
+    bob = college.sign_up("Bob", "Byte", AT)
+    college.insert("user_enrolments", enrolid=1, userid=bob, timecreated=AT, timemodified=AT)
+    college.run("UPDATE {p}user_enrolments SET status = 1 WHERE id = 1")
+    made.read()
+    assert made.run("enrolments") == [(1, "changed", "enrollment_updated"), (2, "missing", "enrollment_created")]
+    assert made.run("enrolments") == []
+    college.run("DELETE FROM {p}user_enrolments WHERE id = 1")
+    assert made.run("enrolments") == [(1, "gone", "enrollment_deleted")]
+    assert made.run("enrolments") == []
+    types, data = zip(*made.sent(), strict=True)
+    assert types == ("enrollment_created", "enrollment_updated", "enrollment_deleted")
+    assert (data[2]["enrollmentid"], data[2]["userid"], data[2]["courseid"], data[2]["status"]) == (1, ada, course, 1)
+    assert len(held_rows(made)) == 0
+    made.close()
+
+
+def test_an_end_that_the_log_tells_is_not_told_again(relay: Relay, college: College) -> None:
+    relay.set("events.enrollment_deleted.enabled", True)
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    course = college.course("Computing", "C1")
+    college.enrol(ada, course, AT)
+    made = Reconciled(relay, config.load(relay.write()))
+    made.learn()
+    college.run("DELETE FROM {p}user_enrolments")
+    college.log("enrollment_deleted", 1, user=ada, at=AT + 1, courseid=course, other="{}")
+    made.read()
+    assert made.run("enrolments") == []
+    assert made.sent() == []
+    made.close()
+
+
 def test_an_enrolment_that_is_gone_is_found(learned: Reconciled, college: College) -> None:
     college.run("DELETE FROM {p}user_enrolments")
     assert learned.run("enrolments", fix=False) == [(1, "gone", "")]
