@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ class Reconciled(Captured):
         progress = reconciling.resumed() or reconciling.begin(self.now)
         found: list[Found] = []
         while not progress.is_done:
+            if math.isinf(reconciling.ready_at(progress, self.now)):
+                self.read(after_s=0.0)
             self.now = max(self.now, reconciling.ready_at(progress, self.now))
             progress, some = reconciling.step(progress, self.now)
             found += some

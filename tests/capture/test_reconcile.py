@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness import Relay
     from receiver import Receiver
 
+    from relay.capture.reconcile import Progress
     from relay.demo.moodle import College
     from relay.events.kind import EventKind, Options
     from relay.moodle.contract import Stretch, Sum
@@ -258,6 +259,31 @@ def test_what_an_ignored_account_has_done_is_not_sent_after_all(relay: Relay, co
     college.run("UPDATE {p}user SET city = 'Hull' WHERE id = %s", ada)
     assert len(made.run("users")) == 1
     made.close()
+
+
+def test_logged_changes_that_go_on_beside_a_pass_are_no_differences(reconciled: Reconciled, college: College) -> None:
+    """Some are captured at once, some later; one row changes without a log row among them."""
+    chance = random.Random(15)
+    fill(college, 4000)
+    reconciled.learn()
+    logged: list[int] = []
+
+    def go_on(progress: Progress) -> None:
+        if progress.is_done:
+            return
+        for _ in range(40):
+            row_id = chance.randrange(1, 4000)
+            logged.append(college.update(row_id, AT + len(logged), city=f"C{len(logged)}"))
+        if chance.random() < 0.5:
+            reconciled.read()
+
+    for _ in range(5):
+        college.run("UPDATE {p}user SET phone1 = CONCAT(phone1, '1') WHERE id = 4000")
+        assert reconciled.run("users", grace_s=900.0, after_step=go_on) == [(4000, "changed", "user_updated")]
+        reconciled.read()
+        assert reconciled.run("users", grace_s=900.0) == []
+    assert len(logged) > 500
+    assert len(reconciled.sent()) == 5
 
 
 # -- what Moodle keeps from the student
@@ -584,3 +610,43 @@ def test_an_operator_learns_looks_and_fixes(relay: Relay, college: College, back
     history = relay.rows("SELECT sync_type, sync_action, status FROM mdl_mb_zoho_sync_history ORDER BY id")
     assert history[0] == ("reconcile", "users", "completed")
     assert relay.status()["conservation"]["reconciled"] == 1
+
+
+def test_the_daemon_learns_by_itself_and_says_so(relay: Relay, college: College, backend: Receiver) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.set("moodle.start_from", "now")
+    relay.set("reconcile.share", "100%")
+    with relay.start() as daemon:
+        daemon.wait_for("reconcile.finished", 3)
+        lines = [line for line in daemon.lines if line["event"] == "reconcile.finished"]
+        assert [(line["table"], line["rows"], line["learned"]) for line in lines] == [
+            ("users", 1, True),
+            ("enrolments", 0, True),
+            ("grades", 0, True),
+        ]
+        assert daemon.stop() == 0
+        daemon.close()
+    assert relay.status()["compared"]["users"]["rows"] == 1
+    assert backend.posts == []
+
+
+def test_a_daemon_that_is_to_compare_nothing_does_not(relay: Relay, college: College) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.set("reconcile.interval", "never")
+    with relay.start() as daemon:
+        daemon.wait_for("event.captured")
+        assert daemon.stop() == 0
+        daemon.close()
+    assert relay.status()["compared"] == {}
+    assert relay.rows("SELECT COUNT(*) FROM mdl_mb_zoho_chunk") == [(0,)]
+
+
+def test_the_story_of_an_event_says_that_no_log_row_told_of_it(relay: Relay, college: College) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    relay.run("reconcile", "users")
+    college.run("UPDATE {p}user SET city = 'Leeds'")
+    relay.run("reconcile", "users", "--fix", "--grace", "0s")
+    told = relay.run("explain", "user:1").stdout
+    assert "Changed without a log row; found at " in told
+    assert "compared     users at " in relay.run("status").stdout
