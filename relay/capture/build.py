@@ -54,17 +54,7 @@ def build(
     Raises MoodleError and OutboxError.
     """
     built = Built()
-    wanted, triggers, unwanted = [], [], []
-    for row in rows:
-        reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
-        if row.is_trigger:
-            # No event of its own: it counts for nothing where it changes nothing.
-            triggers += [] if reason else [row]
-        elif reason:
-            built.ignored[reason] += 1
-            unwanted += [row] if reason in NOTED else []
-        else:
-            wanted.append(row)
+    wanted, triggers, unwanted = _sorted(rows, rules, history, built)
     facts = tables.facts([*wanted, *unwanted], options)
     _build_own(built, wanted, facts, rules.kinds, options, may_wait)
     built.noted.extend(_noted(unwanted, facts, rules.kinds, options))
@@ -81,6 +71,26 @@ def build(
         built.events.extend(found.events)
         built.deferred.update(found.deferred)
     return built
+
+
+def _sorted(
+    rows: Sequence[LogRow], rules: Rules, history: History | None, built: Built
+) -> tuple[list[LogRow], list[LogRow], list[LogRow]]:
+    """Return the rows that give events of their own, the triggers, and what is known and not wanted; count the rest."""
+    wanted: list[LogRow] = []
+    triggers: list[LogRow] = []
+    unwanted: list[LogRow] = []
+    for row in rows:
+        reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
+        if row.is_trigger:
+            # No event of its own: it counts for nothing where it changes nothing.
+            triggers += [] if reason else [row]
+        elif reason:
+            built.ignored[reason] += 1
+            unwanted += [row] if reason in NOTED else []
+        else:
+            wanted.append(row)
+    return wanted, triggers, unwanted
 
 
 def _noted(rows: Sequence[LogRow], facts: Facts, kinds: Mapping[str, EventKind], options: Options) -> Iterator[Event]:
