@@ -15,22 +15,19 @@ from relay.config.credentials import Secret
 from relay.config.events import EVENTS
 from relay.config.keys import advised, defaulted, group, optional, part, required
 from relay.config.outbox_url import outbox_path, outbox_url
+from relay.config.reconcile import ReconcileConfig
 from relay.config.values import (
     boolean,
     choice,
-    choices,
     duration,
-    duration_or_never,
     file,
     number,
-    percent,
     secret,
     secrets,
     text,
     url_text,
     whole,
 )
-from relay.events.catalogue import SYNCED
 from relay.events.marks import BTEC
 from relay.rules import signing
 
@@ -280,30 +277,6 @@ class StatusConfig:
             "1h",
             "an event that is undelivered for longer needs a person: `relay status --check` exits 1",
         )
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconcileConfig:
-    """When Moodle's tables are compared with what was sent of them, and at what cost."""
-
-    #: Seconds between the beginnings of two passes; infinity for never.
-    interval: float = field(
-        metadata=defaulted(
-            duration_or_never("1m", "365d"),
-            "24h",
-            "how often Moodle's tables are compared with what was sent, to find what the log did not say; `never`: "
-            "only `relay reconcile` does",
-        )
-    )
-    tables: tuple[str, ...] = field(
-        metadata=defaulted(
-            choices(*SYNCED), "[" + ", ".join(SYNCED) + "]", "which of them the daemon compares by itself"
-        )
-    )
-    #: The part of one connection's time, from 0 to 1.
-    share: float = field(
-        metadata=defaulted(percent(1, 100), "5%", "how much of one connection's time that may take, at most")
     )
 
 

@@ -127,9 +127,8 @@ class Ledger(State, Holding, Protocol):
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
-        that names its row is remembered as the newest of that row. Raises OutboxOvertaken where a chunk to be replaced
-        is not as it was read; OutboxFenced for what was read from the log where this relay does not lead any more, or
-        where the position is not the one of `before`.
+        that names its row is remembered as its newest. Raises OutboxOvertaken where a chunk is not as it was read, and
+        OutboxFenced, of what was read from the log, where this relay leads no more or the position is not `before`.
         """
 
     @abstractmethod

@@ -155,10 +155,7 @@ def temporary_outbox() -> Iterator[Outbox]:
 
 
 def make_moodle(config: Config, *, limit_s: float | None = None) -> MoodleReader:
-    """Return the reader of Moodle's database; it connects when it is first asked.
-
-    `limit_s`: no statement may take longer, in seconds.
-    """
+    """Return the reader of Moodle's database, which connects when asked; `limit_s`: of a statement, in seconds."""
     kinds = catalogue.watched(config.events.kinds.values(), config.events.disabled)
     on = [kind for kind in kinds if kind.name not in config.events.disabled]
     return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")), limit_s=limit_s)
