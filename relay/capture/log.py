@@ -287,6 +287,7 @@ class Capture:
             skips=built.skips,
             holds=built.holds,
             ignored=built.ignored,
+            noted=built.noted,
             before=position,
             after=after,
             state={**self._continuity.remember(page.rows if page else ()), **self._deferred.state(deferred)},

@@ -32,6 +32,7 @@ def status_lines(report: Report, problems: Sequence[Problem]) -> list[str]:
         *([f"acknowledged {report.acknowledged} of those that were given up"] if report.acknowledged else []),
         *_circuit_lines(report.breaker),
         *_cursor_lines(report),
+        *_compared_lines(report),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
         *_account_lines(report),
         *([f"forgotten    {report.forgotten} events have no personal data any more"] if report.forgotten else []),
@@ -73,6 +74,14 @@ def _cursor_lines(report: Report) -> list[str]:
     return [f"cursor       {reading.cursor} ({end}; {reading.open_gap_ids} lower ids may still turn up)", *unread]
 
 
+def _compared_lines(report: Report) -> list[str]:
+    """Return a line for each table that was compared with what was sent of it."""
+    return [
+        f"compared     {name} at {times.show(one.at)}: {one.rows} rows, {one.differed} differed, {one.sent} events"
+        for name, one in report.compared.items()
+    ]
+
+
 def _account_lines(report: Report) -> list[str]:
     """Return the sums of the contract's section 4."""
     counts, states = report.counts, report.by_status
@@ -80,8 +89,8 @@ def _account_lines(report: Report) -> list[str]:
     kept = " + ".join(f"{name} {states[name]}" for name in KEPT)
     return [
         f"accounts     seen {counts.seen} = {ends}: {_holds(counts.seen_holds)}",
-        f"             captured {counts.captured} + synced {counts.synced} = {kept} + purged {counts.purged}: "
-        + _holds(counts.captured_holds),
+        f"             captured {counts.captured} + synced {counts.synced} + reconciled {counts.reconciled} "
+        f"= {kept} + purged {counts.purged}: " + _holds(counts.captured_holds),
     ]
 
 

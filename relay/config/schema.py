@@ -14,8 +14,21 @@ from relay.config import btec, checks, tls
 from relay.config.credentials import Secret
 from relay.config.events import EVENTS
 from relay.config.keys import advised, defaulted, group, optional, part, required
+from relay.config.metrics import MetricsConfig
 from relay.config.outbox_url import outbox_path, outbox_url
-from relay.config.values import boolean, choice, duration, file, number, secret, secrets, text, url_text, whole
+from relay.config.reconcile import ReconcileConfig
+from relay.config.values import (
+    boolean,
+    choice,
+    duration,
+    file,
+    number,
+    secret,
+    secrets,
+    text,
+    url_text,
+    whole,
+)
 from relay.events.marks import BTEC
 from relay.rules import signing
 
@@ -270,27 +283,6 @@ class StatusConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsConfig:
-    """Where the figures for Prometheus go."""
-
-    textfile: Path | None = field(
-        metadata=optional(
-            file(lambda _path: None),
-            "/var/lib/prometheus/node-exporter/relay.prom",
-            "a file for node_exporter's textfile collector: written whole every 5 s, readable by everybody",
-        )
-    )
-    #: The path of a socket, or a host and a port.
-    listen: str | tuple[str, int] | None = field(
-        metadata=optional(
-            text(checks.listen),
-            "127.0.0.1:9164",
-            "where Prometheus finds `/metrics`: an address of this machine with its port, or `unix:/path/of/a/socket`",
-        )
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole config."""
 
@@ -311,6 +303,7 @@ class Config:
         )
     )
     outbox: OutboxConfig = field(metadata=part(OUTBOX))
+    reconcile: ReconcileConfig = field(metadata=part(group(ReconcileConfig)))
     log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
     metrics: MetricsConfig = field(metadata=part(group(MetricsConfig)))

@@ -79,6 +79,40 @@ class Filters:
     since: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A stretch of a table's rows, and of time: which rows are compared, and whose times have passed."""
+
+    #: Behind this id, up to that one.
+    low: int
+    high: int
+    #: Behind this time, up to that one, in unix seconds by the database's clock.
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """The digest of a stretch of rows."""
+
+    #: How many rows its joins give.
+    rows: int
+    #: The sum of the rows' digests, modulo 2**64.
+    digest: int
+    #: How many rows have a time that has passed in the stretch of time.
+    due: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowDigest:
+    """The digest of one row, as it stands in the sum of its stretch."""
+
+    id: int
+    digest: int
+    #: One of its times has passed.
+    is_due: bool
+
+
 class LogReads(Protocol):
     """Moodle's log: for capture and explain."""
 
@@ -149,6 +183,28 @@ class TableReads(Protocol):
         """Return what the tables say about these rows now; without options, the rows alone."""
 
 
+class DigestReads(Protocol):
+    """Digests of Moodle's tables, made by the server: for reconcile. Each statement reads one stretch of rows by id.
+
+    A reader that is made with a limit raises MoodleTooSlow where a statement takes longer.
+    """
+
+    def moment(self) -> int:
+        """Return the time of the database's clock, in unix seconds."""
+
+    def sum(self, kind: EventKind, stretch: Stretch, options: Options) -> Sum:
+        """Return the digest of the rows of a stretch. Raises MoodleRefused where the server makes none."""
+
+    def digests(self, kind: EventKind, stretch: Stretch, options: Options) -> list[RowDigest]:
+        """Return the digest of each row of a stretch, by ascending id; raises as `sum`."""
+
+    def end_of_rows(self, kind: EventKind, low: int, rows: int) -> int | None:
+        """Return the id of the last of the next so many rows behind an id, or None where none is there."""
+
+    def recipe(self, kind: EventKind, options: Options) -> str:
+        """Return what the digests are made of: another recipe makes others of the same rows."""
+
+
 class SiteReads(Protocol):
     """Moodle's settings, and what the database user may do: for check, status and import-plugin."""
 
@@ -177,7 +233,7 @@ class SiteReads(Protocol):
         """Return what the database user may do and need not, itself or by a role."""
 
 
-class Moodle(LogReads, TableReads, SiteReads, Protocol):
+class Moodle(LogReads, TableReads, DigestReads, SiteReads, Protocol):
     """All of it, over one connection. For one thread."""
 
     @property

@@ -76,8 +76,15 @@ def log_columns(kinds: Sequence[EventKind]) -> tuple[str, ...]:
 class LogReader(Database):
     """Reads the log (contract.LogReads)."""
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
-        super().__init__(address, kinds, triggered)
+    def __init__(
+        self,
+        address: Address,
+        kinds: Sequence[EventKind],
+        triggered: Sequence[EventKind] = (),
+        *,
+        limit_s: float | None = None,
+    ) -> None:
+        super().__init__(address, kinds, triggered, limit_s=limit_s)
         names: defaultdict[str, list[EventKind]] = defaultdict(list)
         for kind in self.kinds:
             names[kind.moodle_event].append(kind)

@@ -26,8 +26,15 @@ COURSES_NAMED = "SELECT id FROM {p}course WHERE shortname = %s OR id = %s ORDER 
 class TableReader(Database):
     """Reads the tables (contract.TableReads)."""
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
-        super().__init__(address, kinds, triggered)
+    def __init__(
+        self,
+        address: Address,
+        kinds: Sequence[EventKind],
+        triggered: Sequence[EventKind] = (),
+        *,
+        limit_s: float | None = None,
+    ) -> None:
+        super().__init__(address, kinds, triggered, limit_s=limit_s)
         #: The columns of newer Moodles that are there, by table; of those that were looked for.
         self._newer: dict[str, list[str]] = {}
 

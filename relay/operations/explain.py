@@ -12,7 +12,7 @@ from relay import times
 from relay.errors import MoodleError, UsageError
 from relay.events import catalogue
 from relay.model import Status
-from relay.operations import named
+from relay.operations import compared, named
 from relay.operations.story import Story, came_about, came_of, forgotten
 from relay.rules import cursor
 
@@ -136,18 +136,16 @@ class Explainer:
         kinds = self._subjects[kind]
         table, key = kinds[0].row_table, kinds[0].id_field
         sync = catalogue.sync_name(kinds[0].name)
-        story = Story()
-        row = self._row(kinds[0], number)
+        story, row = Story(), self._row(kinds[0], number)
         rows = self._rows_about(kinds, number, row)
-        # Of a person, all events are told.
+        # All is told of a person.
         user = number if key == "userid" else None
         recorded = self._recorded(user_id=user, data=None if user else (key, number))
         known = {one.log_id for one in recorded}
         # The data of what was skipped or is held do not name the row.
         others = [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
-        others += [
-            one for held in self._outbox.held_of(table, [number]) for one in self._recorded(event_id=held.event_id)
-        ]
+        held = self._outbox.held_of(table, [number])
+        others += [one for other in held for one in self._recorded(event_id=other.event_id)]
         every = {one.id: one for one in (*recorded, *others)}.values()
         recorded = sorted(every, key=lambda one: (one.occurred_at, one.id))
         self._tell_subject(story, table, number, row)
@@ -166,8 +164,8 @@ class Explainer:
             story.is_unknown = True
             return story.conclude(f"There is no {table}.id {number} in Moodle, and nothing about it was recorded.")
         story.conclude(
-            f"Moodle has {table}.id {number}, and no log row about it: it was imported, the log store was off, or its "
-            "log rows were deleted. Relay sends what is in the log.",
+            f"Moodle has {table}.id {number}; no log row about it was found, and nothing of it was recorded. "
+            f"{compared.say_compared(self._outbox, sync)}",
             self._sync_command(sync, None if user is None else number, row),
         )
         return self._unless_kept(story, lambda: self._kept.rows(kinds[0], [number]))
@@ -296,7 +294,9 @@ class Explainer:
             return story.conclude(forgotten(name, one.status))
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
-            return story.conclude(f"The backend took {name}{how}.")
+            at = one.found_at
+            found = "" if at is None else f"Changed without a log row; found at {times.show(at)}, sent. "
+            return story.conclude(f"{found}The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
             sync = self._sync_command(catalogue.sync_name(one.event_type), one.user_id or None, None)
             return story.conclude(f"No event was sent: {one.last_error.get('reason', 'no reason is recorded')}.", sync)

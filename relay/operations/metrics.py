@@ -109,6 +109,7 @@ def _state(report: Report) -> Iterator[list[str]]:
         ("disk_free_bytes", "Free space on the disk of the outbox.", report.disk_free),
         ("forgotten_events", "Events whose personal data was taken out.", report.forgotten),
         ("sync_events_total", "Events that relay sync made.", report.counts.synced),
+        ("reconcile_events_total", "Events that reconcile made.", report.counts.reconciled),
         ("purged_events_total", "Events that were deleted after the retention.", report.counts.purged),
     )
     for name, says, value in gauges:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import times
 from relay.errors import MoodleError
 from relay.model import Status
+from relay.operations import compared as comparing
 from relay.outbox import owners
 from relay.outbox.acknowledging import Acknowledging
 from relay.outbox.contract import Reports
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from relay.model import Position
     from relay.moodle.contract import Moodle
+    from relay.operations.compared import Compared
     from relay.outbox.values import Member
 
 #: Where the outbox keeps when a relay last completed a pass of capture, of delivery (with the process's name behind
@@ -39,6 +41,9 @@ class Settings:
     is_paused: bool = False
     #: Requests are signed.
     signs: bool = True
+    #: Which tables are compared each day or so, by reconcile's names of them, and how often, in seconds.
+    reconciled: Sequence[str] = ()
+    reconcile_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,8 @@ class Report:
     #: How many events have been forgotten for good, and how many of those were not delivered.
     forgotten: int = 0
     forgotten_undelivered: int = 0
+    #: What the last whole comparison of each table has found, by what reconcile calls it.
+    compared: Mapping[str, Compared] = field(default_factory=dict)
     #: Since when no reconcile has been completed that should have been, in unix seconds; None where all is well.
     reconcile_overdue_since: float | None = None
     #: Why the outbox cannot be read; '' where it can.
@@ -190,11 +197,11 @@ def gather(
 
     `look` says what is known of Moodle's log, given the position. `counted`: what was counted before is taken.
     """
-    position = outbox.position()
-    counted = counted or count(outbox)
+    position, counted = outbox.position(), counted or count(outbox)
     waiting = counted.waiting
     oldest = waiting.oldest_created_at
     log = look(position)
+    compared = comparing.last(outbox)
     forgotten = outbox.numbers("count")
     return Report(
         counts=counted.counts,
@@ -212,6 +219,8 @@ def gather(
         last_delivery_at=_float(outbox.state(TAKEN_AT)),
         clock_skew_s=_float(outbox.state(CLOCK_SKEW)),
         disk_free=disk_free,
+        compared=compared,
+        reconcile_overdue_since=comparing.overdue(compared, settings.reconciled, settings.reconcile_s, now),
         forgotten=forgotten.get("forgotten", 0),
         forgotten_undelivered=forgotten.get("forgotten_undelivered", 0),
     )
@@ -219,7 +228,7 @@ def gather(
 
 def without_outbox(error: str, settings: Settings, now: float) -> Report:
     """Return what is known where the outbox cannot be read, and why that is."""
-    nothing = Counts(seen=0, captured=0, ignored={}, synced=0, purged=0, by_type={})
+    nothing = Counts(seen=0, captured=0, ignored={}, synced=0, reconciled=0, purged=0, by_type={})
     return Report(
         counts=nothing,
         undelivered=0,
@@ -299,6 +308,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "conservation": _conservation(report),
         "relays": [{"name": one.name, "leads": one.leads} for one in report.relays],
         "acknowledged": report.acknowledged,
+        "compared": {name: asdict(one) for name, one in report.compared.items()},
     }
 
 
@@ -312,6 +322,7 @@ def _conservation(report: Report) -> dict[str, Any]:
         "ignored": report.ignored,
         "ignored_by_reason": dict(counts.ignored),
         "synced": counts.synced,
+        "reconciled": counts.reconciled,
         "success": counts.of(Status.SUCCESS),
         "pending": counts.of(Status.PENDING),
         "failed": counts.of(Status.FAILED),

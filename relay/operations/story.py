@@ -56,6 +56,8 @@ class Story:
 def came_about(event: Recorded) -> str:
     """Return that an event was recorded, whom it is about, and from what it was made."""
     which = "by relay sync" if event.log_id is None else f"from log row {event.log_id}"
+    if event.found_at is not None:
+        which = f"by reconcile: Moodle's row had changed without a log row; found at {times.show(event.found_at)}"
     course = "" if event.course_id is None else f" in course {event.course_id}"
     whose = f" of user {event.user_id}{course}" if event.user_id else course
     how = "held" if event.status is Status.HELD else "recorded"

@@ -1,8 +1,8 @@
 """The outbox's contract in parts, by who uses it: what each method promises, whichever database keeps it.
 
-Capture and sync take a Ledger, delivery a Queue, the daemon's lease a Membership, status and explain Reports, the
-commands that look after the outbox an Admin. An Outbox is all of them. (The tables: contract, section 4.) The module
-is long, as each method states its promise here, for both kinds of database.
+Capture and sync take a Ledger, reconcile Chunks too, delivery a Queue, the daemon's lease a Membership, status and
+explain Reports, the commands that look after the outbox an Admin. An Outbox is all. (Tables: contract, section 4.) The
+module is long, as each method states its promise here, for both kinds of database.
 
 Every method that writes is one transaction, on disk when it returns. Every method raises OutboxUnavailable where the
 same call may work later (locked, full, read-only), OutboxCorrupt where it can't. Safe to use from several threads.
@@ -14,6 +14,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.outbox.acknowledging import Acknowledging
+from relay.outbox.chunks import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -133,8 +134,8 @@ class Ledger(State, Holding, Protocol):
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
-        that names its row is remembered as the newest of that row. Raises OutboxFenced for what was read from the log
-        where this relay does not lead any more, or where the position is not the one of `before`.
+        that names its row is remembered as its newest. Raises OutboxOvertaken where a chunk is not as it was read, and
+        OutboxFenced, of what was read from the log, where this relay leads no more or the position is not `before`.
         """
 
     @abstractmethod
@@ -376,5 +377,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
+class Outbox(Chunks, Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

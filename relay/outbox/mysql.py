@@ -32,6 +32,7 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
     """The outbox in a schema: relays take part under leases, and every write says whose lease it is under."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
+    SET_CHUNK = sql.SET_CHUNK
     _BODY, _HEAD = "body", "body"
     _FORGET = f"body = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 

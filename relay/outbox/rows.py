@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from relay.model import Event, Hold, Outcome, Skip
-    from relay.outbox.values import Settled
+    from relay.outbox.values import Chunk, Settled
 
 #: The last_error of an event keeps at most this many characters of the backend's answer.
 ANSWER_CHARACTERS = 2000
@@ -134,6 +134,47 @@ def memory_rows(events: Sequence[Event], new: Sequence[str]) -> list[dict[str, A
         }
         for (table, row_id), event in sorted(newest.items(), key=lambda item: item[0])
     ]
+
+
+def chunk_rows(chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
+    """Return the rows of chunks."""
+    return [
+        {
+            "row_table": one.table,
+            "low_id": one.low,
+            "high_id": one.high,
+            "recipe": one.recipe,
+            "digest": one.digest,
+            "prints": one.prints,
+            "seen_at": one.seen_at,
+            "suspects": one.suspects,
+            "look_at": one.look_at,
+            "log_end": one.log_end,
+        }
+        for one in chunks
+    ]
+
+
+def found_rows(found: Mapping[str, str], now: float) -> list[dict[str, Any]]:
+    """Return the rows of what reconcile has found, given the kind of difference by event id."""
+    return [{"event_id": event_id, "difference": kind, "found_at": int(now)} for event_id, kind in found.items()]
+
+
+def chunk(row: Sequence[Any]) -> values.Chunk:
+    """Return the chunk of a row, with its columns in the order of `tables.MOVED`."""
+    table, low, high, recipe, digest, prints, seen_at, suspects, look_at, log_end = row
+    return values.Chunk(
+        table=table,
+        low=low,
+        high=high,
+        recipe=recipe,
+        digest=digest,
+        prints=bytes(prints),
+        seen_at=seen_at,
+        suspects=suspects,
+        look_at=look_at,
+        log_end=log_end,
+    )
 
 
 # -- what is delivered

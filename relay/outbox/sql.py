@@ -50,9 +50,11 @@ class Sql(State):
     #: Keep a value under a key (:key, :value, :now); the same, added to the number that is there.
     SET_STATE: str
     COUNT_STATE: str
-    #: What an INSERT ends with: a row of the memory that is there takes the new values; one that is there stays.
+    #: What an INSERT ends with: a row of the memory that is there takes the new values; one that is there stays; a
+    #: chunk that is there takes the new values.
     REMEMBER: str
     KEEP: str
+    SET_CHUNK: str
     #: What an UPDATE does to an event whose data is taken out.
     _FORGET: str
     #: It was opened to be moved, or moved into.

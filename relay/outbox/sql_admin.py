@@ -11,7 +11,9 @@ from relay.outbox.sql import IDS, Sql
 from relay.outbox.tables import (
     ACKNOWLEDGED,
     ATTEMPTS,
+    CHUNKS,
     EVENTS,
+    FOUND,
     HELD,
     HISTORY,
     MEMORY,
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 #: The tables that a move empties and compares; of the state a part is the outbox's own.
-WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED)
+WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED, CHUNKS, FOUND)
+#: Those whose key is one of Moodle's tables and a number.
+BY_ROW_TABLE = {MEMORY: "row_id", CHUNKS: "low_id"}
 #: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
 #: new connection, and from further below where the log was restored from a backup.
 PURGED_IDS = 1_000_000
@@ -70,6 +74,7 @@ class SqlAdmin(Sql, Admin):
         term, event_ids = self._among([row[1] for row in found])
         run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
         run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
+        run(f"DELETE FROM {{p}}{FOUND} WHERE event_id {term}", event_ids)
         run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})
         cursor = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
         oldest = (int(cursor[0][0]) if cursor else 0) - PURGED_IDS
@@ -114,10 +119,10 @@ class SqlAdmin(Sql, Admin):
         return {table: self._rows(f"SELECT COUNT(*) FROM {{p}}{table}")[0][0] for table in WHOLE}
 
     def dump(self, table: str, limit: int) -> Iterator[Sequence[Mapping[str, Any]]]:
-        if table == MEMORY:
+        if table in BY_ROW_TABLE:
             # One of Moodle's tables after the other: each page begins in the key where the one before has ended.
-            for (name,) in self._rows(f"SELECT DISTINCT row_table FROM {{p}}{MEMORY}"):
-                yield from self._pages(table, "row_id", "row_table = ? AND", (name,), limit)
+            for (name,) in self._rows(f"SELECT DISTINCT row_table FROM {{p}}{table}"):
+                yield from self._pages(table, BY_ROW_TABLE[table], "row_table = ? AND", (name,), limit)
         elif table == PURGED:
             yield from self._purged(limit)
         else:

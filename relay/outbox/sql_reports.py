@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, STATE
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, FOUND, STATE
 from relay.outbox.values import Attempt, Counts, Listed, Recorded, Waiting
 
 if TYPE_CHECKING:
@@ -134,7 +134,12 @@ class SqlReports(Sql, Reports):
             is_under_way=not is_free,
             attempts=self._attempts(kept["event_id"]),
             waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
+            found_at=None if kept["log_id"] is not None else self._found_at(kept["event_id"]),
         )
+
+    def _found_at(self, event_id: str) -> int | None:
+        found = self._rows(f"SELECT found_at FROM {{p}}{FOUND} WHERE event_id = ?", (event_id,))
+        return found[0][0] if found else None
 
     def _attempts(self, event_id: str) -> Sequence[Attempt]:
         found = self._rows(
@@ -192,6 +197,7 @@ def _counts(read: Callable[..., list[Any]]) -> Counts:
         seen=int(state.get("count.seen", 0)),
         captured=int(state.get("count.captured", 0)),
         synced=int(state.get("count.synced", 0)),
+        reconciled=int(state.get("count.reconciled", 0)),
         purged=int(state.get("count.purged", 0)),
         ignored={key.removeprefix(ignored): int(n) for key, n in state.items() if key.startswith(ignored)},
         by_type=by_type,

@@ -34,6 +34,7 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlAdmin
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
+    SET_CHUNK = sql.SET_CHUNK
     _BODY, _HEAD = "envelope || event_data || '}'", "envelope"
     _FORGET = f"envelope = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 

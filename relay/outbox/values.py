@@ -31,11 +31,18 @@ class Batch:
     holds: Sequence[Hold] = ()
     #: How many log rows were passed over, by reason (restored, actor, disabled).
     ignored: Mapping[str, int] = field(default_factory=dict)
+    #: What is remembered of rows as if it had been sent, though it is not recorded.
+    noted: Sequence[Event] = ()
     #: The position before this batch, and after it; both None for rows that come from `relay sync`.
     before: Position | None = None
     after: Position | None = None
     #: Further state to keep, by key, in the same transaction.
     state: Mapping[str, str] = field(default_factory=dict)
+    #: What reconcile has seen of Moodle's tables with these events; `found`: the kind of difference that each tells of.
+    chunks: Sequence[Chunk] = ()
+    #: The chunks in whose place they are, as they were read.
+    replaced: Sequence[Chunk] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +143,30 @@ class Remembered:
     log_id: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What reconcile has seen of a stretch of the rows of one of Moodle's tables."""
+
+    table: str
+    #: The ids behind this one, up to that one.
+    low: int
+    high: int
+    #: What the digests are made of: those of another recipe cannot be compared.
+    recipe: str
+    #: The digest of the stretch; '' where it is not known.
+    digest: str
+    #: What is kept of each row: `rules.prints`.
+    prints: bytes
+    #: When the rows were read, in unix seconds by the clock of Moodle's database.
+    seen_at: int
+    #: The rows that differ, and since when: `rules.differences`; '' where none does.
+    suspects: str = ""
+    #: When they are to be looked at again, in unix seconds; None where none differs.
+    look_at: float | None = None
+    #: Up to which id the log had been read when the rows were.
+    log_end: int = 0
+
+
 def digest(state: str) -> bytes:
     """Return what is remembered of an event's state (JSON text): the first DIGEST_BYTES of its SHA-256."""
     return hashlib.sha256(state.encode()).digest()[:DIGEST_BYTES]
@@ -230,6 +261,8 @@ class Recorded:
     attempts: Sequence[Attempt]
     #: The earliest undelivered event of the same user, where there is one before this.
     waits_for: str | None
+    #: When reconcile found the difference that it tells of, in unix seconds; None for an event of another origin.
+    found_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,8 +273,9 @@ class Counts:
     seen: int
     captured: int
     ignored: Mapping[str, int]
-    #: Events that `relay sync` made.
+    #: Events that `relay sync` made, and those that reconcile did.
     synced: int
+    reconciled: int
     purged: int
     #: How many events stand in each state, by type; types that this relay does not know are among them.
     by_type: Mapping[str, Mapping[str, int]]
@@ -257,9 +291,9 @@ class Counts:
 
     @property
     def captured_holds(self) -> bool:
-        """Captured + synced = success + pending + failed + failed_all_retries + held + purged."""
+        """Captured + synced + reconciled = success + pending + failed + failed_all_retries + held + purged."""
         kept = sum(self.of(status) for status in Status if status is not Status.SKIPPED)
-        return self.captured + self.synced == kept + self.purged
+        return self.captured + self.synced + self.reconciled == kept + self.purged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,12 +36,13 @@ class Daemon:
         self._capturing = self._loop("capture", relay.capture_pass)
         self._dispatching = self._loop("dispatch", relay.dispatch_pass)
         self._purging = self._loop("purge", relay.purge_pass)
+        self._reconciling = self._loop("reconcile", relay.reconcile_pass)
         self._leasing = self._loop("lease", relay.lease_pass)
         self._reporter = Reporter(relay, opened)
         self._reporting = Loop(
             "report", self._reporter.run_once, self.outages.watch("report"), monotonic=self._machine.monotonic
         )
-        self.loops = [self._capturing, self._dispatching, self._purging, self._reporting]
+        self.loops = [self._capturing, self._dispatching, self._purging, self._reconciling, self._reporting]
         self._exporter: Exporter | None = None
         if relay.config.metrics.listen is not None:
             self._exporter = Exporter(relay.config.metrics.listen, lambda: self._reporter.figures, relay.log)
@@ -89,6 +90,7 @@ class Daemon:
         """Let the loops that read end after the pass that is under way; delivering goes on."""
         self._capturing.stop()
         self._purging.stop()
+        self._reconciling.stop()
 
     def stop_delivering(self) -> None:
         """Let what is under way come back and be recorded, for the length of an attempt, and break off the rest."""
@@ -108,7 +110,7 @@ class Daemon:
 
     def has_ended(self, *, reading: bool = False) -> bool:
         """Say whether all loops have ended, or those that read; a loop that hangs has not."""
-        loops = [self._capturing, self._purging] if reading else self.loops
+        loops = [self._capturing, self._purging, self._reconciling] if reading else self.loops
         return all(loop.join(0) for loop in loops)
 
     def longest_stop_s(self) -> float:
@@ -123,6 +125,8 @@ class Daemon:
             self._exporter.close()
         if self._capturing.join(0):
             self.relay.capture.forget()
+        if self._reconciling.join(0):
+            self.relay.tables.close()
         self.relay.close()
 
 

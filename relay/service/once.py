@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relay.capture.sync import Progress, Syncing, Wanted
     from relay.config import Config
     from relay.events.held import Held
-    from relay.model import Event, Hold, Skip
+    from relay.model import Event, Hold, Log, Skip
     from relay.outbox.values import Selector
     from relay.service.daemon import Signals
     from relay.service.lease import Opened
@@ -79,6 +79,7 @@ def closing(relay: Relay) -> Iterator[Relay]:
     finally:
         relay.close()
         relay.capture.forget()
+        relay.tables.close()
 
 
 class _Working:
@@ -228,19 +229,27 @@ def sync(
         opened.outbox.join(opened.now())
         with lease.kept(opened):
             progress = _record(syncing, triggered_by, opened, signals, tell)
-        try:
-            lease.hold_alone(opened)
-        except OutboxInUse:
-            return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
-        if config.enabled:
-            with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
-                _Working(relay, opened, signals, SYNC_WAIT_S).work()
-                write_down(relay.dispatch, opened.outbox, opened.now())
-        undelivered = opened.outbox.count_undelivered()
+        undelivered = deliver(config, opened, log, signals)
         has_ended = not signals.stop.is_set()
         if has_ended and undelivered:
             syncing.note_undelivered(progress, undelivered, opened.now())
         return Synced(progress=progress, has_ended=has_ended, undelivered=undelivered)
+
+
+def deliver(config: Config, opened: Opened, log: Log, signals: Signals) -> int | None:
+    """Deliver what is due where no daemon does; return how many events are undelivered, None where one does.
+
+    Raises RelayError.
+    """
+    try:
+        lease.hold_alone(opened)
+    except OutboxInUse:
+        return None
+    if config.enabled:
+        with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
+            _Working(relay, opened, signals, SYNC_WAIT_S).work()
+            write_down(relay.dispatch, opened.outbox, opened.now())
+    return opened.outbox.count_undelivered()
 
 
 def _record(

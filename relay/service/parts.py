@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from relay import __version__
 from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
+from relay.capture.reconcile import STATEMENT_S
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
 from relay.delivery.dispatch import Dispatch, Settings
@@ -31,7 +32,7 @@ from relay.outbox import mysql_database
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
-from relay.service import addresses
+from relay.service import addresses, reconciling
 from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
+    from relay.service.reconciling import Asked, Start
 
 #: The machine that this process runs on.
 REAL = Machine(
@@ -114,11 +116,11 @@ def temporary_outbox() -> Iterator[Outbox]:
         yield made
 
 
-def make_moodle(config: Config) -> MoodleReader:
-    """Return the reader of Moodle's database; it connects when it is first asked."""
+def make_moodle(config: Config, *, limit_s: float | None = None) -> MoodleReader:
+    """Return the reader of Moodle's database, which connects when asked; `limit_s`: of a statement, in seconds."""
     kinds = catalogue.watched(config.events.kinds.values(), config.events.disabled)
     on = [kind for kind in kinds if kind.name not in config.events.disabled]
-    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")))
+    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")), limit_s=limit_s)
 
 
 @contextlib.contextmanager
@@ -129,10 +131,14 @@ def reading(config: Config) -> Iterator[MoodleReader]:
 
 
 def connect(
-    database: DatabaseConfig, kinds: Sequence[EventKind] = (), triggered: Sequence[EventKind] = ()
+    database: DatabaseConfig,
+    kinds: Sequence[EventKind] = (),
+    triggered: Sequence[EventKind] = (),
+    *,
+    limit_s: float | None = None,
 ) -> MoodleReader:
     """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
-    return MoodleReader(addresses.of_moodle(database), kinds, triggered)
+    return MoodleReader(addresses.of_moodle(database), kinds, triggered, limit_s=limit_s)
 
 
 def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transport:
@@ -201,6 +207,11 @@ def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, lo
     return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
+def make_reconciling(config: Config, moodle: Moodle, opened: Opened, log: Log, asked: Asked | None = None) -> Start:
+    """Return what makes the passes over a table: the daemon's own, or those that a person asks for."""
+    return reconciling.starting(config, moodle, opened, log, make_options(config), asked)
+
+
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
     """Return what delivers from the outbox."""
     machine = opened.machine
@@ -237,10 +248,13 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
     hold_recorded(opened.outbox, make_options(config)(""), opened.now())
+    tables = make_moodle(config, limit_s=STATEMENT_S)
     return Relay(
         config=config,
         outbox=opened.outbox,
         capture=make_capture(config, make_moodle(config), opened.outbox, log),
+        tables=tables,
+        daily=reconciling.daily(config, opened, make_reconciling(config, tables, opened, log)),
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
@@ -254,6 +268,8 @@ def make_settings(config: Config) -> status.Settings:
         poll_interval_s=config.moodle.poll_interval,
         is_paused=not config.enabled,
         signs=bool(config.backend.signing_keys),
+        reconciled=config.reconcile.tables,
+        reconcile_s=config.reconcile.interval,
     )
 
 

@@ -13,11 +13,13 @@ from relay.outbox.contract import RENEW_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay.capture.daily import Daily
     from relay.capture.log import Capture
     from relay.config import Config
     from relay.delivery.dispatch import Dispatch
     from relay.delivery.sender import Sender
     from relay.model import Log
+    from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
 
 DAY_S = 86400.0
@@ -37,6 +39,9 @@ class Relay:
     config: Config
     outbox: Outbox
     capture: Capture
+    #: The connection that the daily passes over Moodle's tables have for themselves, and these passes.
+    tables: Moodle
+    daily: Daily
     sender: Sender
     dispatch: Dispatch
     log: Log
@@ -100,6 +105,22 @@ class Relay:
             self.log.info("outbox.purged", events=self._purge.count)
         self._purge = None
         return PURGE_LOOK_S
+
+    def reconcile_pass(self, now: float) -> float:
+        """Compare a chunk of Moodle's tables with what was sent of it, where this relay leads and it is time to."""
+        if not self.outbox.leads():
+            self.daily.forget()
+            self.tables.close()
+            return PURGE_LOOK_S
+        try:
+            delay = self.daily.run_once(now)
+        except (MoodleError, OutboxUnavailable):
+            self.daily.forget()
+            raise
+        if delay >= PURGE_LOOK_S:
+            self.tables.close()
+        self.wake_dispatch()
+        return delay
 
     def lease_pass(self, now: float) -> float:
         """Renew this relay's lease on a shared outbox, and say when it begins or ceases to lead."""

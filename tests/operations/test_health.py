@@ -14,7 +14,9 @@ from relay.rules.circuit import Breaker, Circuit
 
 NOW = 1_770_000_000.0
 OPEN = Circuit(opened_at=NOW, reason="the backend answered 503", probe_at=NOW + 15)
-COUNTS = Counts(seen=3, captured=3, ignored={}, synced=0, purged=0, by_type={"a": {"success": 2, "pending": 1}})
+COUNTS = Counts(
+    seen=3, captured=3, ignored={}, synced=0, reconciled=0, purged=0, by_type={"a": {"success": 2, "pending": 1}}
+)
 GIVEN_UP = replace(COUNTS, by_type={"a": {"success": 2, "failed_all_retries": 1}})
 WELL = Report(
     counts=COUNTS,

@@ -31,6 +31,7 @@ FULL = Report(
         captured=12,
         ignored={"actor": 3, "restored": 1},
         synced=2,
+        reconciled=0,
         purged=5,
         by_type=dict.fromkeys([*KINDS, UNKNOWN], STATES),
     ),

@@ -24,7 +24,8 @@ COUNTS = Counts(
     seen=11,
     captured=8,
     ignored={"restored": 2},
-    synced=1,
+    synced=0,
+    reconciled=1,
     purged=2,
     by_type={"b": {"success": 3, "failed": 1, "held": 1}, "a": {"pending": 1, "skipped": 1, "failed_all_retries": 1}},
 )
@@ -99,7 +100,8 @@ JSON = """{
     "ignored_by_reason": {
       "restored": 2
     },
-    "synced": 1,
+    "synced": 0,
+    "reconciled": 1,
     "success": 3,
     "pending": 1,
     "failed": 1,
@@ -116,7 +118,8 @@ JSON = """{
       "leads": true
     }
   ],
-  "acknowledged": 0
+  "acknowledged": 0,
+  "compared": {}
 }"""
 TEXT = """\
 event type             pending   success    failed  failed_all_retries   skipped      held
@@ -132,8 +135,8 @@ cursor       10 (the log ends at 12; 3 lower ids may still turn up)
 unread       the oldest log row to read is 60 s old
 relay        moodle1 pid 7, reads the log
 accounts     seen 11 = captured 8 + skipped 1 + ignored 2: holds
-             captured 8 + synced 1 = success 3 + pending 1 + failed 1 + failed_all_retries 1 + held 1 + \
-purged 2: holds"""
+             captured 8 + synced 0 + reconciled 1 \
+= success 3 + pending 1 + failed 1 + failed_all_retries 1 + held 1 + purged 2: holds"""
 
 
 def test_the_json_is_the_same_to_the_byte() -> None:
@@ -157,7 +160,7 @@ def test_a_moodle_that_cannot_be_asked_is_said_behind_the_lag() -> None:
         *("by_status", "by_type", "undelivered", "oldest_undelivered_age_s", "circuit", "cursor", "open_gaps"),
         *("open_gap_ids", "log_end", "lag", "moodle_error", "runs", "last_pass", "paused", "log_store"),
         *("oldest_unread", "oldest_unread_age_s", "disk_free_bytes", "forgotten", "conservation", "relays"),
-        "acknowledged",
+        *("acknowledged", "compared"),
     ]
     assert (made["log_end"], made["lag"], made["moodle_error"]) == (None, None, "nobody listens there")
 

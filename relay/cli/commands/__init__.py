@@ -17,6 +17,7 @@ from relay.cli.commands import (
     profile,
     purge,
     receive,
+    reconcile,
     run,
     schema,
     seal,
@@ -30,7 +31,14 @@ from relay.cli.commands import (
 GROUPS = {
     "run": (run.COMMAND, demo.COMMAND),
     "look": (check.COMMAND, status.COMMAND, events.COMMAND, explain.COMMAND, metrics.COMMAND, profile.COMMAND),
-    "repair": (sync.COMMAND, acknowledge.COMMAND, purge.COMMAND, forget.COMMAND, move_outbox.COMMAND),
+    "repair": (
+        sync.COMMAND,
+        reconcile.COMMAND,
+        acknowledge.COMMAND,
+        purge.COMMAND,
+        forget.COMMAND,
+        move_outbox.COMMAND,
+    ),
     "set up": (grants.COMMAND, seal.COMMAND, import_plugin.COMMAND),
     "for those who receive": (keygen.COMMAND, schema.COMMAND, send_test.COMMAND, receive.COMMAND, test_backend.COMMAND),
 }
