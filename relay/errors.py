@@ -6,11 +6,13 @@ RelayError                  one sentence for a person, and a hint: what to do ne
 ├── CredentialError         a secret cannot be read (exit 2)
 ├── MoodleError             Moodle's database
 │   ├── MoodleUnreachable   not there now; trying again can help (exit 3)
+│   │   └── MoodleTooSlow   it ended a statement that took longer than it may
 │   └── MoodleRefused       it answers, and says no: password, grant, schema, prefix (exit 3)
 └── OutboxError             the outbox
     ├── OutboxUnavailable   locked, full, read-only or gone (exit 3)
     │   ├── OutboxMissing   nobody has made it yet (exit 3)
-    │   └── OutboxFenced    another relay has taken over what this one was about to write
+    │   ├── OutboxFenced    another relay has taken over what this one was about to write
+    │   └── OutboxOvertaken another process has written the same meanwhile: read again
     ├── OutboxRefused       it never takes what is to be written: too large, or no value of its column (exit 3)
     ├── OutboxCorrupt       its file is damaged (exit 3)
     └── OutboxInUse         another relay runs on it (exit 3)
@@ -65,6 +67,10 @@ class MoodleUnreachable(MoodleError):
     """No answer from Moodle's database; the same may work later."""
 
 
+class MoodleTooSlow(MoodleUnreachable):
+    """Moodle's database ended a statement that took longer than relay allows it: in smaller pieces it may go."""
+
+
 class MoodleRefused(MoodleError):
     """Moodle's database answers and refuses: the password, a grant, the schema or the prefix is wrong."""
 
@@ -85,6 +91,10 @@ class OutboxMissing(OutboxUnavailable):
 
 class OutboxFenced(OutboxUnavailable):
     """Another relay has taken over, as this one's lease on a shared outbox has ended: nothing was written."""
+
+
+class OutboxOvertaken(OutboxUnavailable):
+    """Another process has written the same meanwhile, and nothing was written: read again what it was made of."""
 
 
 class OutboxRefused(OutboxError):

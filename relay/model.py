@@ -119,6 +119,15 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What an event that was recorded has told of its row."""
+
+    event_type: str
+    #: The envelope's `data`, as JSON text; None where nothing was sent.
+    data: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """An event that has been claimed for one attempt."""
 

@@ -24,11 +24,19 @@ def iso(seconds: float) -> str:
 
 
 def show(seconds: float) -> str:
-    """Return a moment, given in unix seconds, as people read it."""
+    """Return a moment, given in unix seconds, as people read it: in the local zone, with its offset."""
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(" ", "seconds")
     except (OverflowError, ValueError, OSError):
         return f"{seconds} (no time)"
+
+
+def span(seconds: float) -> str:
+    """Return how long something lasts, in whole units, as people read it."""
+    for unit, name in (("d", "d"), ("h", "h"), ("m", "min")):
+        if seconds >= 2 * UNITS[unit]:
+            return f"{int(seconds // UNITS[unit])} {name}"
+    return f"{int(seconds)} s"
 
 
 def moment(text: str) -> float:

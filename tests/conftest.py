@@ -11,6 +11,7 @@ import pytest
 from harness import Relay, empty_outbox, fresh_moodle
 from hypothesis import settings
 from receiver import Receiver, receiver
+from reconciled import Reconciled
 from stepped import Captured
 from virtual import World
 
@@ -91,6 +92,15 @@ def other(tmp_path: Path, mariadb: MariaDB, backend: Receiver, outbox_address: A
 def captured(relay: Relay) -> Iterator[Captured]:
     """A capture that is stepped by hand; the log of the college is empty."""
     made = Captured(config.load(relay.write()))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["relay", "other"])
+def reconciled(request: pytest.FixtureRequest) -> Iterator[Reconciled]:
+    """Passes of reconcile that are stepped by hand, with an outbox in a file and in a schema."""
+    relay: Relay = request.getfixturevalue(request.param)
+    made = Reconciled(relay, config.load(relay.write()))
     yield made
     made.close()
 

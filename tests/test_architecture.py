@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import relay
+from relay.events import catalogue
 
 ROOT = Path(relay.__file__).parent
 #: From the lowest to the highest: folders, and modules that stand beside them. Nothing imports sideways on a floor.
@@ -161,3 +162,13 @@ def test_no_room_is_too_large(module: str) -> None:
     assert lines <= MODULE_LINES or "long" in (ast.get_docstring(tree(module)) or "")
     large = {one.name: (one.end_lineno or 0) - one.lineno + 1 for one in functions(module)}
     assert {name: size for name, size in large.items() if size > FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith(("events", "demo"))])
+def test_no_module_outside_of_events_names_a_kind(module: str) -> None:
+    """A kind that is added comes along by itself: in capture, sync, reconcile, explain, the config, the schema."""
+    kinds = catalogue.KINDS.values()
+    names = {kind.name for kind in kinds} | {kind.moodle_event for kind in kinds} | set(catalogue.SYNCED)
+    tables = {table.table for kind in kinds for table in kind.tables()} - {"user", "course"}
+    texts = {node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)}
+    assert texts & (names | tables) == set()

@@ -22,7 +22,8 @@ ROOT = Path(relay.__file__).parent
 README = (ROOT.parent / "README.md").read_text()
 EXAMPLE = (ROOT.parent / "config.example.yaml").read_text()
 SLUG = re.compile(
-    r"(relay|event|events|delivery|circuit|moodle|outbox|capture|lead|log_store|log|gap|config|clock|purge|grade)\.[a-z_]+"
+    r"(reconcile|relay|event|events|delivery|circuit|moodle|outbox|capture|lead|log_store|log|gap|config|clock|purge|metrics"
+    r"|grade)\.[a-z_]+"
 )
 
 

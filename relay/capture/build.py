@@ -11,13 +11,17 @@ from relay.events import envelope
 from relay.model import Event, Hold, LogRow, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.capture.rules import Rules
     from relay.capture.start import History
     from relay.events.kind import EventKind, Facts, Options
     from relay.moodle.contract import TableReads
     from relay.outbox.contract import Ledger
+
+
+#: The reasons for which the config passes a row over: what it tells is known, and not wanted.
+NOTED = ("actor", "disabled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class Built:
     holds: list[Hold] = field(default_factory=list)
     #: How many rows were passed over, by reason.
     ignored: Counter[str] = field(default_factory=Counter)
+    #: What the config passes over, as it would have been sent: reconcile is not to find it. No event of it is recorded.
+    noted: list[Event] = field(default_factory=list)
     #: The ids of rows that are read again a little later: what they point to is not there yet.
     deferred: set[int] = field(default_factory=set)
 
@@ -48,17 +54,10 @@ def build(
     Raises MoodleError and OutboxError.
     """
     built = Built()
-    wanted, triggers = [], []
-    for row in rows:
-        reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
-        if row.is_trigger:
-            # No event of its own: it counts for nothing where it changes nothing.
-            triggers += [] if reason else [row]
-        elif reason:
-            built.ignored[reason] += 1
-        else:
-            wanted.append(row)
-    _build_own(built, wanted, tables.facts(wanted, options), rules.kinds, options, may_wait)
+    wanted, triggers, unwanted = _sorted(rows, rules, history, built)
+    facts = tables.facts([*wanted, *unwanted], options)
+    _build_own(built, wanted, facts, rules.kinds, options, may_wait)
+    built.noted.extend(_noted(unwanted, facts, rules.kinds, options))
     if triggers:
         found = changed(
             triggers,
@@ -72,6 +71,34 @@ def build(
         built.events.extend(found.events)
         built.deferred.update(found.deferred)
     return built
+
+
+def _sorted(
+    rows: Sequence[LogRow], rules: Rules, history: History | None, built: Built
+) -> tuple[list[LogRow], list[LogRow], list[LogRow]]:
+    """Return the rows that give events of their own, the triggers, and what is known and not wanted; count the rest."""
+    wanted: list[LogRow] = []
+    triggers: list[LogRow] = []
+    unwanted: list[LogRow] = []
+    for row in rows:
+        reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
+        if row.is_trigger:
+            # No event of its own: it counts for nothing where it changes nothing.
+            triggers += [] if reason else [row]
+        elif reason:
+            built.ignored[reason] += 1
+            unwanted += [row] if reason in NOTED else []
+        else:
+            wanted.append(row)
+    return wanted, triggers, unwanted
+
+
+def _noted(rows: Sequence[LogRow], facts: Facts, kinds: Mapping[str, EventKind], options: Options) -> Iterator[Event]:
+    """Yield the events that rows would give if the config did not pass them over."""
+    for row in rows:
+        made = envelope.build(kinds[row.event_type], row, facts, options)
+        if isinstance(made, Event):
+            yield made
 
 
 def _build_own(

@@ -37,7 +37,8 @@ class Continuity:
         self._log = log
         self._checkpoints: list[tuple[int, int]] = []
         self._store_checked_at = 0.0
-        self._is_store_off = False
+        #: Moodle's standard log was off at the last look.
+        self.is_store_off = False
         self._is_empty = False
         #: Since when the log ends before the position, in unix seconds.
         self._behind_since: float | None = None
@@ -55,15 +56,15 @@ class Continuity:
             return
         self._store_checked_at = now
         is_off = not self._moodle.log_store().is_enabled
-        if is_off and not self._is_store_off:
+        if is_off and not self.is_store_off:
             self._log.error(
                 "log_store.disabled",
                 hint="Moodle records nothing that relay could send: switch the standard log on under Site "
                 "administration > Plugins > Logging > Manage log stores, then run relay sync for the time between.",
             )
-        elif self._is_store_off and not is_off:
+        elif self.is_store_off and not is_off:
             self._log.warning("log_store.enabled", hint="What happened while it was off: relay sync.")
-        self._is_store_off = is_off
+        self.is_store_off = is_off
 
     def check_end(self, position: Position, top: int, now: float) -> Position:
         """Go back where the log's highest id, `top`, is below the position; warn once where the log is empty.

@@ -11,6 +11,7 @@ from relay.capture.continuity import Continuity
 from relay.capture.deferred import Deferred
 from relay.capture.held import Releasing
 from relay.capture.start import History, Switches, find_start, load_history
+from relay.events import envelope
 from relay.model import Event, Gap, Hold, LogRow, Position, Skip
 from relay.outbox.values import Batch
 from relay.rules import cursor
@@ -54,6 +55,18 @@ class Progress:
     is_more: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the last pass has seen of the log."""
+
+    #: Its newest id; None before the first pass.
+    end: int | None = None
+    #: Where there is more to read: when the newest row that was read was triggered, in unix seconds.
+    unread_since: int | None = None
+    #: Moodle does not write it.
+    is_store_off: bool = False
+
+
 class Capture:
     """Reads Moodle's log into the outbox. For one thread."""
 
@@ -73,6 +86,7 @@ class Capture:
         #: What was there, at the last look, of gaps of which something that was seen is gone.
         self._looked_into: dict[Gap, tuple[int, int]] = {}
         self._last_pass = 0.0
+        self.seen = Seen()
 
     @property
     def waiting(self) -> int:
@@ -110,6 +124,10 @@ class Capture:
             self._history = load_history(self._outbox)
         reading = self._read(self._position, top, now)
         self._last_pass = now
+        rows = reading.page.rows if reading and reading.page and reading.page.is_more else ()
+        self.seen = Seen(
+            end=top, unread_since=rows[-1].created_at if rows else None, is_store_off=self._continuity.is_store_off
+        )
         if reading is None:
             return Progress()
         self._position, accepted = self._accept(self._position, reading, now)
@@ -269,6 +287,7 @@ class Capture:
             skips=built.skips,
             holds=built.holds,
             ignored=built.ignored,
+            noted=built.noted,
             before=position,
             after=after,
             state={**self._continuity.remember(page.rows if page else ()), **self._deferred.state(deferred)},
@@ -312,4 +331,9 @@ def _judged_now(_row: LogRow) -> bool:
 
 
 def _names(one: Event | Hold | Skip) -> dict[str, Any]:
-    return {"event_id": one.event_id, "event_type": one.event_type, "log_id": one.log_id}
+    return {
+        "event_id": one.event_id,
+        "event_type": one.event_type,
+        "log_id": one.log_id,
+        **envelope.about(one.user_id, one.body if isinstance(one, Event) else None),
+    }

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from relay import config
+from relay.service import admin
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.model import Event
+
+
+#: How often what is watched is shown again, in seconds.
+WATCH_S = 2.0
 
 
 class Exit(IntEnum):
@@ -55,6 +60,19 @@ def load_config(arguments: argparse.Namespace) -> config.Config:
 def load_to_look(arguments: argparse.Namespace) -> config.Config:
     """Return the config, of which secrets may be missing. Raises UsageError or ConfigError as `load_config`."""
     return config.load_to_look(config_path(arguments))
+
+
+def repeated(text: Callable[[], str]) -> int:
+    """Show a text again and again, in the place of the last one on a terminal, until Ctrl-C; return the exit code."""
+    clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else ""
+    try:
+        for _ in admin.again_and_again(WATCH_S):
+            # Made before the screen is cleared: it is never empty meanwhile.
+            shown = text()
+            print(f"{clear}{shown}", flush=True)
+    except KeyboardInterrupt:
+        pass
+    return Exit.WELL
 
 
 def print_envelope(event: Event) -> None:

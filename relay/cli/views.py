@@ -8,29 +8,45 @@ from relay import times
 from relay.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from relay.operations.status import Reading, Report
+    from relay.operations.health import Problem
+    from relay.operations.status import Report
     from relay.rules.circuit import Breaker
 
 #: The states of an event that has been captured, in the order of the sum.
 KEPT = (Status.SUCCESS, Status.PENDING, Status.FAILED, Status.GAVE_UP, Status.HELD)
 
 
-def status_lines(report: Report) -> list[str]:
-    """Return the state of a relay as a table, and lines below it."""
+def status_lines(report: Report, problems: Sequence[Problem]) -> list[str]:
+    """Return the state of a relay: what needs a person, a table, and lines below it."""
     age = report.oldest_undelivered_age_s
     return [
+        *(f"{one.level.name.lower()}: {one.says}.\n  {one.hint[:1].upper()}{one.hint[1:]}." for one in problems),
+        *([""] if problems else []),
         *_count_lines(report),
         "",
-        f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {_age(age)}"),
+        _relay_line(report),
+        f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {times.span(age)}"),
         *_held_lines(report.by_status[Status.HELD]),
         *([f"acknowledged {report.acknowledged} of those that were given up"] if report.acknowledged else []),
         *_circuit_lines(report.breaker),
-        _cursor_line(report.reading),
+        *_cursor_lines(report),
+        *_compared_lines(report),
         *(f"relay        {one.name}{', reads the log' if one.leads else ''}" for one in report.relays),
         *_account_lines(report),
+        *([f"forgotten    {report.forgotten} events have no personal data any more"] if report.forgotten else []),
     ]
+
+
+def _relay_line(report: Report) -> str:
+    passes = report.passes
+    if passes.delivery_at is None:
+        return "runs         no relay has run yet"
+    runs = "ended" if passes.has_ended else "runs"
+    paused = ", paused" if report.settings.is_paused else ""
+    read = f", the log read {times.show(passes.capture_at)}" if passes.capture_at else ""
+    return f"{runs:<13}last pass {times.show(passes.delivery_at)}{read}{paused}"
 
 
 def _count_lines(report: Report) -> list[str]:
@@ -51,9 +67,19 @@ def _held_lines(count: int) -> list[str]:
     return [f"held         {count}, until Moodle shows the student what it keeps back now"] if count else []
 
 
-def _cursor_line(reading: Reading) -> str:
-    end = "Moodle's database cannot be asked" if reading.lag is None else f"the log ends at {reading.log_end}"
-    return f"cursor       {reading.cursor} ({end}; {reading.open_gap_ids} lower ids may still turn up)"
+def _cursor_lines(report: Report) -> list[str]:
+    reading, age = report.reading, report.oldest_unread_age_s
+    end = "Moodle's database cannot be asked" if reading.log_end is None else f"the log ends at {reading.log_end}"
+    unread = [] if age is None else [f"unread       the oldest log row to read is {times.span(age)} old"]
+    return [f"cursor       {reading.cursor} ({end}; {reading.open_gap_ids} lower ids may still turn up)", *unread]
+
+
+def _compared_lines(report: Report) -> list[str]:
+    """Return a line for each table that was compared with what was sent of it."""
+    return [
+        f"compared     {name} at {times.show(one.at)}: {one.rows} rows, {one.differed} differed, {one.sent} events"
+        for name, one in report.compared.items()
+    ]
 
 
 def _account_lines(report: Report) -> list[str]:
@@ -63,8 +89,8 @@ def _account_lines(report: Report) -> list[str]:
     kept = " + ".join(f"{name} {states[name]}" for name in KEPT)
     return [
         f"accounts     seen {counts.seen} = {ends}: {_holds(counts.seen_holds)}",
-        f"             captured {counts.captured} + synced {counts.synced} = {kept} + purged {counts.purged}: "
-        + _holds(counts.captured_holds),
+        f"             captured {counts.captured} + synced {counts.synced} + reconciled {counts.reconciled} "
+        f"= {kept} + purged {counts.purged}: " + _holds(counts.captured_holds),
     ]
 
 
@@ -82,13 +108,6 @@ def _holds(value: bool) -> str:  # noqa: FBT001 -- a word for a truth
     return "holds" if value else "DOES NOT HOLD"
 
 
-def _age(seconds: int) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
 def profile_lines(document: Any) -> list[str]:
     """Return a JSON document, however deep it is, as an indented outline."""
     lines: list[str] = []
@@ -101,16 +120,16 @@ def profile_lines(document: Any) -> list[str]:
                 if isinstance(one, dict | list) and one:
                     waiting += [(indent + 1, None, one), (indent, f"{printable(name)}:", None)]
                 else:
-                    waiting.append((indent, f"{printable(name)}: {_plain(one)}", None))
+                    waiting.append((indent, f"{printable(name)}: {plain(one)}", None))
         elif line is None and isinstance(value, list) and value:
             for one in reversed(value):
                 waiting += [(indent + 1, None, one), (indent, "-", None)]
         else:
-            lines.append("  " * indent + (_plain(value) if line is None else line))
+            lines.append("  " * indent + (plain(value) if line is None else line))
     return lines
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Return a value that holds no other one."""
     if isinstance(value, dict | list):
         return "none"

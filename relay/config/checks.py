@@ -103,6 +103,19 @@ def header(value: str) -> str:
     return value
 
 
+def listen(value: str) -> str | tuple[str, int]:
+    """Return where to listen: the path of a socket, or the host and the port of an address of this machine."""
+    if value.startswith("unix:/"):
+        return value.removeprefix("unix:")
+    name, _, port = value.rpartition(":")
+    name = name.removeprefix("[").removesuffix("]")
+    if not is_loopback(name):
+        raise ValueError("must be 127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:/path: nobody else may read it")
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise ValueError("must have a port from 1 to 65535 behind the last colon")
+    return name, int(port)
+
+
 def prefix(value: str) -> str:
     """Return the prefix of table names."""
     if not _PREFIX.fullmatch(value):

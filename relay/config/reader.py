@@ -236,6 +236,17 @@ class Section:
             found.append(value)
         return tuple(found)
 
+    def words(self, name: str, known: Sequence[str]) -> tuple[str, ...]:
+        """Return a list of words that are known, each once and in the order in which they are known."""
+        found = set()
+        for index, node in enumerate(self._list(name)):
+            value = node.value if isinstance(node, yaml.ScalarNode) else ""
+            if value in known:
+                found.add(value)
+            else:
+                self._mistakes.add(f"{self._at(name)}[{index}]", f"must be one of {', '.join(known)}", node)
+        return tuple(word for word in known if word in found)
+
     def _list(self, name: str) -> Sequence[yaml.Node]:
         node = self._node(name)
         if node is None:

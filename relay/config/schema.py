@@ -14,8 +14,21 @@ from relay.config import btec, checks, tls
 from relay.config.credentials import Secret
 from relay.config.events import EVENTS
 from relay.config.keys import advised, defaulted, group, optional, part, required
+from relay.config.metrics import MetricsConfig
 from relay.config.outbox_url import outbox_path, outbox_url
-from relay.config.values import boolean, choice, duration, file, number, secret, secrets, text, url_text, whole
+from relay.config.reconcile import ReconcileConfig
+from relay.config.values import (
+    boolean,
+    choice,
+    duration,
+    file,
+    number,
+    secret,
+    secrets,
+    text,
+    url_text,
+    whole,
+)
 from relay.events.marks import BTEC
 from relay.rules import signing
 
@@ -263,7 +276,8 @@ class StatusConfig:
         metadata=defaulted(
             duration("1s", "365d"),
             "1h",
-            "an event that is undelivered for longer needs a person: `relay status --check` exits 1",
+            "an event that is undelivered for longer, or a log row that is unread, needs a person: `relay status "
+            "--check` exits 1",
         )
     )
 
@@ -289,8 +303,10 @@ class Config:
         )
     )
     outbox: OutboxConfig = field(metadata=part(OUTBOX))
+    reconcile: ReconcileConfig = field(metadata=part(group(ReconcileConfig)))
     log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
+    metrics: MetricsConfig = field(metadata=part(group(MetricsConfig)))
 
     def secrets(self) -> Iterator[tuple[str, Secret]]:
         """Yield every secret with its path in the file."""

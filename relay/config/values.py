@@ -54,6 +54,42 @@ def choice(*choices: str) -> ValueType:
     return _scalar("one of", check, ", ".join(choices))
 
 
+def choices(*known: str) -> ValueType:
+    """Return the type of a list of a few words, each once."""
+
+    def read(section: Section, key: str, _default: str) -> tuple[str, ...]:
+        if key not in section:
+            return known
+        return section.words(key, known)
+
+    return ValueType(name="list of words", bounds=", ".join(known), read=read)
+
+
+def duration_or_never(low: str, high: str) -> ValueType:
+    """Return the type of a duration, in seconds, between two bounds, or `never`, which is infinity."""
+
+    def check(value: str) -> float:
+        return float("inf") if value == "never" else in_bounds(value, low, high)
+
+    return _scalar("duration", check, f"{low} to {high}, or never")
+
+
+def percent(low: int, high: int) -> ValueType:
+    """Return the type of a part such as `5%`, from 0 to 1, between two bounds in percent."""
+
+    def check(value: str) -> float:
+        found = value.strip().removesuffix("%").strip()
+        try:
+            part = float(found) if value.strip().endswith("%") else float("nan")
+        except ValueError:
+            part = float("nan")
+        if not low <= part <= high:
+            raise ValueError(f"must be from {low}% to {high}%, such as 5%")
+        return part / 100
+
+    return _scalar("percent", check, f"{low}% to {high}%")
+
+
 def boolean() -> ValueType:
     """Return the type of true or false."""
     return ValueType(name="true or false", read=lambda section, key, default: section.boolean(key, default))
@@ -87,14 +123,15 @@ def number(low: float, high: float) -> ValueType:
 
 def duration(low: str, high: str) -> ValueType:
     """Return the type of a duration, in seconds, between two bounds such as `1s` and `30d`, both included."""
+    return _scalar("duration", lambda value: in_bounds(value, low, high), f"{low} to {high}")
 
-    def check(value: str) -> float:
-        found = times.seconds(value)
-        if not times.seconds(low) <= found <= times.seconds(high):
-            raise ValueError(f"must be from {low} to {high}")
-        return found
 
-    return _scalar("duration", check, f"{low} to {high}")
+def in_bounds(value: str, low: str, high: str) -> float:
+    """Return a duration in seconds. Raises ValueError where it is none, or not between two bounds such as `1s`."""
+    found = times.seconds(value)
+    if not times.seconds(low) <= found <= times.seconds(high):
+        raise ValueError(f"must be from {low} to {high}")
+    return found
 
 
 def file(check: Callable[[Path], object] = tls.readable) -> ValueType:

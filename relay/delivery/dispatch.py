@@ -6,14 +6,16 @@ threads while no pass runs, and the next pass records what came of them.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.delivery.clock_guard import ClockGuard
 from relay.delivery.outcome import decided, say
 from relay.delivery.pacer import Pacer
+from relay.delivery.replays import REPLAY_BATCH, Replays
 from relay.delivery.shared_circuit import SharedCircuit
+from relay.delivery.tally import Tally
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
 from relay.rules import circuit, retry
 
@@ -37,9 +39,6 @@ PROBE_LIMIT = 50
 BYTES_MOST = 16_000_000
 #: So many are claimed at once: while they are read from the outbox, there are several copies of them.
 BYTES_AT_ONCE = 4_000_000
-#: How many events are claimed at once for a replay, at the most, and how large each is taken to be at first, in bytes.
-REPLAY_BATCH = 200
-REPLAY_SIZE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +54,6 @@ class Settings:
     attempt_s: float
     #: Nothing is sent: events wait in the outbox.
     is_paused: bool = False
-
-
-@dataclass(slots=True)
-class Replays:
-    """Events that a person asked to be sent again."""
-
-    #: Those (row ids) that are still to be sent, how many were, and how many of these the backend has taken.
-    waiting: deque[int] = field(default_factory=deque)
-    sent: int = 0
-    delivered: int = 0
-    #: How large one of them is taken to be, in bytes.
-    size: int = REPLAY_SIZE
 
 
 class Dispatch:
@@ -112,6 +99,8 @@ class Dispatch:
             monotonic=monotonic,
             make_pool=make_pool,
         )
+        #: What has come of attempts.
+        self.tally = Tally()
         self._unsettled: list[Result] = []
         self._replays = Replays()
         #: The types that a probe is under way for.
@@ -323,6 +312,7 @@ class Dispatch:
         unsent = [one.delivery for one in self._unsettled if one.outcome is None]
         if settled or circuits.text is not None:
             self._outbox.settle(settled, now, None if circuits.text is None else {circuit.STATE: circuits.text})
+            self.tally.add(settled, now)
         if unsent:
             self._outbox.release(unsent)
         if circuits.has_closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.delivery.workers import Purpose, Result
+from relay.events import envelope
 from relay.model import UNDELIVERED, Delivery, Log, Outcome, Status
 from relay.outbox.values import Settled
 from relay.rules import retry
@@ -51,6 +52,7 @@ def say(log: Log, one: Settled, now: float) -> None:
         "event_id": one.delivery.event_id,
         "event_type": str(one.delivery.event_type),
         "log_id": one.delivery.log_id,
+        **envelope.about(one.delivery.user_id, one.delivery.body),
         "attempt": one.delivery.attempt,
         "http_code": one.outcome.http_code,
         "duration_ms": one.outcome.duration_ms,

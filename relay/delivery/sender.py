@@ -42,6 +42,8 @@ class Sender:
     ) -> None:
         """Take the keys as the config has them (`whsec_…`, `whsk_…`). Raises ValueError for one that is none."""
         self._transport = transport
+        #: The Date of the last answer, and when that came, in unix seconds.
+        self._dated: tuple[str, float] | None = None
         self._keys = [signing.parse_key(key) for key in signing_keys]
         self._masked = forms(token)
         self._headers = request.caller(token, tenant_id, version)
@@ -50,6 +52,9 @@ class Sender:
         """Send an event in an attempt that begins `now` (unix seconds), and say what came of it."""
         headers = {**self._headers, **request.attempt(self._keys, event_id, int(now), body)}
         answer = self._transport.send("POST", f"{request.EVENTS}{event_type}", headers, body)
+        date = answer.headers.get("date")
+        if date is not None:
+            self._dated = (date, now + answer.duration_ms / 1000)
         return outcome_of(answer, now, self._masked)
 
     def get(self, path: str, params: Mapping[str, str], *, token: str | None = None) -> Answer:
@@ -57,6 +62,16 @@ class Sender:
         query = f"?{urlencode(params)}" if params else ""
         headers = self._headers if token is None else {**self._headers, "X-Moodle-Token": token}
         return self._transport.send("GET", f"{path}{query}", headers, None)
+
+    def clock_skew_s(self) -> float | None:
+        """Return how far the backend's clock was ahead at the last answer, in seconds; None where it has told none."""
+        if self._dated is None:
+            return None
+        date, came_at = self._dated
+        try:
+            return parsedate_to_datetime(date).timestamp() - came_at
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return None
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""

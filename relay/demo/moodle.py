@@ -42,7 +42,7 @@ SCHEMA = (
     course BIGINT NOT NULL DEFAULT 0, timeenrolled BIGINT NOT NULL DEFAULT 0, timestarted BIGINT NOT NULL DEFAULT 0,
     timecompleted BIGINT, UNIQUE KEY (userid, course))""",
     """CREATE TABLE {p}enrol (id BIGINT AUTO_INCREMENT PRIMARY KEY, enrol VARCHAR(20) NOT NULL DEFAULT '',
-    courseid BIGINT NOT NULL, KEY (courseid))""",
+    status BIGINT NOT NULL DEFAULT 0, courseid BIGINT NOT NULL, KEY (courseid))""",
     """CREATE TABLE {p}user_enrolments (id BIGINT AUTO_INCREMENT PRIMARY KEY, status BIGINT NOT NULL DEFAULT 0,
     enrolid BIGINT NOT NULL, userid BIGINT NOT NULL, timestart BIGINT NOT NULL DEFAULT 0,
     timeend BIGINT NOT NULL DEFAULT 0, timecreated BIGINT NOT NULL DEFAULT 0,

@@ -82,6 +82,23 @@ def sync_name(name: str) -> str:
     return next((rows for rows, one in SYNCED.items() if one.row_table == kind.row_table), "")
 
 
+def teller_of_change(kind: EventKind, kinds: Iterable[EventKind]) -> EventKind:
+    """Return which of the kinds tells that a row of a kind's table has changed: one that does that alone, or it."""
+    return next(
+        (one for one in kinds if one.row_table == kind.row_table and one.current and not one.current.name), kind
+    )
+
+
+def teller_of_gone(kind: EventKind, kinds: Iterable[EventKind]) -> EventKind | None:
+    """Return which of the kinds tells that a row of another kind's table is gone, None where none does."""
+    return next((one for one in kinds if one.gone is not None and one.row_table == kind.row_table), None)
+
+
+def is_end(name: str) -> bool:
+    """Say whether events of a type tell that a row is gone."""
+    return name in KINDS and KINDS[name].gone is not None
+
+
 def newer_columns(kinds: Iterable[EventKind]) -> dict[str, tuple[str, ...]]:
     """Return the columns, by table, that are read where the site's Moodle is new enough to have them."""
     return {table.table: tuple(table.newer) for kind in kinds for table in kind.tables() if table.newer}

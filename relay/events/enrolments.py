@@ -26,7 +26,13 @@ ENROLMENTS = FactsTable(
     table="user_enrolments",
     columns=("id", "userid", "enrolid", "status", "timestart", "timeend", "timecreated"),
     joins=(
-        Join(table="enrol", alias="e", on="e.id = t.enrolid", columns={"courseid": "courseid"}, keys=("id",)),
+        Join(
+            table="enrol",
+            alias="e",
+            on="e.id = t.enrolid",
+            columns={"courseid": "courseid", "methodstatus": "status"},
+            keys=("id",),
+        ),
         Join(
             table="course",
             alias="c",
@@ -63,6 +69,9 @@ FROM {{p}}role_assignments ra JOIN {{p}}context x ON x.id = ra.contextid
 WHERE x.contextlevel = {CONTEXT_COURSE} AND ra.userid IN %s AND x.instanceid IN %s ORDER BY ra.id DESC
 """,
     pair=_user_and_course,
+    value="(SELECT ra.roleid FROM {p}role_assignments ra JOIN {p}context x ON x.id = ra.contextid "
+    f"WHERE x.contextlevel = {CONTEXT_COURSE} AND x.instanceid = e.courseid AND ra.userid = t.userid "
+    "ORDER BY ra.id LIMIT 1)",
     option=("role", "actual"),
     reads={
         "role_assignments": ("id", "userid", "contextid", "roleid"),
@@ -147,6 +156,17 @@ def _deleted(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
     }
 
 
+def _gone(enrolment_id: int, _row: Row | None, last: Mapping[str, Any], at: int) -> dict[str, Any]:
+    """Return the `data` of enrollment_deleted without a log row: what was last sent of it is all that is known."""
+    known = ("userid", "courseid", "coursename", "courseshortname", "enrol", "status", "timestart", "timeend")
+    return {
+        "enrollmentid": enrolment_id,
+        **{name: last.get(name) for name in (*known, "timecreated")},
+        "lastenrol": None,
+        "timedeleted": at,
+    }
+
+
 def _has_no_role_yet(table: FactsTable, row: LogRow, facts: Facts) -> bool:
     """Say whether the enrolment is there and its role is not; False where roles are not read."""
     enrolment = facts.of(table).get(row.object_id or 0)
@@ -191,6 +211,10 @@ ENROLLMENT_CREATED = EventKind(
         time="timecreated",
         in_course="t.enrolid IN (SELECT e.id FROM {p}enrol e WHERE e.courseid = %s)",
         build=enrolment_data,
+        passing=("t.timestart", "t.timeend"),
+        written="GREATEST(t.timecreated, t.timemodified)",
+        # The method is switched off for all whom it has enrolled.
+        beside=lambda enrolment: int(integer(enrolment["methodstatus"]) != 0),
     ),
     trigger=ROLE_CHANGES,
     explain="enrolment",
@@ -233,6 +257,7 @@ ENROLLMENT_DELETED = EventKind(
     row_table=ENROLLMENT_CREATED.row_table,
     subject=related_user,
     build=_deleted,
+    gone=_gone,
     fields=(
         Field("enrollmentid", "int", "user_enrolments.id, as it was"),
         Field("userid", "int", "user.id"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from relay.events.kind import EventKind, Facts, Options
     from relay.events.rows import Row
+    from relay.model import Told
 
 #: Made once: json.dumps makes an encoder at each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -63,6 +66,55 @@ def build_current(kind: EventKind, row: Row, facts: Facts, options: Options) -> 
     kind whose rows are not sent without a log row.
     """
     return _of_row(kind, row, facts, options, None)
+
+
+def current_data(kind: EventKind, row: Row, facts: Facts, options: Options) -> str | None:
+    """Return the `data` of the event of a current row, as `build_current` makes it, or None where none can be made.
+
+    Raises Held.
+    """
+    try:
+        return _encode(kind.current_rows.build(row, facts, options))
+    except (NoEvent, *UNUSABLE):
+        return None
+
+
+def hold_current(kind: EventKind, row: Row, held: Held, after: str, options: Options) -> Hold:
+    """Return the Hold of a current row that no log row tells of; `after`: the id of the row's newest event, or ''.
+
+    The id is derived from the row, and nothing of what is held.
+    """
+    current, row_id = kind.current_rows, integer(row["id"])
+    return Hold(
+        event_id=derive_id(options.site, "held", kind.name, row_id, integer(row[current.time]), after),
+        event_type=kind.name,
+        log_id=None,
+        user_id=integer(row[current.user]),
+        occurred_at=integer(row[current.time]),
+        reason=held.reason,
+        until=held.until,
+        row_table=kind.row_table,
+        row_id=row_id,
+    )
+
+
+def build_gone(
+    kind: EventKind, row_id: int, row: Row | None, last: Told | None, after: str, at: int, options: Options
+) -> Event | None:
+    """Return the event that a row is gone, or None where none can be made.
+
+    `row`: it is still there, and marked as deleted. `last`: what was last sent of it, in the event `after`. `at`: when
+    that was found, in unix seconds. Raises LookupError for a kind that does not say so.
+    """
+    if kind.gone is None:
+        raise LookupError(f"{kind.name} does not tell that a row is gone")
+    try:
+        data = kind.gone(row_id, row, {} if last is None else json.loads(last.data or "{}"), at)
+        event_id = derive_id(options.site, "gone", kind.name, row_id, after)
+        row_of = (kind.row_table, row_id)
+        return make_event(event_id, kind.name, None, data["userid"] or 0, at, data, options, row_of=row_of)
+    except (NoEvent, *UNUSABLE):
+        return None
 
 
 def build_changed(kind: EventKind, trigger: LogRow, row: Row, facts: Facts, options: Options) -> Event | None:
@@ -119,7 +171,8 @@ def renamed(event: Event, after: str, options: Options) -> Event:
     """Return the event of a current row with an id that is derived from its data and from the event that it follows."""
     event_id = derive_id(options.site, "sync", event.event_type, event.row_id, event.data, after)
     row_of, data = (event.row_table, event.row_id), json.loads(event.data)
-    return make_event(event_id, event.event_type, None, event.user_id, event.occurred_at, data, options, row_of=row_of)
+    made = make_event(event_id, event.event_type, None, event.user_id, event.occurred_at, data, options, row_of=row_of)
+    return replace(made, compared=event.compared)
 
 
 def derive_id(site: str, *parts: object) -> str:
@@ -174,3 +227,20 @@ def _timestamp(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
     except (OverflowError, OSError, ValueError):
         raise NoEvent("its time lies outside of the calendar") from None
+
+
+#: Where a text holds the same, its quotes are escaped: so this is the key of the data.
+_COURSE = re.compile(rb'[{,] ?"courseid": ?(\d+)')
+
+
+def course_of(body: bytes) -> int | None:
+    """Return the id of the course that an envelope is about; None where it is about none."""
+    # Most are about none, and a search for bytes is faster.
+    found = _COURSE.search(body) if b'"courseid":' in body else None
+    return int(found[1]) if found else None
+
+
+def about(user_id: int, body: bytes | None) -> dict[str, int]:
+    """Return whom and which course an event is about, as a log line names them: by their ids, where it is about any."""
+    course = None if body is None else course_of(body)
+    return {**({"user_id": user_id} if user_id else {}), **({} if course is None else {"course_id": course})}

@@ -167,6 +167,9 @@ GRADE_UPDATED = EventKind(
         time="timemodified",
         in_course="t.assignment IN (SELECT a.id FROM {p}assign a WHERE a.course = %s)",
         build=grade_data,
+        # Moodle makes a row without a grade when a teacher looks at the work.
+        changing=("gi.hidden", "gg.hidden"),
+        is_news=lambda grade: grade["grade"] is not None and grade["grade"] >= 0,
     ),
     explain="grade",
     id_field="gradeid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay import times
@@ -73,6 +74,11 @@ def kept_back(finalgrade: Any, hidden_item: Any, hidden_grade: Any, now: int) ->
     until = max(kept.values())
     name = next(name for name, value in kept.items() if value == until)
     return Held(f"the {name} is hidden in Moodle's gradebook until {times.show(until)}", until=until)
+
+
+def released(kind: EventKind, options: Options) -> Options:
+    """Return the options under which nothing of a kind is held: to compare with what was sent, never to send."""
+    return replace(options, chosen={**options.chosen, (kind.name, UNRELEASED.name): "send"})
 
 
 def check(kind: EventKind, options: Options, facts: Facts, *, finalgrade: Any, item: Any, grade: Any) -> None:

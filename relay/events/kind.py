@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from relay.model import LogRow
 
 
+#: One value of a row as bytes that tell where it ends, and NULL from ''; a long one by its own MD5: a server makes NULL
+#: of what is longer than its max_allowed_packet. As bytes, columns of different collations go together.
+_DIGESTED = "COALESCE(IF(LENGTH(?) > 999, CONCAT('L', MD5(?)), CONCAT(LENGTH(?), ':', CAST(? AS BINARY))), 'N')"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """A choice that the config offers for a kind: `events.KIND.NAME`."""
@@ -89,9 +94,24 @@ class FactsTable:
         """
         names = [f"t.{name}" for name in (*self.columns, *newer)]
         names += [f"{join.alias}.{column} AS {name}" for join in self.joins for name, column in join.columns.items()]
-        joins = "".join(f" LEFT JOIN {{p}}{join.table} {join.alias} ON {join.on}" for join in self.joins)
         order = f" ORDER BY {self.order}" if self.order else ""
-        return f"SELECT {', '.join(names)} FROM {{p}}{self.table} t{joins} WHERE t.id IN %s{order}"
+        return f"SELECT {', '.join(names)} FROM {self.source()} WHERE t.id IN %s{order}"
+
+    def source(self) -> str:
+        """Return the FROM of the table with its joins, with `{p}` for the prefix."""
+        joins = "".join(f" LEFT JOIN {{p}}{join.table} {join.alias} ON {join.on}" for join in self.joins)
+        return f"{{p}}{self.table} t{joins}"
+
+    def digest(self, newer: Collection[str] = (), further: Collection[str] = ()) -> str:
+        """Return an expression: 64 bits of MD5 of all that is read of a row, as a number, to be added up.
+
+        `newer`: which of the columns that only newer versions have are there. `further`: what belongs to the row
+        beside its columns, as expressions. NULL and lengths are marked, so that no two rows say the same.
+        """
+        names = [f"t.{name}" for name in (*self.columns, *newer)]
+        names += [f"{join.alias}.{column}" for join in self.joins for column in join.columns.values()]
+        parts = ", ".join(_DIGESTED.replace("?", name) for name in (*names, *further))
+        return f"CAST(CONV(LEFT(MD5(CONCAT({parts})), 16), 16, 10) AS UNSIGNED)"
 
     def reads(self) -> dict[str, tuple[str, ...]]:
         """Return every column that is read, by table: what the database user must be granted."""
@@ -121,6 +141,9 @@ class Lookup:
     statement: str
     #: Which pair a fact asks for; None where it asks for none.
     pair: Callable[[Row], tuple[int, int] | None]
+    #: The same for one row, as an expression of the facts table `t` and its joins: a part of the row's digest. ''
+    #: where it does not come with the facts of log rows.
+    value: str = ""
     #: The option and its value that it is asked for under; None where it does not come with the facts of log rows.
     option: tuple[str, str] | None
     reads: Mapping[str, tuple[str, ...]]
@@ -158,6 +181,23 @@ class CurrentRows:
     in_course: str
     #: Returns the data of such a row; raises as EventKind.build.
     build: Callable[[Row, Facts, Options], dict[str, Any]]
+    #: For `relay reconcile`: a condition that rows fulfil which are there at all. One that does so no more is gone.
+    there: str = ""
+    #: Times of a row: it is sent once more when one of them has passed since it was last written, which `written` says.
+    passing: tuple[str, ...] = ()
+    written: str = "0"
+    #: Times of a row after which it may say something else, though nothing is written: it is read again.
+    changing: tuple[str, ...] = ()
+    #: What else of a row is worth an event, beside its data: a number below 256.
+    beside: Callable[[Row], int] = lambda _row: 0
+    #: Says of a row that nothing was ever sent of whether there is anything to say.
+    is_news: Callable[[Row], bool] = lambda _row: True
+
+    def passed(self) -> str:
+        """Return a condition, with `:since` and `:now` in unix seconds: a time of the row has passed in between."""
+        terms = [f"({time} > :since AND {time} <= :now AND {time} > {self.written})" for time in self.passing]
+        terms += [f"({time} > :since AND {time} <= :now)" for time in self.changing]
+        return " OR ".join(terms) or "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +272,10 @@ class EventKind:
     lookups: tuple[Lookup, ...] = ()
     #: How rows are sent without a log row of the kind; None where they are not.
     current: CurrentRows | None = None
+    #: It tells that a row is gone: returns the data of that, given the row's id, the row itself where it is there and
+    #: marked as deleted, the data that was last sent of it, which may be empty, and when that was found (unix seconds).
+    #: None for any other kind.
+    gone: Callable[[int, Row | None, Mapping[str, Any], int], dict[str, Any]] | None = None
     #: Whose log rows tell of a change that the kind's own do not; only with `current`.
     trigger: Trigger | None = None
     #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
@@ -246,6 +290,20 @@ class EventKind:
     most_in_page: int | None = None
     #: Says that something which belongs to the row is not there yet; a young row is read again for it.
     is_early: Callable[[LogRow, Facts], bool] | None = None
+
+    @property
+    def current_table(self) -> FactsTable:
+        """The table that its current rows are in. Raises LookupError where it is about none."""
+        if self.facts is None:
+            raise LookupError(f"{self.name} is about no rows")
+        return self.facts
+
+    @property
+    def current_rows(self) -> CurrentRows:
+        """How its current rows are listed. Raises LookupError where it has none."""
+        if self.current is None:
+            raise LookupError(f"{self.name} has no current rows")
+        return self.current
 
     def chosen(self, options: Options, name: str) -> str:
         """Return what the config has chosen for one of the kind's options, or its default."""

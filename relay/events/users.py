@@ -9,6 +9,8 @@ from relay.events.kind import CurrentRows, EventKind, FactsTable, Field
 from relay.events.rows import NoEvent, find, integer, integers, match, object_user
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from relay.events.kind import Facts, Options
     from relay.events.rows import Row
     from relay.model import LogRow
@@ -20,6 +22,7 @@ USERS = FactsTable(
         *("suspended", "deleted", "timecreated", "timemodified"),
     ),
 )
+NO_GUEST = "NOT EXISTS (SELECT 1 FROM {p}config g WHERE g.name = 'siteguest' AND g.value = t.id)"
 FIELDS = (
     Field("userid", "int", "user.id"),
     Field("username", "str", "as Moodle stores it"),
@@ -72,6 +75,16 @@ def _deleted_user(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any
     }
 
 
+def _gone(user_id: int, user: Row | None, last: Mapping[str, Any], _at: int) -> dict[str, Any]:
+    """Return the `data` of user_deleted without a log row: Moodle has written over the row; what was sent is known."""
+    return {
+        "userid": user_id,
+        **{name: last.get(name) for name in ("username", "email", "idnumber")},
+        "deleted": None if user is None else bool(integer(user["deleted"])),
+        "timemodified": None if user is None else integer(user["timemodified"]),
+    }
+
+
 USER_CREATED = EventKind(
     name="user_created",
     moodle_event=r"\core\event\user_created",
@@ -96,13 +109,14 @@ USER_UPDATED = EventKind(
     current=CurrentRows(
         name="users",
         # The guest account is no person; a deleted one is sent where it is asked for by id only.
-        only="NOT EXISTS (SELECT 1 FROM {p}config g WHERE g.name = 'siteguest' AND g.value = t.id)",
+        only=NO_GUEST,
         only_unnamed="t.deleted = 0",
         user="id",
         time="timemodified",
         in_course="t.id IN (SELECT ue.userid FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid "
         "WHERE e.courseid = %s)",
         build=lambda row, _facts, _options: user_data(row),
+        there=f"t.deleted = 0 AND {NO_GUEST}",
     ),
     explain="user",
     id_field="userid",
@@ -115,6 +129,7 @@ USER_DELETED = EventKind(
     row_table="user",
     subject=object_user,
     build=_deleted_user,
+    gone=_gone,
     fields=(
         Field("userid", "int", "user.id"),
         Field("username", "str or null", "as it was before"),

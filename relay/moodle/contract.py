@@ -79,6 +79,40 @@ class Filters:
     since: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A stretch of a table's rows, and of time: which rows are compared, and whose times have passed."""
+
+    #: Behind this id, up to that one.
+    low: int
+    high: int
+    #: Behind this time, up to that one, in unix seconds by the database's clock.
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """The digest of a stretch of rows."""
+
+    #: How many rows its joins give.
+    rows: int
+    #: The sum of the rows' digests, modulo 2**64.
+    digest: int
+    #: How many rows have a time that has passed in the stretch of time.
+    due: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowDigest:
+    """The digest of one row, as it stands in the sum of its stretch."""
+
+    id: int
+    digest: int
+    #: One of its times has passed.
+    is_due: bool
+
+
 class LogReads(Protocol):
     """Moodle's log: for capture and explain."""
 
@@ -96,6 +130,12 @@ class LogReads(Protocol):
 
     def page(self, after: int, top: int) -> Page | None:
         """Return the next stretch of the log behind an id and up to `top`, or None where none is there."""
+
+    def unread_since(self, after: int, top: int) -> int | None:
+        """Return when the first row behind an id and up to `top` was triggered that makes an event (unix seconds).
+
+        None where there is none among the next million ids. What a course restore copied in makes none.
+        """
 
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         """Return the ids that are there from `low` to `high`, the first `limit` of them."""
@@ -124,6 +164,12 @@ class TableReads(Protocol):
     def facts(self, rows: Sequence[LogRow], options: Options) -> Facts:
         """Return what the tables say about these log rows: one query a table, many rows each."""
 
+    def users_named(self, name: str) -> list[int]:
+        """Return the ids of the users whose username, e-mail address or id this is."""
+
+    def courses_named(self, name: str) -> list[int]:
+        """Return the ids of the courses whose short name or id this is."""
+
     def pairs(self, lookup: Lookup, rows: Iterable[Row]) -> Mapping[tuple[int, int], int]:
         """Return what a lookup has for these facts, by the pairs of ids that they ask for."""
 
@@ -135,6 +181,28 @@ class TableReads(Protocol):
 
     def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
         """Return what the tables say about these rows now; without options, the rows alone."""
+
+
+class DigestReads(Protocol):
+    """Digests of Moodle's tables, made by the server: for reconcile. Each statement reads one stretch of rows by id.
+
+    A reader that is made with a limit raises MoodleTooSlow where a statement takes longer.
+    """
+
+    def moment(self) -> int:
+        """Return the time of the database's clock, in unix seconds."""
+
+    def sum(self, kind: EventKind, stretch: Stretch, options: Options) -> Sum:
+        """Return the digest of the rows of a stretch. Raises MoodleRefused where the server makes none."""
+
+    def digests(self, kind: EventKind, stretch: Stretch, options: Options) -> list[RowDigest]:
+        """Return the digest of each row of a stretch, by ascending id; raises as `sum`."""
+
+    def end_of_rows(self, kind: EventKind, low: int, rows: int) -> int | None:
+        """Return the id of the last of the next so many rows behind an id, or None where none is there."""
+
+    def recipe(self, kind: EventKind, options: Options) -> str:
+        """Return what the digests are made of: another recipe makes others of the same rows."""
 
 
 class SiteReads(Protocol):
@@ -165,7 +233,7 @@ class SiteReads(Protocol):
         """Return what the database user may do and need not, itself or by a role."""
 
 
-class Moodle(LogReads, TableReads, SiteReads, Protocol):
+class Moodle(LogReads, TableReads, DigestReads, SiteReads, Protocol):
     """All of it, over one connection. For one thread."""
 
     @property

@@ -12,7 +12,7 @@ import pymysql.converters
 import pymysql.cursors
 from pymysql.constants import FIELD_TYPE
 
-from relay.errors import MoodleRefused, MoodleUnreachable
+from relay.errors import MoodleRefused, MoodleTooSlow, MoodleUnreachable
 from relay.rules import server
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ IDS_IN_QUERY = 500
 CLOSED = frozenset({1927, 2006, 2013, 2055, 4031})
 
 
+#: The server has ended a statement that took longer than it may; how it is told how long that is. (MariaDB, MySQL)
+ENDED = frozenset({1969, 3024})
+UNKNOWN_VARIABLE = 1193
+LIMITS = ("SET SESSION max_statement_time = {seconds}", "SET SESSION max_execution_time = {milliseconds}")
+
+
 def _decimal(raw: bytes | str) -> Decimal:
     return Decimal(raw.decode() if isinstance(raw, bytes) else raw)
 
@@ -57,13 +63,24 @@ class Database:
     Every method raises MoodleUnreachable where the same call may work later, MoodleRefused where it won't.
     """
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
-        """Take where the database is, the kinds whose log rows are read, and those whose triggers are."""
+    def __init__(
+        self,
+        address: Address,
+        kinds: Sequence[EventKind],
+        triggered: Sequence[EventKind] = (),
+        *,
+        limit_s: float | None = None,
+    ) -> None:
+        """Take where the database is, the kinds whose log rows are read, and those whose triggers are.
+
+        `limit_s`: how many seconds a statement may take; MoodleTooSlow is raised where one would take longer.
+        """
         self._address = address
         self._kinds = tuple(kinds)
         self._triggered = tuple(triggered)
         self._connection: pymysql.connections.Connection[Any] | None = None
         self._is_in_snapshot = False
+        self._limit_s = limit_s
 
     @property
     def kinds(self) -> tuple[EventKind, ...]:
@@ -175,12 +192,26 @@ class Database:
         """
         for statement in SESSION:
             self._query(statement)
+        self._set_limit()
         (row,) = self._query("SELECT %s AS echo", (ECHO,))
         if text(row["echo"]) != ECHO:
             raise MoodleRefused(
                 f"{self._address.title} at {self._address.where()} reads text in another way than it is sent.",
                 hint="Something between relay and the server changes statements or sql_mode: connect without it.",
             )
+
+    def _set_limit(self) -> None:
+        """Let the server end what takes too long, in its own words; a server that knows neither sets no limit."""
+        if self._limit_s is None:
+            return
+        for limit in LIMITS:
+            try:
+                self._query(limit.format(seconds=self._limit_s, milliseconds=int(self._limit_s * 1000)))
+            except pymysql.Error as error:
+                if not server.explained(error, self._address).is_refusal and server.code_of(error) != UNKNOWN_VARIABLE:
+                    raise
+            else:
+                return
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -189,6 +220,11 @@ class Database:
             yield
         except (pymysql.Error, OSError) as error:
             self.close()
+            if server.code_of(error) in ENDED:
+                raise MoodleTooSlow(
+                    f"{self._address.title} took longer than {self._limit_s} s for a statement, and has ended it.",
+                    hint="Try again when it has less to do.",
+                ) from error
             found = server.explained(error, self._address)
             made = MoodleRefused if found.is_refusal else MoodleUnreachable
             raise made(found.sentence, hint=found.hint) from error

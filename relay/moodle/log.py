@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SPAN = 20_000
 #: At most this many relevant rows in a page: what is held in memory at once.
 ROWS_IN_PAGE = 1000
+#: Among how many ids a row is looked for that nobody has read: it takes a server a second or less.
+SPAN_UNREAD = 1_000_000
 #: Gaps in one statement.
 GAPS_IN_QUERY = 100
 
@@ -40,6 +42,11 @@ COUNT_IN_RANGE = "SELECT COUNT(*) FROM {p}logstore_standard_log WHERE id BETWEEN
 # What is there of a gap: tells a row that came from one that was deleted, and reads the primary key alone.
 FINGERPRINT = """
 SELECT %s AS number, COUNT(*) AS there, SUM(CRC32(id)) AS crc FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s
+"""
+# By the primary key, and no further than to the first one.
+FIRST_UNREAD = """
+SELECT timecreated FROM {p}logstore_standard_log
+WHERE id BETWEEN %s AND %s AND eventname IN %s AND origin IS NOT NULL ORDER BY id LIMIT 1
 """
 IDS_IN_RANGE = "SELECT id FROM {p}logstore_standard_log WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 # `timecreated` has an index; ids are not in its order, so this is the lowest id of all rows since then.
@@ -69,8 +76,15 @@ def log_columns(kinds: Sequence[EventKind]) -> tuple[str, ...]:
 class LogReader(Database):
     """Reads the log (contract.LogReads)."""
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
-        super().__init__(address, kinds, triggered)
+    def __init__(
+        self,
+        address: Address,
+        kinds: Sequence[EventKind],
+        triggered: Sequence[EventKind] = (),
+        *,
+        limit_s: float | None = None,
+    ) -> None:
+        super().__init__(address, kinds, triggered, limit_s=limit_s)
         names: defaultdict[str, list[EventKind]] = defaultdict(list)
         for kind in self.kinds:
             names[kind.moodle_event].append(kind)
@@ -111,6 +125,10 @@ class LogReader(Database):
         is_whole = count == last - first + 1
         ids = None if is_whole else self.ids(first, last, SPAN)
         return Page(first=first, last=last, rows=rows, ids=ids, is_more=last < top)
+
+    def unread_since(self, after: int, top: int) -> int | None:
+        rows = self.select(FIRST_UNREAD, after + 1, min(top, after + SPAN_UNREAD), self._eventnames)
+        return int(rows[0]["timecreated"]) if rows else None
 
     def ids(self, low: int, high: int, limit: int) -> tuple[int, ...]:
         return tuple(int(row["id"]) for row in self.select(IDS_IN_RANGE, low, high, limit))

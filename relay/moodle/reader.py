@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from relay.moodle.digests import DigestReader
 from relay.moodle.log import LogReader
 from relay.moodle.rights import RightsReader
 from relay.moodle.site import SiteReader
-from relay.moodle.tables import TableReader
 
 
-class MoodleReader(LogReader, TableReader, SiteReader, RightsReader):
+class MoodleReader(LogReader, DigestReader, SiteReader, RightsReader):
     """Moodle (contract.Moodle). For one thread."""

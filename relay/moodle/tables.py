@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from relay.rules.server import Address
 
 
+# Who is asked for by a name: a person asks, so that the whole table is read is no matter. id 0 is nobody's.
+USERS_NAMED = "SELECT id FROM {p}user WHERE username = %s OR email = %s OR id = %s ORDER BY id LIMIT 20"
+COURSES_NAMED = "SELECT id FROM {p}course WHERE shortname = %s OR id = %s ORDER BY id LIMIT 20"
+
+
 class TableReader(Database):
     """Reads the tables (contract.TableReads)."""
 
-    def __init__(self, address: Address, kinds: Sequence[EventKind], triggered: Sequence[EventKind] = ()) -> None:
-        super().__init__(address, kinds, triggered)
+    def __init__(
+        self,
+        address: Address,
+        kinds: Sequence[EventKind],
+        triggered: Sequence[EventKind] = (),
+        *,
+        limit_s: float | None = None,
+    ) -> None:
+        super().__init__(address, kinds, triggered, limit_s=limit_s)
         #: The columns of newer Moodles that are there, by table; of those that were looked for.
         self._newer: dict[str, list[str]] = {}
 
@@ -73,6 +85,15 @@ class TableReader(Database):
     def _now(self, kinds: Iterable[EventKind]) -> int:
         """Return the time by the server's clock, in unix seconds; 0 where no kind judges by it."""
         return self.number("SELECT UNIX_TIMESTAMP()") if any(kind.may_be_held for kind in kinds) else 0
+
+    def users_named(self, name: str) -> list[int]:
+        return self._named(USERS_NAMED, name, name, leading_number(name) if name.isdecimal() else 0)
+
+    def courses_named(self, name: str) -> list[int]:
+        return self._named(COURSES_NAMED, name, leading_number(name) if name.isdecimal() else 0)
+
+    def _named(self, statement: str, *values: str | int) -> list[int]:
+        return [int(row["id"]) for row in self.select(statement, *values)]
 
     def touched(self, kind: EventKind, rows: Sequence[LogRow]) -> dict[int, list[int]]:
         trigger = kind.trigger

@@ -6,11 +6,12 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from relay import times
 from relay.errors import MoodleError, UsageError
 from relay.events import catalogue
 from relay.model import LogRow, Status
-from relay.operations import undelivered, unrecorded
-from relay.operations.story import Story, came_of
+from relay.operations import compared, named, undelivered, unrecorded
+from relay.operations.story import Story, came_about, came_of, forgotten
 from relay.rules import cursor
 
 if TYPE_CHECKING:
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
     from relay.outbox.values import Recorded
     from relay.rules.circuit import Breaker
 
-SUBJECTS = [f"{name}:ID" for name in catalogue.by_subject(catalogue.KINDS.values())]
 #: So many of what was skipped, of each type, are looked through at the most: as many as the outbox tells at once.
 SKIPPED = 500
-#: What can be asked for.
-FORMS = f"an event id, log:ID, {', '.join(SUBJECTS[:-1])} or {SUBJECTS[-1]}"
 
 
 class Explainer:
@@ -50,14 +48,23 @@ class Explainer:
         #: The kinds that are read, by what their rows are called.
         self._subjects = catalogue.by_subject(moodle.kinds)
 
+    def explain_all(self, what: str) -> Sequence[tuple[str, Story]]:
+        """Tell the stories of all that is named, by its id or by the names that people see in Moodle.
+
+        Each with its id. Raises UsageError where `what` is nothing that can be asked for.
+        """
+        found = named.by_id(what, self._moodle, self._outbox, self._now)
+        unknown = "Moodle has nothing by these names, and nothing about it was recorded."
+        return [(one, self.explain(one)) for one in found] or [(what, Story(is_unknown=True).conclude(unknown))]
+
     def explain(self, what: str) -> Story:
-        """Tell the story of what is named: one of FORMS. Raises UsageError where it names nothing."""
+        """Tell the story of what is named: one of named.FORMS. Raises UsageError where it names nothing."""
         kind, _, number = what.strip().partition(":")
         kind = "enrolment" if kind == "enrollment" else kind
         if not number and len(kind) == 36:
             return self._event(kind.lower())
         if kind not in (*self._subjects, "log") or not (number.isascii() and number.isdigit() and len(number) < 19):
-            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {FORMS}.")
+            raise UsageError(f"explain {what}: there is no such thing.", hint=f"It takes {named.FORMS}.")
         return self._log_row(int(number)) if kind == "log" else self._subject(kind, int(number))
 
     # -- what is asked for
@@ -125,7 +132,7 @@ class Explainer:
     def _subject(self, kind: str, number: int) -> Story:
         kinds = self._subjects[kind]
         table, key = kinds[0].row_table, kinds[0].id_field
-        # Of a person, all events are told.
+        # All is told of a person.
         user = number if key == "userid" else None
         recorded = self._recorded(user_id=user, data=None if user else (key, number))
         held = self._outbox.held_of(table, [number])
@@ -155,7 +162,8 @@ class Explainer:
         if "courseid" in row:
             where = f"in course {row['courseid']}"
         story.conclude(
-            f"Moodle has {kind.row_table}.id {number}, and no log row about it {where}. Relay sends what the log has.",
+            f"Moodle has {kind.row_table}.id {number}, and no log row about it {where}. Relay sends what the log has. "
+            f"{compared.say_compared(self._outbox, catalogue.sync_name(kind.name))}",
             unrecorded.sync_command(kind.name, number, self._moodle),
         )
         return self._unless_kept(story, lambda: self._kept.rows(kind, [number]))
@@ -199,9 +207,7 @@ class Explainer:
         story.add(row.created_at, f"Moodle: log row {row.id}, {row.event_type} of id {row.object_id}, {origin}")
 
     def _tell(self, story: Story, one: Recorded) -> None:
-        which = "by relay sync" if one.log_id is None else f"from log row {one.log_id}"
-        how = {Status.HELD: "held", Status.SKIPPED: "skipped"}.get(one.status, "recorded")
-        story.add(one.created_at, f"outbox: event {one.event_id} ({one.event_type}) {how} {which}")
+        story.add(one.created_at, came_about(one))
         for attempt in one.attempts:
             story.add(attempt.started_at, f"attempt {attempt.number} of {one.event_id}: {came_of(attempt)}")
 
@@ -255,9 +261,13 @@ class Explainer:
     def _ended(self, story: Story, one: Recorded) -> Story:
         name = f"{one.event_type} {one.event_id}"
         last = one.attempts[-1] if one.attempts else None
+        if one.last_error.get("forgotten"):
+            return story.conclude(forgotten(name, one.status))
         if one.status is Status.SUCCESS:
             how = " as a duplicate: it had it already" if last and last.outcome == "duplicate" else ""
-            return story.conclude(f"The backend took {name}{how}.")
+            at = one.found_at
+            found = "" if at is None else f"Changed without a log row; found at {times.show(at)}, sent. "
+            return story.conclude(f"{found}The backend took {name}{how}.")
         if one.status is Status.SKIPPED:
             reason = one.last_error.get("reason", "no reason is recorded")
             return story.conclude(f"No event was sent of {name}: {reason}.", self._sync_skipped(one))

@@ -34,6 +34,8 @@ class Replayed:
     delivered: int
     #: How many of them were not sent, as Moodle keeps from the student what they say.
     held: int = 0
+    #: How many more the selector meant whose data was forgotten: they can't be sent again.
+    forgotten: int = 0
 
 
 class Delivering(Protocol):
@@ -58,18 +60,20 @@ class Delivering(Protocol):
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
 
 
-def parse_selector(text: str, types: Collection[str], option: str = "--replay") -> Selector:
+def parse_selector(
+    text: str, types: Collection[str], option: str = "--replay", states: Sequence[Status] = STATES
+) -> Selector:
     """Return what a SELECTOR means, given the event types that there are (contract, section 5).
 
-    `option` is where it was given. Raises UsageError.
+    `option` is where it was given, `states` those that may be asked for. Raises UsageError.
     """
     try:
-        return _selector(text, types)
+        return _selector(text, types, states)
     except ValueError as error:
         raise UsageError(f"{option} {error}.", hint=f"It takes {FORMS}.") from None
 
 
-def _selector(text: str, types: Collection[str]) -> Selector:
+def _selector(text: str, types: Collection[str], states: Sequence[Status]) -> Selector:
     """Return what a SELECTOR means. Raises ValueError with the end of a sentence."""
     if text == "failed":
         return Selector(status=Status.GAVE_UP)
@@ -85,7 +89,7 @@ def _selector(text: str, types: Collection[str]) -> Selector:
     if unknown:
         raise ValueError(f"does not know {min(unknown)!r}")
     return Selector(
-        status=None if "status" not in terms else Status(_one_of(STATES, "status", terms["status"])),
+        status=None if "status" not in terms else Status(_one_of(states, "status", terms["status"])),
         event_type=None if "type" not in terms else _one_of(list(types), "type", terms["type"]),
         user_id=_number(terms.get("user")),
         since=_time("since", terms.get("since")),
@@ -142,4 +146,10 @@ def replay(
     delivering.replay(ids, now())
     while delivering.under_way:
         wait(delivering.settle(now()))
-    return Replayed(meant=len(ids) + held, sent=delivering.replayed, delivered=delivering.redelivered, held=held)
+    return Replayed(
+        meant=len(ids) + held,
+        sent=delivering.replayed,
+        delivered=delivering.redelivered,
+        held=held,
+        forgotten=outbox.count_forgotten(selector),
+    )

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from relay import times
+from relay.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.outbox.values import Attempt
+    from relay.outbox.values import Attempt, Recorded
 
 #: The command that lets relay run; where it runs, it changes nothing.
 START = "systemctl start relay"
@@ -52,6 +53,23 @@ class Story:
         self.conclusion, self.command = conclusion, command
         self.lines.sort(key=lambda line: float("inf") if line.at is None else line.at)
         return self
+
+
+def came_about(event: Recorded) -> str:
+    """Return that an event was recorded, whom it is about, and from what it was made."""
+    which = "by relay sync" if event.log_id is None else f"from log row {event.log_id}"
+    if event.found_at is not None:
+        which = f"by reconcile: Moodle's row had changed without a log row; found at {times.show(event.found_at)}"
+    course = "" if event.course_id is None else f" in course {event.course_id}"
+    whose = f" of user {event.user_id}{course}" if event.user_id else course
+    how = {Status.HELD: "held", Status.SKIPPED: "skipped"}.get(event.status, "recorded")
+    return f"outbox: event {event.event_id} ({event.event_type}{whose}) {how} {which}"
+
+
+def forgotten(name: str, status: Status) -> str:
+    """Return what there is to say of an event whose data was taken out."""
+    was = "the backend took it before" if status is Status.SUCCESS else "it was not delivered before"
+    return f"The data of {name} was forgotten (relay forget): {was}. It cannot be sent again."
 
 
 def came_of(attempt: Attempt) -> str:

@@ -1,7 +1,8 @@
 """The outbox's contract in parts, by who uses it: what each method promises, whichever database keeps it.
 
-Capture and sync take a Ledger, delivery a Queue, the daemon's lease a Membership, status and explain Reports, the
-commands that look after the outbox an Admin. An Outbox is all of them. (The tables: contract, section 4.)
+Capture and sync take a Ledger, reconcile Chunks too, delivery a Queue, the daemon's lease a Membership, status and
+explain Reports, the commands that look after the outbox an Admin. An Outbox is all. (Tables: contract, section 4.) The
+module is long, as each method states its promise here, for both kinds of database.
 
 Every method that writes is one transaction, on disk when it returns. Every method raises OutboxUnavailable where the
 same call may work later (locked, full, read-only), OutboxCorrupt where it can't. Safe to use from several threads.
@@ -13,6 +14,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.outbox.acknowledging import Acknowledging
+from relay.outbox.chunks import Chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
         Accepted,
         Batch,
         Counts,
+        Forgotten,
         HeldEvent,
         Judged,
+        Listed,
         Member,
         Migrated,
         Purged,
@@ -57,6 +61,10 @@ class State(Protocol):
     @abstractmethod
     def swap_state(self, key: str, old: str, new: str, now: float) -> bool:
         """Keep a new value in the place of the old one; return False where another value is there."""
+
+    @abstractmethod
+    def note(self, state: Mapping[str, str], counts: Mapping[str, int], now: float) -> None:
+        """Keep values, and add to the numbers that are kept, by key: all of it or nothing."""
 
     @abstractmethod
     def position(self) -> Position | None:
@@ -126,8 +134,8 @@ class Ledger(State, Holding, Protocol):
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
         the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
-        that names its row is remembered as the newest of that row. Raises OutboxFenced for what was read from the log
-        where this relay does not lead any more, or where the position is not the one of `before`.
+        that names its row is remembered as its newest. Raises OutboxOvertaken where a chunk is not as it was read, and
+        OutboxFenced, of what was read from the log, where this relay leads no more or the position is not `before`.
         """
 
     @abstractmethod
@@ -261,8 +269,15 @@ class Reports(State, Sharing, HeldReads, Protocol):
         """Return what is undelivered, under way or not, of whatever type."""
 
     @abstractmethod
+    def numbers(self, beginning: str) -> Mapping[str, int]:
+        """Return the numbers that `note` has added up under keys that begin so, by what comes behind the dot."""
+
+    @abstractmethod
     def select(self, selector: Selector) -> Sequence[int]:
-        """Return the row ids of the events that are meant, skipped and held ones aside, in the order they happened."""
+        """Return the row ids of the events that are meant and have data, in the order they happened.
+
+        Skipped and held ones have none, nor those that were forgotten.
+        """
 
     @abstractmethod
     def count_held(self, selector: Selector) -> int:
@@ -276,10 +291,18 @@ class Reports(State, Sharing, HeldReads, Protocol):
         """
 
     @abstractmethod
-    def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        """Return how many events, of these rows or of all, have not reached the backend.
+    def count_forgotten(self, selector: Selector) -> int:
+        """Return how many of the events that are meant have lost their data: they can't be sent again."""
 
-        Dead letters count too; of all events, those that are acknowledged don't.
+    @abstractmethod
+    def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
+        """Return the events that are meant, skipped ones among them: so many at most, the last recorded first."""
+
+    @abstractmethod
+    def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
+        """Return how many events, of these rows or of all, have not reached the backend; dead letters count too.
+
+        What was forgotten is not counted: nobody can deliver it. Of all events, acknowledged ones aren't either.
         """
 
     @abstractmethod
@@ -326,6 +349,15 @@ class Admin(State, Protocol):
         """
 
     @abstractmethod
+    def forget(self, user_id: int, now: float, limit: int, *, undelivered: bool) -> Forgotten:
+        """Take the personal data out of so many events of a user at the most: bodies, data, and what was answered.
+
+        What has ended and was delivered loses it, and where `undelivered` says so what is still to be delivered too,
+        which is given up by that. Their ids, times and outcomes stay. Nothing is written over for those who look at the
+        disk before `shrink` has come to its end.
+        """
+
+    @abstractmethod
     def shrink(self) -> bool:
         """Give back some of the disk space that purged events took; say whether there is more."""
 
@@ -346,5 +378,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
+class Outbox(Chunks, Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

@@ -20,7 +20,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, HELD, HISTORY, LEASES, MEMORY, PURGED, STATE, USERS
+from relay.outbox.tables import (
+    ACKNOWLEDGED,
+    ATTEMPTS,
+    CHUNKS,
+    EVENTS,
+    FOUND,
+    HELD,
+    HISTORY,
+    LEASES,
+    MEMORY,
+    PURGED,
+    STATE,
+    USERS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +239,6 @@ _HOLDING = Step(
     ),
 )
 
-
 _ACKNOWLEDGEMENT = Step(
     version=5,
     sqlite=(
@@ -246,7 +258,54 @@ _ACKNOWLEDGEMENT = Step(
     ),
 )
 
-STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT)
+_RECONCILE = Step(
+    version=6,
+    # A chunk is a stretch of the ids of one of Moodle's tables: behind low_id, up to high_id. `prints` has some eleven
+    # bytes for each row; `suspects` (JSON) the rows that differ, until they have done so for long enough.
+    sqlite=(
+        f"""CREATE TABLE {{p}}{CHUNKS} (
+    row_table TEXT NOT NULL,
+    low_id INTEGER NOT NULL,
+    high_id INTEGER NOT NULL,
+    recipe TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    prints BLOB NOT NULL,
+    seen_at INTEGER NOT NULL,
+    suspects TEXT NOT NULL DEFAULT '',
+    look_at REAL,
+    log_end INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (row_table, low_id))""",
+        f"CREATE INDEX {{p}}{CHUNKS}_look ON {{p}}{CHUNKS} (row_table, look_at) WHERE look_at IS NOT NULL",
+        f"""CREATE TABLE {{p}}{FOUND} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    difference TEXT NOT NULL,
+    found_at INTEGER NOT NULL)""",
+    ),
+    mysql=(
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{CHUNKS} (
+    row_table VARCHAR(64) NOT NULL,
+    low_id BIGINT NOT NULL,
+    high_id BIGINT NOT NULL,
+    recipe VARCHAR(64) NOT NULL,
+    digest VARCHAR(24) NOT NULL,
+    prints MEDIUMBLOB NOT NULL,
+    seen_at BIGINT NOT NULL,
+    suspects LONGTEXT NOT NULL,
+    look_at DOUBLE,
+    log_end BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (row_table, low_id),
+    KEY look (row_table, look_at)) {_IN_SCHEMA}""",
+        f"""CREATE TABLE IF NOT EXISTS {{p}}{FOUND} (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    event_id VARCHAR(64) NOT NULL,
+    difference VARCHAR(16) NOT NULL,
+    found_at BIGINT NOT NULL,
+    UNIQUE KEY event_id (event_id)) {_IN_SCHEMA}""",
+    ),
+)
+
+STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT, _RECONCILE)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

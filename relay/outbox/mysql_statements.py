@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.outbox.rows import CLAIMED
-from relay.outbox.tables import ATTEMPTS, EVENTS, LEASES, STATE, USERS
+from relay.outbox.tables import ATTEMPTS, CHUNKS, EVENTS, LEASES, MOVED, STATE, USERS
 
 SET_STATE = f"""
 INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :value, :now)
@@ -19,6 +19,7 @@ INSERT INTO {{p}}{STATE} (config_key, config_value, updated_at) VALUES (:key, :v
 ON DUPLICATE KEY UPDATE config_value = GREATEST(CAST(config_value AS SIGNED), CAST(:value AS SIGNED))
 """
 REMEMBER = "ON DUPLICATE KEY UPDATE digest = VALUES(digest), event_id = VALUES(event_id), log_id = VALUES(log_id)"
+SET_CHUNK = "ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = VALUES({name})" for name in MOVED[CHUNKS][2:])
 KEEP = "ON DUPLICATE KEY UPDATE event_id = VALUES(event_id)"
 
 # The events that are due, in the order they became so, save those of users of whom an event is under way.

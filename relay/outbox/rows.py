@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from relay.model import Event, Hold, Outcome, Skip
-    from relay.outbox.values import Settled
+    from relay.outbox.values import Chunk, Settled
 
 #: The last_error of an event keeps at most this many characters of the backend's answer.
 ANSWER_CHARACTERS = 2000
 #: An error's sentence at most this many.
 ERROR_CHARACTERS = 1000
+#: What stays of the last error of an event whose data is taken out: a backend may have repeated them in its answer.
+FORGOTTEN_ERROR = "JSON_SET(JSON_REMOVE(COALESCE(last_error, '{}'), '$.answer'), '$.forgotten', 1)"
 #: The columns that `delivery` takes, in its order.
 CLAIMED = "id, event_id, event_type, log_id, user_id, occurred_at, attempts, retry_count, status"
 #: Enums by their values: to look one up here costs a fifth of a call.
@@ -132,6 +134,47 @@ def memory_rows(events: Sequence[Event], new: Sequence[str]) -> list[dict[str, A
         }
         for (table, row_id), event in sorted(newest.items(), key=lambda item: item[0])
     ]
+
+
+def chunk_rows(chunks: Sequence[Chunk]) -> list[dict[str, Any]]:
+    """Return the rows of chunks."""
+    return [
+        {
+            "row_table": one.table,
+            "low_id": one.low,
+            "high_id": one.high,
+            "recipe": one.recipe,
+            "digest": one.digest,
+            "prints": one.prints,
+            "seen_at": one.seen_at,
+            "suspects": one.suspects,
+            "look_at": one.look_at,
+            "log_end": one.log_end,
+        }
+        for one in chunks
+    ]
+
+
+def found_rows(found: Mapping[str, str], now: float) -> list[dict[str, Any]]:
+    """Return the rows of what reconcile has found, given the kind of difference by event id."""
+    return [{"event_id": event_id, "difference": kind, "found_at": int(now)} for event_id, kind in found.items()]
+
+
+def chunk(row: Sequence[Any]) -> values.Chunk:
+    """Return the chunk of a row, with its columns in the order of `tables.MOVED`."""
+    table, low, high, recipe, digest, prints, seen_at, suspects, look_at, log_end = row
+    return values.Chunk(
+        table=table,
+        low=low,
+        high=high,
+        recipe=recipe,
+        digest=digest,
+        prints=bytes(prints),
+        seen_at=seen_at,
+        suspects=suspects,
+        look_at=look_at,
+        log_end=log_end,
+    )
 
 
 # -- what is delivered

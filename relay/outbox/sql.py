@@ -50,9 +50,13 @@ class Sql(State):
     #: Keep a value under a key (:key, :value, :now); the same, added to the number that is there.
     SET_STATE: str
     COUNT_STATE: str
-    #: What an INSERT ends with: a row of the memory that is there takes the new values; one that is there stays.
+    #: What an INSERT ends with: a row of the memory that is there takes the new values; one that is there stays; a
+    #: chunk that is there takes the new values.
     REMEMBER: str
     KEEP: str
+    SET_CHUNK: str
+    #: What an UPDATE does to an event whose data is taken out.
+    _FORGET: str
     #: It was opened to be moved, or moved into.
     _is_for_move: bool
     #: How many rows go into one INSERT at the moment.
@@ -152,6 +156,16 @@ class Sql(State):
 
     def set_state(self, key: str, value: str, now: float) -> None:
         self._do(lambda run: run(self.SET_STATE, {"key": key, "value": value, "now": int(now)}))
+
+    def note(self, state: Mapping[str, str], counts: Mapping[str, int], now: float) -> None:
+        def work(run: Run) -> None:
+            # In the order of their keys: transactions that lock the same rows take them in the same order.
+            for key, value in sorted(state.items()):
+                run(self.SET_STATE, {"key": key, "value": value, "now": int(now)})
+            for key, count in sorted(counts.items()):
+                run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
+
+        self._do(work)
 
     def swap_state(self, key: str, old: str, new: str, now: float) -> bool:
         statement = (

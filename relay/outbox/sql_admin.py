@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.model import Status
+from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Admin
 from relay.outbox.rows import dumped
 from relay.outbox.sql import IDS, Sql
 from relay.outbox.tables import (
     ACKNOWLEDGED,
     ATTEMPTS,
+    CHUNKS,
     EVENTS,
+    FOUND,
     HELD,
     HISTORY,
     MEMORY,
@@ -20,7 +22,7 @@ from relay.outbox.tables import (
     PURGED,
     STATE,
 )
-from relay.outbox.values import Purged
+from relay.outbox.values import Forgotten, Purged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +30,21 @@ if TYPE_CHECKING:
     from relay.outbox.sql import Run
 
 #: The tables that a move empties and compares; of the state a part is the outbox's own.
-WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED)
+WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED, CHUNKS, FOUND)
+#: Those whose key is one of Moodle's tables and a number.
+BY_ROW_TABLE = {MEMORY: "row_id", CHUNKS: "low_id"}
 #: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
 #: new connection, and from further below where the log was restored from a backup.
 PURGED_IDS = 1_000_000
+
+
+#: The states of an event that the backend has not got.
+UNDELIVERED_ALL = (*UNDELIVERED, Status.GAVE_UP)
+#: What becomes of one whose data is taken out.
+GIVE_UP = (
+    f"status = '{Status.GAVE_UP}', due_at = NULL, processed_at = COALESCE(processed_at, updated_at), "
+    "last_error = JSON_SET(last_error, '$.reason', 'its data was forgotten before it was delivered')"
+)
 
 
 class SqlAdmin(Sql, Admin):
@@ -61,6 +74,7 @@ class SqlAdmin(Sql, Admin):
         term, event_ids = self._among([row[1] for row in found])
         run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
         run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
+        run(f"DELETE FROM {{p}}{FOUND} WHERE event_id {term}", event_ids)
         run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})
         cursor = run(f"SELECT config_value FROM {{p}}{STATE} WHERE config_key = 'cursor'").fetchall()
         oldest = (int(cursor[0][0]) if cursor else 0) - PURGED_IDS
@@ -72,14 +86,43 @@ class SqlAdmin(Sql, Admin):
             run(f"DELETE FROM {{p}}{PURGED} WHERE log_id {term}", ids)
         return count
 
+    def forget(self, user_id: int, now: float, limit: int, *, undelivered: bool) -> Forgotten:
+        free, values = self._free(now)
+        meant = [Status.SUCCESS, *(UNDELIVERED_ALL if undelivered else ())]
+        whose = f"FROM {{p}}{EVENTS} WHERE user_id = ? AND event_data IS NOT NULL AND status"
+
+        def work(run: Run) -> Forgotten:
+            term, states = self._among(meant)
+            found = run(
+                f"SELECT id, status {whose} {term} AND {free} ORDER BY id LIMIT ?", (user_id, *states, *values, limit)
+            ).fetchall()
+            lost = [row[0] for row in found if row[1] != Status.SUCCESS]
+            self._forget(run, [row[0] for row in found], now, self._FORGET)
+            self._forget(run, lost, now, GIVE_UP)
+            for key, count in (("count.forgotten", len(found)), ("count.forgotten_undelivered", len(lost))):
+                if count:
+                    run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
+            term, states = self._among(UNDELIVERED_ALL)
+            ((left,),) = run(f"SELECT COUNT(*) {whose} {term}", (user_id, *states)).fetchall()
+            term, states = self._among(meant)
+            ((busy,),) = run(f"SELECT COUNT(*) {whose} {term} AND NOT {free}", (user_id, *states, *values)).fetchall()
+            return Forgotten(count=len(found), undelivered=len(lost), kept=0 if undelivered else left, under_way=busy)
+
+        return self._do(work)
+
+    def _forget(self, run: Run, ids: Sequence[int], now: float, changes: str) -> None:
+        if ids:
+            term, values = self._among(ids)
+            run(f"UPDATE {{p}}{EVENTS} SET {changes}, updated_at = ? WHERE id {term}", (int(now), *values))
+
     def sizes(self) -> Mapping[str, int]:
         return {table: self._rows(f"SELECT COUNT(*) FROM {{p}}{table}")[0][0] for table in WHOLE}
 
     def dump(self, table: str, limit: int) -> Iterator[Sequence[Mapping[str, Any]]]:
-        if table == MEMORY:
+        if table in BY_ROW_TABLE:
             # One of Moodle's tables after the other: each page begins in the key where the one before has ended.
-            for (name,) in self._rows(f"SELECT DISTINCT row_table FROM {{p}}{MEMORY}"):
-                yield from self._pages(table, "row_id", "row_table = ? AND", (name,), limit)
+            for (name,) in self._rows(f"SELECT DISTINCT row_table FROM {{p}}{table}"):
+                yield from self._pages(table, BY_ROW_TABLE[table], "row_table = ? AND", (name,), limit)
         elif table == PURGED:
             yield from self._purged(limit)
         else:

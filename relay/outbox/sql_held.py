@@ -11,7 +11,7 @@ from relay.model import Status
 from relay.outbox import rows
 from relay.outbox.contract import Holding
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import EVENTS, HELD, MEMORY
+from relay.outbox.tables import EVENTS, FOUND, HELD, MEMORY
 from relay.outbox.values import HeldEvent, Judged
 
 if TYPE_CHECKING:
@@ -132,8 +132,10 @@ class SqlHeld(Sql, Holding):
         columns = {**nothing, "status": Status.SKIPPED, "last_error": error, "processed_at": int(now)}
         if not self._end(run, held, columns, now):
             return False
-        # It is captured, or synced, no more.
-        self._add(run, "count.captured" if held.log_id is not None else "count.synced", -1, now)
+        # It is captured, synced or reconciled no more.
+        found = run(f"SELECT 1 FROM {{p}}{FOUND} WHERE event_id = ?", (held.event_id,)).fetchall()
+        origin = "captured" if held.log_id is not None else "reconciled" if found else "synced"
+        self._add(run, f"count.{origin}", -1, now)
         if held.log_id is None:
             self._add(run, "count.seen", 1, now)
         return True

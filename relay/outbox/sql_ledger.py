@@ -6,13 +6,14 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import OutboxFenced, OutboxRefused
-from relay.model import Skip
+from relay.errors import OutboxFenced, OutboxOvertaken, OutboxRefused
+from relay.model import Skip, Told
 from relay.outbox import rows
+from relay.outbox.chunks import Chunks
 from relay.outbox.contract import Ledger
 from relay.outbox.sql import BATCH, IDS
 from relay.outbox.sql_held import SqlHeld
-from relay.outbox.tables import EVENTS, HISTORY, MEMORY, PURGED, STATE
+from relay.outbox.tables import CHUNKS, EVENTS, FOUND, HISTORY, MEMORY, MOVED, PURGED, STATE
 from relay.outbox.values import Accepted, Remembered
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
     from relay.model import Event, Position
     from relay.outbox.sql import Run
-    from relay.outbox.values import Batch, Sync
+    from relay.outbox.values import Batch, Chunk, Sync
 
 
-class SqlLedger(SqlHeld, Ledger):
-    """Events, skips, counts and the position; the memory of Moodle's rows; the sync history."""
+class SqlLedger(SqlHeld, Chunks, Ledger):
+    """Events, skips, counts and the position; the memory of Moodle's rows and its chunks; the sync history."""
 
     def accept(self, batch: Batch, now: float) -> Accepted:
         unfit = {row["event_id"]: reason for row in rows.event_rows(batch.events, now) if (reason := self._unfit(row))}
@@ -54,6 +55,14 @@ class SqlLedger(SqlHeld, Ledger):
             new_holds = self._insert_new(run, holds)
             self._note_held(run, batch.holds, new_holds)
             self._insert(run, MEMORY, rows.memory_rows(batch.events, new_events), self.REMEMBER)
+            noted = [event.event_id for event in batch.noted]
+            self._insert(run, MEMORY, rows.memory_rows(batch.noted, noted), self.REMEMBER)
+            self._take_out(run, batch.replaced)
+            self._insert(run, CHUNKS, rows.chunk_rows(batch.chunks), self.SET_CHUNK)
+            found = {
+                event_id: batch.found[event_id] for event_id in (*new_events, *new_holds) if event_id in batch.found
+            }
+            self._insert(run, FOUND, rows.found_rows(found, now))
             self._count(run, batch, len(new_events) + len(new_holds), len(new_skips), now)
             if batch.after is not None:
                 self._save_position(run, batch.before, batch.after, now)
@@ -62,6 +71,20 @@ class SqlLedger(SqlHeld, Ledger):
             return [*new_events, *new_skips, *new_holds]
 
         return self._do(work)
+
+    def _take_out(self, run: Run, chunks: Sequence[Chunk]) -> None:
+        """Delete chunks that others are to replace; raise OutboxOvertaken where one is not as it was read."""
+        statement = (
+            f"DELETE FROM {{p}}{CHUNKS} WHERE row_table = ? AND low_id = ? AND high_id = ? AND digest = ? "
+            "AND seen_at = ? AND suspects = ?"
+        )
+        for one in chunks:
+            values = (one.table, one.low, one.high, one.digest, one.seen_at, one.suspects)
+            if run(statement, values).rowcount != 1:
+                raise OutboxOvertaken(
+                    f"Another process has compared the same rows of {one.table} meanwhile.",
+                    hint="Nothing is lost by it: they are compared again.",
+                )
 
     # -- what cannot be kept
 
@@ -161,7 +184,7 @@ class SqlLedger(SqlHeld, Ledger):
         ignored = {f"count.ignored.{reason}": count for reason, count in batch.ignored.items()}
         seen = events + skips + sum(ignored.values())
         added = {"count.seen": seen, "count.captured": events, **ignored}
-        synced = {"count.synced": events, "count.seen": skips}
+        synced = {"count.reconciled" if batch.chunks else "count.synced": events, "count.seen": skips}
         for key, count in (added if batch.after is not None else synced).items():
             if count:
                 run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
@@ -189,6 +212,43 @@ class SqlLedger(SqlHeld, Ledger):
             for row_id, digest, event_id, log_id in self._rows(statement, [table, *values]):
                 found[row_id] = Remembered(digest=bytes(digest), event_id=event_id, log_id=log_id)
         return found
+
+    def chunk(self, table: str, low: int) -> Chunk | None:
+        return self._chunk("", table, low)
+
+    def chunk_to_look_at(self, table: str, low: int, before: float) -> Chunk | None:
+        return self._chunk("AND look_at <= ?", table, low, before)
+
+    def _chunk(self, term: str, *values: Any) -> Chunk | None:
+        found = self._rows(
+            f"SELECT {', '.join(MOVED[CHUNKS])} FROM {{p}}{CHUNKS} WHERE row_table = ? AND low_id >= ? {term} "
+            "ORDER BY low_id LIMIT 1",
+            values,
+        )
+        return rows.chunk(found[0]) if found else None
+
+    def last_look(self, table: str) -> float | None:
+        found = self._rows(
+            f"SELECT MAX(look_at) FROM {{p}}{CHUNKS} WHERE row_table = ? AND look_at IS NOT NULL", (table,)
+        )
+        return None if found[0][0] is None else float(found[0][0])
+
+    def told(self, event_ids: Sequence[str]) -> Mapping[str, Told]:
+        found: dict[str, Told] = {}
+        for start in range(0, len(event_ids), IDS):
+            term, values = self._among(event_ids[start : start + IDS])
+            statement = f"SELECT event_id, event_type, event_data FROM {{p}}{EVENTS} WHERE event_id {term}"
+            for event_id, event_type, data in self._rows(statement, values):
+                found[event_id] = Told(event_type=event_type, data=data)
+        return found
+
+    def captured_since(self, table: str, low: int, high: int, log_id: int) -> Sequence[int]:
+        found = self._rows(
+            f"SELECT row_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id > ? AND row_id <= ? AND log_id > ? "
+            "ORDER BY row_id",
+            (table, low, high, log_id),
+        )
+        return [row[0] for row in found]
 
     def begin_sync(self, sync_type: str, action: str, triggered_by: int | None, now: float) -> int:
         statement = (

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, STATE
-from relay.outbox.values import Attempt, Counts, Recorded, Waiting
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, FOUND, STATE
+from relay.outbox.values import Attempt, Counts, Listed, Recorded, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from relay.outbox.values import Selector
 
-#: The fields of a Recorded that are columns of the same name; what is made of others comes behind them.
+#: The fields of a Recorded, and of a Listed, that are columns of the same name; what is made of others comes behind.
 RECORDED = ("id", "event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "due_at")
+LISTED = ("event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "attempts")
+#: The course that an event is about, where it is about one.
+COURSE = "JSON_EXTRACT(event_data, '$.courseid')"
+#: It was neither skipped nor forgotten.
+HAS_DATA = "event_data IS NOT NULL"
+#: A status that no index is used for.
+NO_INDEX = "COALESCE(status, '') = ?"
 #: The fields of an Attempt, in the order of the columns that are read.
 ATTEMPT = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
 
@@ -26,38 +33,34 @@ class SqlReports(Sql, Reports):
     """Counts, what waits, and the events that somebody asks for, with their attempts."""
 
     def waiting(self) -> Waiting:
-        found = self._rows(f"SELECT COUNT(*), MIN(created_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL")
-        return Waiting(count=found[0][0], oldest_created_at=found[0][1])
+        statement = f"SELECT COUNT(*), MIN(created_at), MIN(due_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL"
+        ((count, created_at, due_at),) = self._rows(statement)
+        return Waiting(count=count, oldest_created_at=created_at, oldest_due_at=due_at)
 
     def counts(self) -> Counts:
         return self._at_one_moment(_counts)
 
-    def select(self, selector: Selector) -> Sequence[int]:
-        where, values = self._meant(selector)
+    def numbers(self, beginning: str) -> Mapping[str, int]:
+        # A range, which uses the index: `/` is what comes behind a dot.
         found = self._rows(
-            f"SELECT id FROM {{p}}{EVENTS} WHERE {where} AND status NOT IN (?, ?) ORDER BY occurred_at, id",
-            [*values, Status.SKIPPED, Status.HELD],
+            f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key >= ? AND config_key < ?",
+            (f"{beginning}.", f"{beginning}/"),
+        )
+        return {str(key)[len(beginning) + 1 :]: int(value) for key, value in found}
+
+    def select(self, selector: Selector) -> Sequence[int]:
+        given = _terms(selector)
+        found = self._rows(
+            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, HAS_DATA])} ORDER BY occurred_at, id",
+            [*given.values()],
         )
         return [row[0] for row in found]
 
     def count_held(self, selector: Selector) -> int:
-        where, values = self._meant(selector)
-        return int(
-            self._rows(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where} AND status = ?", [*values, Status.HELD])[0][0]
-        )
-
-    def _meant(self, selector: Selector) -> tuple[str, Sequence[Any]]:
-        """Return the term that an event is meant, and the values of its marks."""
-        terms = {
-            "event_id = ?": selector.event_id,
-            "status = ?": selector.status,
-            "event_type = ?": selector.event_type,
-            "user_id = ?": selector.user_id,
-            "occurred_at >= ?": selector.since,
-            "occurred_at <= ?": selector.until,
-        }
-        given = {term: value for term, value in terms.items() if value is not None}
-        return " AND ".join([*given, "1 = 1"]), [*given.values()]
+        given = _terms(selector)
+        where = " AND ".join([*given, "status = ?"])
+        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}"
+        return int(self._rows(statement, [*given.values(), Status.HELD])[0][0])
 
     def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
         found: dict[int, int] = {}
@@ -68,8 +71,25 @@ class SqlReports(Sql, Reports):
             found |= {row[0]: int(row[1]) for row in rows if row[1] is not None}
         return found
 
+    def count_forgotten(self, selector: Selector) -> int:
+        given = _terms(selector)
+        where = " AND ".join([*given, "event_data IS NULL", "JSON_EXTRACT(last_error, '$.forgotten') = 1"])
+        return int(self._rows(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}", [*given.values()])[0][0])
+
+    def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
+        given = _terms(selector)
+        # Most events are delivered: to look at the last ones, and not at the index of all of them, is faster.
+        terms = [NO_INDEX if value == Status.SUCCESS else term for term, value in given.items()]
+        where = f"WHERE {' AND '.join(terms)}" if terms else ""
+        found = self._rows(
+            f"SELECT {', '.join(LISTED)}, status, last_error, {COURSE} FROM {{p}}{EVENTS} {where} "
+            "ORDER BY id DESC LIMIT ?",
+            [*given.values(), limit],
+        )
+        return [_listed(row) for row in found]
+
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
-        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?)"
+        statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) AND {HAS_DATA}"
         states = (*UNDELIVERED, Status.GAVE_UP)
         if ids is None:
             known = f"AND NOT (status = ? AND event_id IN (SELECT event_id FROM {{p}}{ACKNOWLEDGED}))"
@@ -99,7 +119,7 @@ class SqlReports(Sql, Reports):
         given = {term: value for term, value in terms.items() if value is not None}
         free, values = self._free(now)
         found = self._rows(
-            f"SELECT {', '.join(RECORDED)}, status, retry_count, last_error, {free} FROM {{p}}{EVENTS} "
+            f"SELECT {', '.join(RECORDED)}, status, retry_count, last_error, {COURSE}, {free} FROM {{p}}{EVENTS} "
             f"WHERE {' AND '.join(given)} ORDER BY occurred_at DESC, id DESC LIMIT 500",
             [*values, *given.values()],
         )
@@ -107,16 +127,22 @@ class SqlReports(Sql, Reports):
 
     def _recorded(self, row: Sequence[Any], types: frozenset[str] | None) -> Recorded:
         kept = dict(zip(RECORDED, row, strict=False))
-        status, failures, error, is_free = row[len(RECORDED) :]
+        status, failures, error, course, is_free = row[len(RECORDED) :]
         return Recorded(
             **kept,
+            course_id=_whole(course),
             status=Status(status),
             failures=failures,
             last_error=json.loads(error or "{}"),
             is_under_way=not is_free,
             attempts=self._attempts(kept["event_id"]),
             waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
+            found_at=None if kept["log_id"] is not None else self._found_at(kept["event_id"]),
         )
+
+    def _found_at(self, event_id: str) -> int | None:
+        found = self._rows(f"SELECT found_at FROM {{p}}{FOUND} WHERE event_id = ?", (event_id,))
+        return found[0][0] if found else None
 
     def _attempts(self, event_id: str) -> Sequence[Attempt]:
         found = self._rows(
@@ -137,6 +163,30 @@ class SqlReports(Sql, Reports):
         return found[0][0] if found else None
 
 
+def _terms(selector: Selector) -> dict[str, Any]:
+    """Return the terms of a selector, each with its value."""
+    terms = {
+        "event_id = ?": selector.event_id,
+        "status = ?": selector.status,
+        "event_type = ?": selector.event_type,
+        "user_id = ?": selector.user_id,
+        "occurred_at >= ?": selector.since,
+        "occurred_at <= ?": selector.until,
+    }
+    return {term: value for term, value in terms.items() if value is not None}
+
+
+def _listed(row: Sequence[Any]) -> Listed:
+    status, error, course = row[len(LISTED) :]
+    kept = dict(zip(LISTED, row, strict=False))
+    return Listed(**kept, status=Status(status), last_error=json.loads(error or "{}"), course_id=_whole(course))
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number that was taken out of JSON; a schema gives text, and `null` for none."""
+    return int(value) if str(value).isdecimal() else None
+
+
 def _counts(read: Callable[..., list[Any]]) -> Counts:
     """Return the counts, by queries that all see one moment."""
     state = dict(read(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key LIKE ?", ("count.%",)))
@@ -150,6 +200,7 @@ def _counts(read: Callable[..., list[Any]]) -> Counts:
         seen=int(state.get("count.seen", 0)),
         captured=int(state.get("count.captured", 0)),
         synced=int(state.get("count.synced", 0)),
+        reconciled=int(state.get("count.reconciled", 0)),
         purged=int(state.get("count.purged", 0)),
         ignored={key.removeprefix(ignored): int(n) for key, n in state.items() if key.startswith(ignored)},
         by_type=by_type,

@@ -19,7 +19,7 @@ from relay.outbox.sql_reports import SqlReports
 from relay.outbox.sqlite_database import Database
 from relay.outbox.sqlite_queue import SqliteQueue
 from relay.outbox.tables import STATE, VERSION
-from relay.outbox.values import Migrated
+from relay.outbox.values import Forgotten, Migrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,9 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlAdmin
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
+    SET_CHUNK = sql.SET_CHUNK
     _BODY, _HEAD = "envelope || event_data || '}'", "envelope"
+    _FORGET = f"envelope = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 
     def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True, for_move: bool = False) -> None:
         """Open the file, and bring its tables to this relay's version.
@@ -189,6 +191,10 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlAdmin
 
     def may_send(self, delivery: Delivery) -> bool:
         return self._is_ours(delivery)
+
+    def forget(self, user_id: int, now: float, limit: int, *, undelivered: bool) -> Forgotten:
+        with self._database.overwriting():
+            return super().forget(user_id, now, limit, undelivered=undelivered)
 
     def probe_write(self) -> None:
         self._database.probe(self.SET_STATE, {"key": "probe", "value": "", "now": 0})

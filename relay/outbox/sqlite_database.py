@@ -92,6 +92,17 @@ class Database:
         with self._lock, translated(self._path):
             self._connection.execute(WAL)
 
+    @contextlib.contextmanager
+    def overwriting(self) -> Iterator[None]:
+        """Let what is deleted within be overwritten with zeros, and not only be given free."""
+        with self._lock:
+            before = self.rows("PRAGMA secure_delete")[0][0]
+            self.rows("PRAGMA secure_delete = ON")
+            try:
+                yield
+            finally:
+                self.rows(f"PRAGMA secure_delete = {int(before)}")
+
     def shrink(self) -> bool:
         """Give back some of the disk space of deleted rows; say whether there is more."""
         with self._lock, translated(self._path):

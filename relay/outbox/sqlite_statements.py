@@ -9,7 +9,7 @@ They must do with sqlite_database.OLDEST: so no `->>` and no RETURNING; MATERIAL
 from __future__ import annotations
 
 from relay.outbox.rows import CLAIMED
-from relay.outbox.tables import ATTEMPTS, EVENTS, STATE
+from relay.outbox.tables import ATTEMPTS, CHUNKS, EVENTS, MOVED, STATE
 
 #: An event is free where it is not leased, or its lease has ended, be it that the process that has it is gone.
 FREE_AT = "(leased_until IS NULL OR leased_until <= ? OR leased_by IN (SELECT value FROM json_each(?)))"
@@ -172,4 +172,7 @@ ON CONFLICT (config_key) DO UPDATE SET config_value = excluded.config_value, upd
 
 REMEMBER = """ON CONFLICT (row_table, row_id) DO UPDATE
 SET digest = excluded.digest, event_id = excluded.event_id, log_id = excluded.log_id"""
+SET_CHUNK = "ON CONFLICT (row_table, low_id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in MOVED[CHUNKS][2:]
+)
 KEEP = "ON CONFLICT DO NOTHING"

@@ -17,6 +17,9 @@ PURGED = "mb_zoho_purged"
 HELD = "mb_zoho_held"
 #: The given-up events that a person has dealt with, each with the reason that was given.
 ACKNOWLEDGED = "mb_zoho_acknowledged"
+#: What reconcile has seen of Moodle's tables, by chunks of rows; and which events it has made, and when.
+CHUNKS = "mb_zoho_chunk"
+FOUND = "mb_zoho_found"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"
 #: In a schema only: a row for each user. A claim of a user's events locks the row and changes its column `turn`, so two
@@ -39,6 +42,11 @@ MOVED: dict[str, tuple[str, ...]] = {
     PURGED: ("log_id", "event_id"),
     HELD: ("id", "row_table", "row_id", "absent_since"),
     ACKNOWLEDGED: ("id", "event_id", "acknowledged_at", "reason"),
+    CHUNKS: (
+        *("row_table", "low_id", "high_id", "recipe", "digest", "prints", "seen_at"),
+        *("suspects", "look_at", "log_end"),
+    ),
+    FOUND: ("id", "event_id", "difference", "found_at"),
     STATE: ("id", "config_key", "config_value", "is_encrypted", "updated_at"),
 }
 #: What the state says of an outbox itself, and is not moved: its version, and where it was moved or is being moved to.

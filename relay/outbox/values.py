@@ -31,11 +31,18 @@ class Batch:
     holds: Sequence[Hold] = ()
     #: How many log rows were passed over, by reason (restored, actor, disabled).
     ignored: Mapping[str, int] = field(default_factory=dict)
+    #: What is remembered of rows as if it had been sent, though it is not recorded.
+    noted: Sequence[Event] = ()
     #: The position before this batch, and after it; both None for rows that come from `relay sync`.
     before: Position | None = None
     after: Position | None = None
     #: Further state to keep, by key, in the same transaction.
     state: Mapping[str, str] = field(default_factory=dict)
+    #: What reconcile has seen of Moodle's tables with these events; `found`: the kind of difference that each tells of.
+    chunks: Sequence[Chunk] = ()
+    #: The chunks in whose place they are, as they were read.
+    replaced: Sequence[Chunk] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,18 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What one step of forgetting a user has done, and what it has left."""
+
+    #: How many events have lost their personal data, and how many of those had not been delivered.
+    count: int = 0
+    undelivered: int = 0
+    #: How many undelivered ones were left as nobody has asked for them, and how many as they are being sent.
+    kept: int = 0
+    under_way: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """A line of the sync history."""
 
@@ -122,6 +141,30 @@ class Remembered:
     event_id: str
     #: The row of the log that it was made of; None for an event that sync made.
     log_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What reconcile has seen of a stretch of the rows of one of Moodle's tables."""
+
+    table: str
+    #: The ids behind this one, up to that one.
+    low: int
+    high: int
+    #: What the digests are made of: those of another recipe cannot be compared.
+    recipe: str
+    #: The digest of the stretch; '' where it is not known.
+    digest: str
+    #: What is kept of each row: `rules.prints`.
+    prints: bytes
+    #: When the rows were read, in unix seconds by the clock of Moodle's database.
+    seen_at: int
+    #: The rows that differ, and since when: `rules.differences`; '' where none does.
+    suspects: str = ""
+    #: When they are to be looked at again, in unix seconds; None where none differs.
+    look_at: float | None = None
+    #: Up to which id the log had been read when the rows were.
+    log_end: int = 0
 
 
 def digest(state: str) -> bytes:
@@ -176,6 +219,25 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A line of a list of events: nothing of its data but whose it is, and in which course."""
+
+    event_id: str
+    event_type: str
+    log_id: int | None
+    user_id: int
+    #: None where it is about no course, or its data are gone.
+    course_id: int | None
+    #: The event's own time, and when it was recorded, in unix seconds.
+    occurred_at: int
+    created_at: int
+    status: Status
+    attempts: int
+    #: The last error, or the reason why nothing is sent, as JSON types.
+    last_error: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """What the outbox knows of an event: everything but its data."""
 
@@ -185,6 +247,8 @@ class Recorded:
     event_type: str
     log_id: int | None
     user_id: int
+    #: None where it is about no course, or its data are gone.
+    course_id: int | None
     occurred_at: int
     created_at: int
     status: Status
@@ -197,6 +261,8 @@ class Recorded:
     attempts: Sequence[Attempt]
     #: The earliest undelivered event of the same user, where there is one before this.
     waits_for: str | None
+    #: When reconcile found the difference that it tells of, in unix seconds; None for an event of another origin.
+    found_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +273,9 @@ class Counts:
     seen: int
     captured: int
     ignored: Mapping[str, int]
-    #: Events that `relay sync` made.
+    #: Events that `relay sync` made, and those that reconcile did.
     synced: int
+    reconciled: int
     purged: int
     #: How many events stand in each state, by type; types that this relay does not know are among them.
     by_type: Mapping[str, Mapping[str, int]]
@@ -224,9 +291,9 @@ class Counts:
 
     @property
     def captured_holds(self) -> bool:
-        """Captured + synced = success + pending + failed + failed_all_retries + held + purged."""
+        """Captured + synced + reconciled = success + pending + failed + failed_all_retries + held + purged."""
         kept = sum(self.of(status) for status in Status if status is not Status.SKIPPED)
-        return self.captured + self.synced == kept + self.purged
+        return self.captured + self.synced + self.reconciled == kept + self.purged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +303,8 @@ class Waiting:
     count: int
     #: When the oldest undelivered event was recorded, in unix seconds.
     oldest_created_at: int | None = None
+    #: When the one that is due first is, or was, due, in unix seconds.
+    oldest_due_at: float | None = None
 
 
 # -- the relays that share an outbox, and what an opening has done

@@ -7,39 +7,33 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.errors import CredentialError, MoodleRefused
+from relay import __version__
+from relay.errors import CredentialError
 from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
-from relay.operations import plugin, profile
+from relay.operations import health, metrics, plugin, profile
 from relay.operations import status as state
+from relay.operations.forget import forget as forget_user
 from relay.operations.move import Move
 from relay.operations.purge import purge as purge_before
+from relay.rules.histogram import BEGINNING
 from relay.service import lease, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.config import Config, DatabaseConfig
+    from relay.model import Position
     from relay.operations.acknowledge import Acknowledged
     from relay.operations.check.result import Check
     from relay.operations.profile import Profile
     from relay.operations.status import Report
     from relay.operations.story import Story
-    from relay.outbox.values import Selector
+    from relay.outbox.values import Forgotten, Listed, Selector
 
 
 #: How long `relay check` waits for the backend at the most, in seconds.
 CHECK_MOST_S = 10.0
-
-
-class _Unasked:
-    """Stands for a database whose password is not there."""
-
-    def __init__(self, reason: CredentialError) -> None:
-        self._reason = reason
-
-    def max_id(self) -> int:
-        raise MoodleRefused(f"Moodle's database was not asked. {self._reason}")
 
 
 def check(config: Config) -> Iterator[Check]:
@@ -59,20 +53,52 @@ def check(config: Config) -> Iterator[Check]:
 
 def status(config: Config) -> Report:
     """Return the state of the relay. Raises OutboxError."""
+    return _look(config)[0]
+
+
+def figures(config: Config) -> str:
+    """Return the figures of the relay as Prometheus text. Raises OutboxError."""
+    report, numbers = _look(config)
+    return metrics.text(report, health.judge(report), numbers, __version__)
+
+
+def _look(config: Config) -> tuple[Report, Mapping[str, int]]:
+    """Return the state of the relay, and the numbers that are kept. Raises OutboxError."""
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(parts.opened(config, parts.REAL))
-        moodle: state.LogEnd
+        look: Callable[[Position | None], state.MoodleLog]
         try:
-            moodle = stack.enter_context(parts.reading(config))
+            look = partial(state.ask, stack.enter_context(parts.reading(config)))
         except CredentialError as error:
-            moodle = _Unasked(error)
-        return state.gather(opened.outbox, moodle, opened.now())
+            unasked = state.MoodleLog(error=f"Moodle's database was not asked. {error}")
+            look = lambda _: unasked  # noqa: E731 -- it stands for a database whose password is not there
+        report = state.gather(
+            opened.outbox,
+            look,
+            parts.make_settings(config),
+            opened.now(),
+            disk_free=parts.disk_free(config),
+        )
+        return report, opened.outbox.numbers(BEGINNING)
 
 
-def explain(config: Config, what: str) -> Story:
-    """Tell the story of what is named, as `operations.explain` knows it. Raises RelayError."""
+def events(config: Config, selector: Selector, limit: int) -> Sequence[Listed]:
+    """Return the recorded events that are meant, the last recorded first: so many at most. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened:
+        return opened.outbox.listed(selector, limit)
+
+
+def again_and_again(seconds: float) -> Iterator[None]:
+    """Yield at once, and again each time that so many seconds have passed."""
+    while True:
+        yield
+        parts.REAL.sleep(seconds)
+
+
+def explain(config: Config, what: str) -> Sequence[tuple[str, Story]]:
+    """Tell the stories of what is named, as `operations.explain` knows it, each with its id. Raises RelayError."""
     with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
-        return parts.make_explainer(config, moodle, opened).explain(what)
+        return parts.make_explainer(config, moodle, opened).explain_all(what)
 
 
 def ask_profile(config: Config, user: int) -> Profile:
@@ -117,3 +143,10 @@ def purge(config: Config) -> int:
     with parts.opened(config, parts.REAL) as opened:
         opened.outbox.join(opened.now())
         return purge_before(opened.outbox, opened.now() - config.outbox.retention, opened.machine.sleep)
+
+
+def forget(config: Config, user: int, *, undelivered: bool) -> Forgotten:
+    """Take the personal data of a user out of the outbox; return what was done, and left. Raises RelayError."""
+    with parts.opened(config, parts.REAL) as opened:
+        opened.outbox.join(opened.now())
+        return forget_user(opened.outbox, user, opened.now, opened.machine.sleep, undelivered=undelivered)

@@ -26,12 +26,15 @@ class Lines:
     `tell`.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, *, journal: str | None = None) -> None:
         """Take a stream; None, as Python has it where the process was started without one, takes no line.
+
+        `journal`: what systemd's JOURNAL_STREAM says. Where the stream is that one, lines begin with a priority.
 
         Where it is a file of the system, it is written to past the stream's own buffer: what a failed write leaves
         there would be written later after all, and could not be counted.
         """
+        self._is_journal = journal is not None and _identity(stream) == journal
         self._is_terminal = stream is not None and stream.isatty()
         self._encoding = (stream and stream.encoding) or "utf-8"
         self._sink = _sink(stream)
@@ -58,7 +61,21 @@ class Lines:
         else:
             kept.append(text)
 
-    debug = info = warning = error = critical = line
+    debug = info = line
+
+    def warning(self, text: str) -> None:
+        """Write a line that `journalctl -p warning` shows."""
+        self.line(self.urgent(text, "<4>"))
+
+    def error(self, text: str) -> None:
+        """Write a line that `journalctl -p err` shows."""
+        self.line(self.urgent(text, "<3>"))
+
+    critical = error
+
+    def urgent(self, text: str, priority: str) -> str:
+        """Return a text with a priority (sd-daemon(3)) before each of its lines, where the journal reads them."""
+        return "\n".join(priority + line for line in text.split("\n")) if self._is_journal else text
 
     @contextlib.contextmanager
     def buffered(self) -> Iterator[None]:
@@ -96,6 +113,15 @@ class Lines:
         lost = 0 if len(whole) == len(data) else max(1, len(texts) - whole.count(b"\n"))
         self._is_torn = bool(whole) and not whole.endswith(b"\n")
         return lost
+
+
+def _identity(stream: TextIO | None) -> str:
+    """Return the device and the inode of a stream's file, as JOURNAL_STREAM has them; '' where there is none."""
+    try:
+        found = os.fstat(stream.fileno()) if stream is not None else None
+    except (OSError, ValueError):
+        return ""
+    return "" if found is None else f"{found.st_dev}:{found.st_ino}"
 
 
 def _sink(stream: TextIO | None) -> Callable[[bytes], int]:

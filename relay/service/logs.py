@@ -52,7 +52,7 @@ def make_log(config: LogConfig, stream: TextIO | Lines | None, now: Callable[[],
 
     def dropped(count: int) -> str:
         fields = {"event": "log.dropped", "lines": count, "hint": "The log could not be written: is its disk full?"}
-        return str(show(None, "warning", stamped(None, "warning", fields)))
+        return lines.urgent(str(show(None, "warning", stamped(None, "warning", fields))), "<4>")
 
     lines.tell = dropped
     log: Log = structlog.wrap_logger(lines, processors=[stamped, show], wrapper_class=Logger).bind()

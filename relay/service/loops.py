@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.service.daemon import Loop, Watch, supervise
+from relay.service.exporter import Exporter
+from relay.service.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 STOP_GRACE_S = 2.0
 #: How often a stop looks whether all has come back, in seconds.
 STOP_LOOK_S = 0.01
-#: What the databases are called, by what is said of them in the log.
-DATABASES = {"moodle": "Moodle's database", "outbox": "the outbox"}
 
 
 class Daemon:
@@ -36,8 +36,20 @@ class Daemon:
         self._capturing = self._loop("capture", relay.capture_pass)
         self._dispatching = self._loop("dispatch", relay.dispatch_pass)
         self._purging = self._loop("purge", relay.purge_pass)
+        self._reconciling = self._loop("reconcile", relay.reconcile_pass)
         self._leasing = self._loop("lease", relay.lease_pass)
-        self.loops = [self._capturing, self._dispatching, self._purging]
+        self._reporter = Reporter(relay, opened)
+        self._reporting = Loop(
+            "report", self._reporter.run_once, self.outages.watch("report"), monotonic=self._machine.monotonic
+        )
+        self.loops = [self._capturing, self._dispatching, self._purging, self._reconciling, self._reporting]
+        self._exporter: Exporter | None = None
+        if relay.config.metrics.listen is not None:
+            self._exporter = Exporter(relay.config.metrics.listen, lambda: self._reporter.figures, relay.log)
+            self._exporting = Loop(
+                "metrics", self._exporter.run_once, self.outages.watch("metrics"), monotonic=self._machine.monotonic
+            )
+            self.loops.append(self._exporting)
         if opened.outbox.is_shared:
             self.loops.append(self._leasing)
         relay.wake_capture = self._capturing.wake
@@ -60,15 +72,8 @@ class Daemon:
         return supervise(self.loops, signals, systemd, self._machine.monotonic, self.describe)
 
     def describe(self) -> str:
-        """Return in a few words how it is at this moment: what is away or held up, and why, or where it delivers."""
-        breaker, config = self.relay.dispatch.breaker, self.relay.config
-        found = [f"{DATABASES[subject]} is away" for subject in self.outages.subjects()]
-        if breaker.backend is not None:
-            found.append(f"circuit open: {breaker.backend.reason}")
-        found += [f"circuit open for {name}: {path.reason}" for name, path in breaker.paths.items()]
-        if not config.enabled:
-            found.append("paused (enabled: false): events are captured and kept")
-        return "; ".join(found) or f"Delivering to {config.backend.url}"
+        """Return one line that says how it is at this moment."""
+        return self._reporter.said
 
     def stop(self) -> None:
         """Stop reading, let what is under way come back and be recorded, and stop delivering: the process ends.
@@ -79,12 +84,13 @@ class Daemon:
         self.stop_delivering()
         for loop in self.loops:
             loop.join(STOP_GRACE_S)
-        self.close()
+        self.close(has_ended=True)
 
     def stop_reading(self) -> None:
         """Let the loops that read end after the pass that is under way; delivering goes on."""
         self._capturing.stop()
         self._purging.stop()
+        self._reconciling.stop()
 
     def stop_delivering(self) -> None:
         """Let what is under way come back and be recorded, for the length of an attempt, and break off the rest."""
@@ -95,23 +101,32 @@ class Daemon:
         while dispatch.under_way and self._machine.monotonic() < ends_at and self._dispatching.error is None:
             self._machine.sleep(STOP_LOOK_S)
         self._dispatching.stop()
+        self._reporting.stop()
+        if self._exporter is not None:
+            self._exporting.stop()
         # Not before: what was under way was ours as long as the lease was.
         self._leasing.stop()
         relay.sender.abort()
 
     def has_ended(self, *, reading: bool = False) -> bool:
         """Say whether all loops have ended, or those that read; a loop that hangs has not."""
-        loops = [self._capturing, self._purging] if reading else self.loops
+        loops = [self._capturing, self._purging, self._reconciling] if reading else self.loops
         return all(loop.join(0) for loop in loops)
 
     def longest_stop_s(self) -> float:
         """Return how long `stop` may take, in seconds."""
         return self.relay.config.backend.timeout + STOP_GRACE_S * (2 + len(self.loops))
 
-    def close(self) -> None:
-        """Close the relay's connections, save for one that a loop still uses."""
+    def close(self, *, has_ended: bool = False) -> None:
+        """Close the relay's connections, save for one that a loop still uses; `has_ended`: the process ends."""
+        if self._reporting.join(0):
+            self._reporter.close(has_ended=has_ended)
+        if self._exporter is not None and self._exporting.join(0):
+            self._exporter.close()
         if self._capturing.join(0):
             self.relay.capture.forget()
+        if self._reconciling.join(0):
+            self.relay.tables.close()
         self.relay.close()
 
 
@@ -131,11 +146,6 @@ class Outages:
             down=lambda error: self._down(loop, error),
             up=lambda: self._up(loop),
         )
-
-    def subjects(self) -> list[str]:
-        """Return which databases are away at this moment: moodle, outbox."""
-        with self._lock:
-            return sorted(set(self.away.values()))
 
     def _down(self, loop: str, error: BaseException) -> None:
         subject = "moodle" if isinstance(error, MoodleError) else "outbox"

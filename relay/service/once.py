@@ -8,11 +8,12 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from relay.errors import MoodleError, OutboxInUse, RelayError, UsageError
+from relay.errors import MoodleError, OutboxError, OutboxInUse, RelayError, UsageError
 from relay.model import Event, Hold, Status
 from relay.operations import replay as replaying
 from relay.service import lease, parts
 from relay.service.logs import make_log
+from relay.service.report import Reporter, write_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from relay.capture.sync import Progress, Syncing, Wanted
     from relay.config import Config
     from relay.events.held import Held
-    from relay.model import Event, Hold, Skip
+    from relay.model import Event, Hold, Log, Skip
     from relay.outbox.values import Selector
     from relay.service.daemon import Signals
     from relay.service.lease import Opened
+    from relay.service.lines import Lines
     from relay.service.relay import Relay
 
 #: How long a sync without a daemon waits for retries, in seconds.
@@ -47,7 +49,7 @@ class Done:
     held: int
 
 
-def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO | None = sys.stdout) -> Done:
+def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: TextIO | Lines | None = sys.stdout) -> Done:
     """Capture what is there, try all that is due, wait for retries and for late rows up to `timeout_s`.
 
     Raises RelayError.
@@ -61,9 +63,10 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
             is_leading = lease.wait_for_lead(outbox, signals)
             if not is_leading:
                 log.info("lead.elsewhere", hint="Another relay reads the log: this one delivers only.")
-            while is_leading and not signals.stop.is_set() and relay.capture.run_once(opened.now()).is_more:
+            while is_leading and not signals.stop.is_set() and relay.capture_pass(opened.now()) == 0.0:
                 pass
             _Working(relay, opened, signals, timeout_s, is_reading=is_leading).work()
+            Reporter(relay, opened).close(has_ended=True)
             held = outbox.counts().of(Status.HELD)
             return Done(undelivered=outbox.count_undelivered(), waiting=relay.capture.waiting, held=held)
 
@@ -76,6 +79,7 @@ def closing(relay: Relay) -> Iterator[Relay]:
     finally:
         relay.close()
         relay.capture.forget()
+        relay.tables.close()
 
 
 class _Working:
@@ -167,7 +171,7 @@ def preview(config: Config) -> Iterator[Event | Hold | Skip]:
 
 
 def replay(
-    config: Config, selector: Selector, signals: Signals, *, stream: TextIO | None = sys.stdout
+    config: Config, selector: Selector, signals: Signals, *, stream: TextIO | Lines | None = sys.stdout
 ) -> replaying.Replayed:
     """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
     if not config.enabled:
@@ -198,6 +202,8 @@ def replay(
                 return replaying.replay(opened.outbox, kept, dispatch, selector, opened.now, wait)
         finally:
             dispatch.close()
+            with contextlib.suppress(OutboxError):
+                write_down(dispatch, opened.outbox, opened.now())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,18 +229,27 @@ def sync(
         opened.outbox.join(opened.now())
         with lease.kept(opened):
             progress = _record(syncing, triggered_by, opened, signals, tell)
-        try:
-            lease.hold_alone(opened)
-        except OutboxInUse:
-            return Synced(progress=progress, has_ended=not signals.stop.is_set(), undelivered=None)
-        if config.enabled:
-            with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
-                _Working(relay, opened, signals, SYNC_WAIT_S).work()
-        undelivered = opened.outbox.count_undelivered()
+        undelivered = deliver(config, opened, log, signals)
         has_ended = not signals.stop.is_set()
         if has_ended and undelivered:
             syncing.note_undelivered(progress, undelivered, opened.now())
         return Synced(progress=progress, has_ended=has_ended, undelivered=undelivered)
+
+
+def deliver(config: Config, opened: Opened, log: Log, signals: Signals) -> int | None:
+    """Deliver what is due where no daemon does; return how many events are undelivered, None where one does.
+
+    Raises RelayError.
+    """
+    try:
+        lease.hold_alone(opened)
+    except OutboxInUse:
+        return None
+    if config.enabled:
+        with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
+            _Working(relay, opened, signals, SYNC_WAIT_S).work()
+            write_down(relay.dispatch, opened.outbox, opened.now())
+    return opened.outbox.count_undelivered()
 
 
 def _record(

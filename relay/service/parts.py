@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
+import shutil
 import socket
-import ssl
 import tempfile
 import time
 from functools import partial
@@ -16,25 +16,24 @@ from typing import TYPE_CHECKING
 from relay import __version__
 from relay.capture.held import hold_recorded
 from relay.capture.log import Capture
+from relay.capture.reconcile import STATEMENT_S
 from relay.capture.rules import Rules
 from relay.capture.sync import Syncing
-from relay.config import outbox_server
-from relay.config.tls import identify, trusting
 from relay.delivery.dispatch import Dispatch, Settings
 from relay.delivery.sender import Sender
 from relay.delivery.transport import Transport
-from relay.errors import ConfigError, OutboxMissing, RelayError
+from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
-from relay.operations import explain
+from relay.operations import explain, status
 from relay.operations.kept import Kept
 from relay.operations.unrecorded import Rules as ExplainRules
 from relay.outbox import mysql_database
 from relay.outbox.mysql import MysqlOutbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
-from relay.rules.server import Address
+from relay.service import addresses, reconciling
 from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
@@ -46,11 +45,11 @@ if TYPE_CHECKING:
 
     from relay.capture.sync import Wanted
     from relay.config import BackendConfig, Config, DatabaseConfig
-    from relay.config.schema import OutboxConfig, TlsConfig
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
+    from relay.service.reconciling import Asked, Start
 
 #: The machine that this process runs on.
 REAL = Machine(
@@ -60,24 +59,6 @@ REAL = Machine(
     random=random.SystemRandom().random,
     make_pool=Pool,
 )
-
-
-@contextlib.contextmanager
-def _made_of(key: str) -> Iterator[None]:
-    """Make a mistake in the config of whatever cannot be made within of the values of a key, though they look right.
-
-    A file may have changed since the config was read. Raises ConfigError.
-    """
-    try:
-        yield
-    except RelayError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it was made of the config
-        # Only the error's kind: its text could hold a value.
-        raise ConfigError(
-            f"{key}: nothing can be made of what stands in the config ({type(error).__name__}).",
-            hint=f"Look at {key} in the config, and at the files that it names.",
-        ) from None
 
 
 def make_outbox(config: Config, *, create: bool, for_move: bool = False, log: Log | None = None) -> Outbox:
@@ -98,31 +79,15 @@ def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
     # Leases go on while the machine sleeps, and so does this clock.
     elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     token = partial(secrets.token_hex, 16)
-    address = _outbox_address(outbox)
+    address = addresses.of_outbox(outbox)
     return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=token, create=create, for_move=for_move)
 
 
 def try_schema(config: Config) -> None:
     """Ask the outbox's server whether an outbox could be made, and change nothing. Raises OutboxError where not."""
-    database = mysql_database.Database(_outbox_address(config.outbox), elapsed=time.monotonic, sleep=time.sleep)
+    database = mysql_database.Database(addresses.of_outbox(config.outbox), elapsed=time.monotonic, sleep=time.sleep)
     with contextlib.closing(database):
         database.try_making()
-
-
-def _outbox_address(outbox: OutboxConfig) -> Address:
-    host, port, user, schema = outbox_server(outbox.url)
-    keys = dict.fromkeys(("host", "user", "name", "unix_socket"), "outbox.url")
-    return Address(
-        host=host,
-        port=port,
-        name=schema,
-        user=user,
-        password="" if outbox.password is None else outbox.password.reveal(),
-        prefix=outbox.prefix,
-        tls=_tls(outbox.tls, "outbox.tls"),
-        title="The outbox's database",
-        keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix", "tls": "outbox.tls"},
-    )
 
 
 @contextlib.contextmanager
@@ -152,11 +117,11 @@ def temporary_outbox() -> Iterator[Outbox]:
         yield made
 
 
-def make_moodle(config: Config) -> MoodleReader:
-    """Return the reader of Moodle's database; it connects when it is first asked."""
+def make_moodle(config: Config, *, limit_s: float | None = None) -> MoodleReader:
+    """Return the reader of Moodle's database, which connects when asked; `limit_s`: of a statement, in seconds."""
     kinds = catalogue.watched(config.events.kinds.values(), config.events.disabled)
     on = [kind for kind in kinds if kind.name not in config.events.disabled]
-    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")))
+    return connect(config.moodle.database, kinds, catalogue.triggered(on, make_options(config)("")), limit_s=limit_s)
 
 
 @contextlib.contextmanager
@@ -167,36 +132,14 @@ def reading(config: Config) -> Iterator[MoodleReader]:
 
 
 def connect(
-    database: DatabaseConfig, kinds: Sequence[EventKind] = (), triggered: Sequence[EventKind] = ()
+    database: DatabaseConfig,
+    kinds: Sequence[EventKind] = (),
+    triggered: Sequence[EventKind] = (),
+    *,
+    limit_s: float | None = None,
 ) -> MoodleReader:
     """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
-    return MoodleReader(
-        Address(
-            host=database.host,
-            port=database.port,
-            unix_socket=None if database.unix_socket is None else str(database.unix_socket),
-            name=database.name,
-            user=database.user,
-            password="" if database.password is None else database.password.reveal(),
-            prefix=database.prefix,
-            tls=_tls(database.tls, "moodle.database.tls"),
-        ),
-        kinds,
-        triggered,
-    )
-
-
-def _tls(tls: TlsConfig | None, key: str) -> ssl.SSLContext | None:
-    if tls is None:
-        return None
-    with _made_of(key):
-        context = trusting(tls.ca)
-        if tls.cert is not None:
-            identify(context, tls.cert, tls.key)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return MoodleReader(addresses.of_moodle(database), kinds, triggered, limit_s=limit_s)
 
 
 def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transport:
@@ -216,7 +159,7 @@ def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transp
 def make_sender(config: Config, machine: Machine) -> Sender:
     """Return what sends requests to the backend. Raises ConfigError."""
     backend = config.backend
-    with _made_of("backend"):
+    with addresses.made_of("backend"):
         return Sender(
             transport=make_transport(backend.url, backend, machine),
             token=backend.token.reveal(),
@@ -265,6 +208,11 @@ def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, lo
     return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
+def make_reconciling(config: Config, moodle: Moodle, opened: Opened, log: Log, asked: Asked | None = None) -> Start:
+    """Return what makes the passes over a table: the daemon's own, or those that a person asks for."""
+    return reconciling.starting(config, moodle, opened, log, make_options(config), asked)
+
+
 def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> Dispatch:
     """Return what delivers from the outbox."""
     machine = opened.machine
@@ -301,14 +249,38 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
     hold_recorded(opened.outbox, make_options(config)(""), opened.now())
+    tables = make_moodle(config, limit_s=STATEMENT_S)
     return Relay(
         config=config,
         outbox=opened.outbox,
         capture=make_capture(config, make_moodle(config), opened.outbox, log),
+        tables=tables,
+        daily=reconciling.daily(config, opened, make_reconciling(config, tables, opened, log)),
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
     )
+
+
+def make_settings(config: Config) -> status.Settings:
+    """Return what the config says that decides whether all is well."""
+    return status.Settings(
+        max_age_s=config.status.max_age,
+        poll_interval_s=config.moodle.poll_interval,
+        is_paused=not config.enabled,
+        signs=bool(config.backend.signing_keys),
+        reconciled=config.reconcile.tables,
+        reconcile_s=config.reconcile.interval,
+    )
+
+
+def disk_free(config: Config) -> int | None:
+    """Return how many bytes are free on the disk of an outbox in a file; None where that is not known."""
+    path = config.outbox.sqlite_path
+    try:
+        return None if path is None else shutil.disk_usage(path.parent).free
+    except OSError:
+        return None
 
 
 def make_kept(config: Config, moodle: Moodle, opened: Opened) -> Kept:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.operations.purge import REST_S, Purge
+from relay.operations.status import MoodleLog
 from relay.outbox.contract import RENEW_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from relay.capture.daily import Daily
     from relay.capture.log import Capture
     from relay.config import Config
     from relay.delivery.dispatch import Dispatch
     from relay.delivery.sender import Sender
     from relay.model import Log
+    from relay.moodle.contract import Moodle
     from relay.outbox.contract import Outbox
 
 DAY_S = 86400.0
@@ -36,12 +39,20 @@ class Relay:
     config: Config
     outbox: Outbox
     capture: Capture
+    #: The connection that the daily passes over Moodle's tables have for themselves, and these passes.
+    tables: Moodle
+    daily: Daily
     sender: Sender
     dispatch: Dispatch
     log: Log
     #: Let the next pass of dispatch, or of capture, begin at once; whoever runs the passes sets them.
     wake_dispatch: Callable[[], None] = field(default=lambda: None)
     wake_capture: Callable[[], None] = field(default=lambda: None)
+    #: When this relay last completed a pass of capture and of delivery, in unix seconds; 0.0 before the first one.
+    captured_at: float = 0.0
+    dispatched_at: float = 0.0
+    #: Why Moodle could not be read at the last try; '' where it could.
+    moodle_error: str = ""
     _was_leading: bool = False
     _purge: Purge | None = None
 
@@ -53,17 +64,30 @@ class Relay:
             return self.config.moodle.poll_interval
         try:
             progress = self.capture.run_once(now)
-        except (MoodleError, OutboxUnavailable):
+        except (MoodleError, OutboxUnavailable) as error:
+            self.moodle_error = str(error) if isinstance(error, MoodleError) else ""
             # A commit without an answer may have moved the position.
             self.capture.forget()
             raise
+        self.captured_at, self.moodle_error = now, ""
         if progress.accepted:
             self.wake_dispatch()
         return 0.0 if progress.is_more else min(self.config.moodle.poll_interval, self.capture.next_look_in(now))
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""
-        return self.dispatch.run_once(now)
+        delay = self.dispatch.run_once(now)
+        self.dispatched_at = now
+        return delay
+
+    def log_seen(self) -> MoodleLog:
+        """Return what the passes over Moodle's log have found."""
+        if self.moodle_error:
+            return MoodleLog(error=self.moodle_error)
+        if not self.captured_at:
+            return MoodleLog()
+        seen = self.capture.seen
+        return MoodleLog(end=seen.end, unread_since=seen.unread_since, is_on=not seen.is_store_off)
 
     def purge_pass(self, now: float) -> float:
         """Delete what is older than the retention, once a day, where this relay leads; a step in each pass."""
@@ -81,6 +105,22 @@ class Relay:
             self.log.info("outbox.purged", events=self._purge.count)
         self._purge = None
         return PURGE_LOOK_S
+
+    def reconcile_pass(self, now: float) -> float:
+        """Compare a chunk of Moodle's tables with what was sent of it, where this relay leads and it is time to."""
+        if not self.outbox.leads():
+            self.daily.forget()
+            self.tables.close()
+            return PURGE_LOOK_S
+        try:
+            delay = self.daily.run_once(now)
+        except (MoodleError, OutboxUnavailable):
+            self.daily.forget()
+            raise
+        if delay >= PURGE_LOOK_S:
+            self.tables.close()
+        self.wake_dispatch()
+        return delay
 
     def lease_pass(self, now: float) -> float:
         """Renew this relay's lease on a shared outbox, and say when it begins or ceases to lead."""

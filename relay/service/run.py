@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from relay import __version__
 from relay.errors import RelayError
 from relay.service import parts
-from relay.service.lines import Lines
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
 from relay.service.reload import Reloading
@@ -19,17 +17,18 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.model import Log
     from relay.service.daemon import Signals, Systemd
+    from relay.service.lines import Lines
     from relay.service.relay import Relay
 
 
-def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, *, stream: TextIO | None = sys.stdout) -> int:
+def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: Lines) -> int:
     """Run the daemon until a signal ends it; return the exit code.
 
-    `load` reads the config, again at each SIGHUP. Raises RelayError where relay cannot start.
+    `load` reads the config, again at each SIGHUP; the log is written to `lines`. Raises RelayError where relay cannot
+    start.
     """
     machine = parts.REAL
     config = load()
-    lines = Lines(stream)
     log = make_log(config.log, lines, machine.now)
     with parts.opened(config, machine, create=True, log=log) as opened:
         opened.outbox.hold(opened.now())

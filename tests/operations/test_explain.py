@@ -284,7 +284,7 @@ def test_json_is_the_story_in_the_order_of_time(world: World) -> None:
     answered(422, 200)(world)
     found = json.loads(world.relay.run("explain", "log:1", "--json").stdout)
     ((event_id,),) = world.relay.rows("SELECT event_id FROM {log} WHERE log_id = 1")
-    assert list(found) == ["story", "ending", "command", "is_known"]
+    assert list(found) == ["what", "story", "ending", "command", "is_known"]
     times = [line["at"] for line in found["story"]]
     assert times == sorted(times)
     assert found["story"][0]["at"] == "2026-02-02T02:40:00Z"

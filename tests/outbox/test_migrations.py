@@ -250,7 +250,8 @@ def test_relays_that_open_an_old_outbox_at_once_migrate_it_once(old: Place) -> N
 def test_an_outbox_of_version_2_gets_the_tables_that_it_lacks(old: Place) -> None:
     with opened(old):
         pass
-    for table in ("mdl_mb_zoho_purged", "mdl_mb_zoho_held", "mdl_mb_zoho_acknowledged"):
+    lacking = ("purged", "held", "acknowledged", "chunk", "found")
+    for table in (f"mdl_mb_zoho_{name}" for name in lacking):
         old.run(f"DROP TABLE {table}")
     old.run("UPDATE mdl_mb_zoho_config SET config_value = '2' WHERE config_key = 'schema_version'")
     with opened(old) as outbox:

@@ -202,3 +202,29 @@ def test_colours_are_for_terminals_that_want_them(
     )
     make_log(parse(minimal, path=Path("config.yaml")).log, stream, lambda: 0.0).info("relay.started")
     assert ("\x1b[" in stream.getvalue()) is is_coloured
+
+
+@pytest.mark.parametrize(("is_journal", "marks"), [(True, ["", "<4>", "<3>"]), (False, ["", "", ""])])
+def test_on_the_journal_a_line_carries_its_priority(tmp_path: Path, *, is_journal: bool, marks: list[str]) -> None:
+    with (tmp_path / "log").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        other = 0 if is_journal else 1
+        lines = Lines(stream, journal=f"{found.st_dev}:{found.st_ino + other}")
+        log = make_log(LogConfig(level="info", format="json"), lines, lambda: 0.0)
+        log.info("relay.started")
+        log.warning("delivery.failed")
+        log.error("delivery.gave_up")
+    written = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition("{")[0] for line in written] == marks
+    assert [json.loads(line[line.index("{") :])["level"] for line in written] == ["info", "warning", "error"]
+
+
+def test_the_line_that_tells_of_dropped_ones_is_a_warning_on_the_journal(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        lines = Lines(stream, journal=f"{found.st_dev}:{found.st_ino}")
+        log = make_log(LogConfig(level="info", format="json"), lines, lambda: 0.0)
+        lines.dropped = 1
+        log.info("relay.started")
+    first, _ = (tmp_path / "log").read_text().splitlines()
+    assert first.startswith('<4>{"timestamp"')

@@ -59,7 +59,7 @@ def test_the_watchdog_starves_where_one_loop_hangs(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
         systemd = Systemd(str(tmp_path / "notify"))
-        supervising = threading.Thread(target=supervise, args=(loops, signals, systemd, lambda: now))
+        supervising = threading.Thread(target=supervise, args=(loops, signals, systemd, lambda: now, lambda: ""))
         supervising.start()
         for loop in loops:
             loop.start()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit, load_config, print_json
 from relay.events.catalogue import KINDS, by_subject
-from relay.operations import explain
+from relay.operations import named
 from relay.operations.story import as_json, show
 from relay.service import admin
 
@@ -19,6 +19,8 @@ SUBJECT = tuple(by_subject(KINDS.values()))[-1]
 EXAMPLES = f"""examples:
 {f"  relay explain {SUBJECT}:4711":<47}where is the one with this id in Moodle's table?
   relay explain user:42                        everything about a user
+  relay explain user:ada@college.example       the same, by e-mail or username
+  relay explain grade:ada@college.example@C1   their grades in a course, by its short name or id
   relay explain log:1234567                    what became of a log row
   relay explain log:1234567 --json             the same for a program
   relay explain 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f
@@ -27,18 +29,23 @@ EXAMPLES = f"""examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("what", metavar="WHAT", help=explain.FORMS)
-    parser.add_argument("--json", action="store_true", help="one JSON object; its times are UTC")
+    parser.add_argument("what", metavar="WHAT", help=named.FORMS)
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object, its times in UTC; a list where a name means several"
+    )
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Print the story."""
-    story = admin.explain(load_config(arguments), arguments.what)
+    """Print the story, or the stories of all that a name means."""
+    stories = admin.explain(load_config(arguments), arguments.what)
     if arguments.json:
-        print_json(json.dumps(as_json(story), ensure_ascii=False, indent=2))
+        made = [{"what": name, **as_json(story)} for name, story in stories]
+        print_json(json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False, indent=2))
     else:
-        print("\n".join(show(story)))
-    return Exit.UNDELIVERED if story.is_unknown else Exit.WELL
+        several = len(stories) > 1
+        heads = [f"== {name}\n" if several or name != arguments.what else "" for name, _ in stories]
+        print("\n\n".join(head + "\n".join(show(story)) for head, (_, story) in zip(heads, stories, strict=True)))
+    return Exit.UNDELIVERED if all(story.is_unknown for _, story in stories) else Exit.WELL
 
 
 COMMAND = Command(

@@ -13,6 +13,7 @@ from relay.model import Event, Hold
 from relay.operations import replay
 from relay.service import once, run
 from relay.service.daemon import Signals, Systemd
+from relay.service.lines import Lines
 
 if TYPE_CHECKING:
     import argparse
@@ -56,12 +57,13 @@ def handle(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(load())
     signals = Signals()
+    lines = Lines(sys.stdout, journal=os.environ.get("JOURNAL_STREAM"))
     with signals.installed():
         if arguments.replay is not None:
-            return _replay(load(), arguments.replay, signals)
+            return _replay(load(), arguments.replay, signals, lines)
         if arguments.once:
-            return _once(load(), arguments.timeout, signals)
-        return run.run(load, signals, Systemd(os.environ.get("NOTIFY_SOCKET")))
+            return _once(load(), arguments.timeout, signals, lines)
+        return run.run(load, signals, Systemd(os.environ.get("NOTIFY_SOCKET")), lines)
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
@@ -71,12 +73,12 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{names} cannot go together.", hint="Give one of them.")
 
 
-def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
+def _once(loaded: config.Config, timeout: str, signals: Signals, lines: Lines) -> int:
     try:
         timeout_s = times.seconds(timeout)
     except ValueError as error:
         raise UsageError(f"--timeout {timeout}: that {error}.", hint="Write 30s, 5m or 1h.") from None
-    done = once.run_once(loaded, signals, timeout_s)
+    done = once.run_once(loaded, signals, timeout_s, stream=lines)
     if done.undelivered:
         print(f"relay: {done.undelivered} event{'s' * (done.undelivered != 1)} not delivered.", file=sys.stderr)
         hint = "`relay status` shows how many of each type; `relay run --replay failed` sends again what was given up."
@@ -90,9 +92,9 @@ def _once(loaded: config.Config, timeout: str, signals: Signals) -> int:
     return Exit.UNDELIVERED if done.undelivered or done.waiting else Exit.WELL
 
 
-def _replay(loaded: config.Config, text: str, signals: Signals) -> int:
+def _replay(loaded: config.Config, text: str, signals: Signals, lines: Lines) -> int:
     selector = replay.parse_selector(text, loaded.events.kinds)
-    done = once.replay(loaded, selector, signals)
+    done = once.replay(loaded, selector, signals, stream=lines)
     failed, left = done.sent - done.delivered, done.meant - done.held - done.sent
     print(
         f"relay: {done.sent} of {done.meant} recorded events sent again; {failed} not delivered.",
@@ -107,9 +109,12 @@ def _replay(loaded: config.Config, text: str, signals: Signals) -> int:
         print(f"  A signal broke it off; {left} were not sent: give the same command again.", file=sys.stderr)
     elif left:
         print(f"  {left} were not sent: {LEFT_OUT}", file=sys.stderr)
-    if done.meant == 0:
-        print("  The selector means no recorded event: `relay status` shows how many there are.", file=sys.stderr)
-    return Exit.UNDELIVERED if failed or left or done.held or (selector.event_id and not done.meant) else Exit.WELL
+    if done.forgotten:
+        print(f"  {done.forgotten} more were forgotten (relay forget): they cannot be sent again.", file=sys.stderr)
+    elif done.meant == 0:
+        print("  The selector means no recorded event: `relay events` shows what there is.", file=sys.stderr)
+    is_amiss = failed or left or done.held or done.forgotten or (selector.event_id and not done.meant)
+    return Exit.UNDELIVERED if is_amiss else Exit.WELL
 
 
 def _dry_run(loaded: config.Config) -> int:

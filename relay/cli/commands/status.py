@@ -1,4 +1,4 @@
-"""`relay status`: how much has been sent, what waits, and whether the sums hold."""
+"""`relay status`: how much has been sent, what waits, and whether something needs a person."""
 
 from __future__ import annotations
 
@@ -7,43 +7,79 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay.cli import views
-from relay.cli.command import Command, Exit, load_to_look
-from relay.operations import status
+from relay.cli.command import Command, Exit, load_to_look, repeated
+from relay.errors import OutboxError, RelayError
+from relay.operations import health, status
 from relay.service import admin
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from relay.config import Config
 
 EXAMPLES = """examples:
   relay status
-  relay status --json | jq .conservation
+  relay status --watch                         again every 2 s
+  relay status --json | jq .problems
   relay status --check                         for a monitor: exit 1 where something needs a person
+  relay status --nagios                        a plugin of Nagios, Icinga, Naemon, Checkmk: exit 0, 1, 2 or 3
 """
+#: The exit code of a plugin that cannot find out.
+UNKNOWN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="one JSON object")
+    how.add_argument("--nagios", action="store_true", help="one line with figures, and the exit code of a plugin")
     parser.add_argument("--check", action="store_true", help="exit 1 where something needs a person, and say what")
+    parser.add_argument("--watch", action="store_true", help="show it again every 2 s")
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print the state of the relay, and why a person is needed."""
+    if arguments.nagios:
+        return _nagios(arguments)
     loaded = load_to_look(arguments)
+    if arguments.watch:
+        return repeated(lambda: _text(loaded, as_json=arguments.json))
     report = admin.status(loaded)
-    if arguments.json:
-        print(json.dumps(status.as_json(report), indent=2))
-    else:
-        print("\n".join(views.status_lines(report)))
-    reasons = status.needs(report, loaded.status.max_age) if arguments.check else []
-    for reason in reasons:
-        print(f"relay: {reason}", file=sys.stderr)
-    return Exit.UNDELIVERED if reasons else Exit.WELL
+    problems = health.judge(report)
+    print(_shown(report, problems, as_json=arguments.json))
+    for one in problems if arguments.check else ():
+        print(f"relay: {one.says}.\n  {one.hint[:1].upper()}{one.hint[1:]}.", file=sys.stderr)
+    return Exit.UNDELIVERED if arguments.check and problems else Exit.WELL
+
+
+def _text(loaded: Config, *, as_json: bool) -> str:
+    report = admin.status(loaded)
+    return _shown(report, health.judge(report), as_json=as_json)
+
+
+def _shown(report: status.Report, problems: Sequence[health.Problem], *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({**status.as_json(report), "problems": health.as_json(problems)}, indent=2)
+    return "\n".join(views.status_lines(report, problems))
+
+
+def _nagios(arguments: argparse.Namespace) -> int:
+    """Print the line of a plugin; return its exit code. What cannot be found out is said on the line, too."""
+    try:
+        report = admin.status(load_to_look(arguments))
+    except RelayError as error:
+        is_down = isinstance(error, OutboxError)
+        print(f"RELAY {'CRITICAL' if is_down else 'UNKNOWN'} - {str(error).replace('|', '/')}")
+        return int(health.Level.CRITICAL) if is_down else UNKNOWN
+    problems = health.judge(report)
+    print(health.nagios(report, problems))
+    return int(problems[0].level) if problems else Exit.WELL
 
 
 COMMAND = Command(
     name="status",
-    summary="counts, circuits, cursor and lag, and whether the sums hold",
+    summary="whether all is well: counts, circuits, cursor and lag, and whether the sums hold",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

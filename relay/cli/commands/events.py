@@ -1,0 +1,80 @@
+"""`relay events`: a table of what is recorded, the newest first."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from relay import times
+from relay.cli import table
+from relay.cli.command import Command, Exit, load_config, repeated
+from relay.errors import UsageError
+from relay.model import Status
+from relay.operations import replay
+from relay.outbox.values import Selector
+from relay.service import admin
+
+if TYPE_CHECKING:
+    import argparse
+
+    from relay.outbox.values import Listed
+
+EXAMPLES = """examples:
+  relay events                                 the last 50 that were recorded
+  relay events status=failed --watch           what is being retried, again every 2 s
+  relay events user=42,since=2026-02-01
+  relay events failed --limit 1000 --json | jq '.[].event_id'
+"""
+#: The most that are shown at once.
+MOST = 100_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("selector", metavar="SELECTOR", nargs="?", help=replay.FORMS)
+    parser.add_argument("--limit", metavar="N", type=int, default=50, help="so many at most (default 50)")
+    parser.add_argument("--json", action="store_true", help="a list of JSON objects, with times in UTC")
+    parser.add_argument("--watch", action="store_true", help="show it again every 2 s")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print the events."""
+    limit = int(arguments.limit)
+    if not 0 < limit <= MOST:
+        raise UsageError(f"--limit {limit}: it is a number from 1 to {MOST}.", hint="See `relay events --help`.")
+    loaded = load_config(arguments)
+    given, types = arguments.selector, loaded.events.kinds
+    selector = Selector() if given is None else replay.parse_selector(given, types, "relay events", list(Status))
+
+    def text() -> str:
+        found = admin.events(loaded, selector, limit)
+        return json.dumps([_as_json(one) for one in found], indent=2) if arguments.json else table.show(found)
+
+    if arguments.watch:
+        return repeated(text)
+    print(text())
+    return Exit.WELL
+
+
+def _as_json(event: Listed) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "log_id": event.log_id,
+        "user_id": event.user_id,
+        "course_id": event.course_id,
+        "timestamp": times.iso(event.occurred_at),
+        "recorded": times.iso(event.created_at),
+        "status": str(event.status),
+        "attempts": event.attempts,
+        "last_error": dict(event.last_error) or None,
+    }
+
+
+COMMAND = Command(
+    name="events",
+    summary="a table of recorded events, the newest first",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

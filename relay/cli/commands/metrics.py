@@ -1,0 +1,47 @@
+"""`relay metrics`: the figures for Prometheus, rules for its alerts, and a dashboard for Grafana."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.cli.command import Command, Exit, load_config
+from relay.operations import alerts, dashboard
+from relay.service import admin
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """examples:
+  relay metrics
+  relay metrics --alerts > /etc/prometheus/rules/relay.yml
+  relay metrics --dashboard > relay.json       to be imported into Grafana
+
+`metrics.textfile` and `metrics.listen` in the config give the figures to Prometheus while relay runs.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--alerts", action="store_true", help="rules for Prometheus (YAML)")
+    what.add_argument("--dashboard", action="store_true", help="a dashboard for Grafana (JSON)")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Print the figures, the rules or the dashboard."""
+    if arguments.alerts:
+        print(alerts.rules(), end="")
+    elif arguments.dashboard:
+        print(dashboard.dashboard())
+    else:
+        print(admin.figures(load_config(arguments)), end="")
+    return Exit.WELL
+
+
+COMMAND = Command(
+    name="metrics",
+    summary="the figures for Prometheus, its alerts, and a dashboard for Grafana",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)

@@ -1,0 +1,67 @@
+"""Reconcile is killed again and again: in the end each difference has been sent once."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness import Relay
+
+    from relay.demo.moodle import College
+
+AT = 1_770_000_000
+ROWS = 12_000
+
+
+@pytest.mark.parametrize("which", ["relay", "other"])
+def test_a_reconcile_that_is_killed_sends_each_difference_once(
+    request: pytest.FixtureRequest, college: College, which: str
+) -> None:
+    """The ones that differ by a method that is switched off have data that says nothing new: an id tells them apart."""
+    relay: Relay = request.getfixturevalue(which)
+    kills = 20 if request.config.getoption("--full") else 4
+    college.course("Computing", "C1")
+    college.course("Ceramics", "C2")
+    college.run(
+        "INSERT INTO {p}user_enrolments (userid, enrolid, timecreated, timemodified) "
+        f"SELECT seq, 1 + seq MOD 2, %s, %s FROM seq_1_to_{ROWS}",
+        AT,
+        AT,
+    )
+    relay.set("enabled", False)
+    relay.once("--from", "now", expect=None)
+    relay.run("reconcile", "enrolments")
+    college.run("UPDATE {p}enrol SET status = 1 WHERE id = 2")
+    college.run("UPDATE {p}user_enrolments SET timeend = 9 WHERE id MOD 3 = 0 AND enrolid = 1")
+    chance = random.Random(which)
+    killed = 0
+    while killed < kills:
+        process = subprocess.Popen(
+            relay.command("reconcile", "enrolments", "--fix", "--grace", "0s"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        count = relay.rows("SELECT COUNT(*) FROM {log}")[0][0]
+        target = count + chance.randrange(0, 1500)
+        while process.poll() is None and relay.rows("SELECT COUNT(*) FROM {log}")[0][0] <= target:
+            time.sleep(0.002)
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        killed += 1
+    assert killed > 0
+    relay.run("reconcile", "enrolments", "--fix", "--grace", "0s", expect=None)
+    sent = Counter(json.loads(data)["enrollmentid"] for (data,) in relay.rows("SELECT event_data FROM {log}"))
+    expected = {row for row in range(1, ROWS + 1) if row % 2 == 1 or row % 3 == 0}
+    assert sent.keys() == expected
+    assert set(sent.values()) == {1}
+    assert json.loads(relay.run("reconcile", "enrolments", "--grace", "0s", "--json").stdout) == []
+    assert relay.status()["conservation"]["holds"]
