@@ -248,7 +248,6 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
 def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
-    hold_recorded(opened.outbox, make_options(config)(""), opened.now())
     tables = make_moodle(config, limit_s=STATEMENT_S)
     return Relay(
         config=config,
@@ -259,6 +258,7 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
+        hold_recorded=partial(hold_recorded, opened.outbox, make_options(config)("")),
     )
 
 

@@ -45,6 +45,8 @@ class Relay:
     sender: Sender
     dispatch: Dispatch
     log: Log
+    #: Holds, at a time in unix seconds, what an older relay has recorded and Moodle may keep back. Raises OutboxError.
+    hold_recorded: Callable[[float], object]
     #: Let the next pass of dispatch, or of capture, begin at once; whoever runs the passes sets them.
     wake_dispatch: Callable[[], None] = field(default=lambda: None)
     wake_capture: Callable[[], None] = field(default=lambda: None)
@@ -54,6 +56,7 @@ class Relay:
     #: Why Moodle could not be read at the last try; '' where it could.
     moodle_error: str = ""
     _was_leading: bool = False
+    _may_send: bool = False
     _purge: Purge | None = None
 
     def capture_pass(self, now: float) -> float:
@@ -76,6 +79,9 @@ class Relay:
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""
+        if not self._may_send:
+            self.hold_recorded(now)
+            self._may_send = True
         delay = self.dispatch.run_once(now)
         self.dispatched_at = now
         return delay

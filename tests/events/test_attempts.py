@@ -15,8 +15,9 @@ AT = 1_770_000_000
 
 
 @pytest.fixture
-def grades(college: College) -> list[int]:
-    """Two attempts of one student at one assignment, both graded."""
+def grades(college: College, relay: Relay) -> list[int]:
+    """Two attempts of one student at one assignment, both graded; the gradebook is not asked."""
+    relay.set("events.grade_updated.unreleased", "send")
     ada = college.sign_up("Ada", "Lovelace", AT)
     course = college.course("Computing", "C1")
     assignment = college.assignment(course, "Essay")
@@ -33,7 +34,7 @@ def attempts(data: list[dict[str, Any]]) -> dict[int, tuple[Any, Any, list[str]]
 
 
 def test_it_is_told_behind_the_time_of_the_last_change(relay: Relay, backend: Receiver, grades: list[int]) -> None:
-    relay.set("events.grade_updated", {"attempt": True})
+    relay.set("events.grade_updated.attempt", True)
     relay.once()
     data = [post.envelope["data"] for post in backend.posts if post.envelope["event_type"] == "grade_updated"]
     last = ["timemodified", "attemptnumber", "latest"]
@@ -41,7 +42,7 @@ def test_it_is_told_behind_the_time_of_the_last_change(relay: Relay, backend: Re
 
 
 def test_sync_tells_it_of_the_latest_alone(relay: Relay, grades: list[int]) -> None:
-    relay.set("events.grade_updated", {"attempt": True})
+    relay.set("events.grade_updated.attempt", True)
     shown = relay.run("sync", "grades", "--dry-run").stdout
     data = [json.loads(line)["data"] for line in shown.splitlines()]
     assert attempts(data) == {grades[1]: (1, True, ["timemodified", "attemptnumber", "latest"])}

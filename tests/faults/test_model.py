@@ -32,6 +32,7 @@ from relay.service.daemon import Pool
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from relay.events.kind import EventKind
     from relay.model import Gap
 
 MAX_ATTEMPTS = 4
@@ -40,6 +41,9 @@ TYPES = frozenset({"user_updated"})
 
 class Log:
     """A log that gives out ids when a row is written, and shows the row when it is committed."""
+
+    #: None of its kinds may be held.
+    kinds: tuple[EventKind, ...] = ()
 
     def __init__(self) -> None:
         self.last_id = 0

@@ -181,9 +181,9 @@ def test_without_a_database_once_exits_3_with_a_sentence(relay: Relay) -> None:
     ("wrong", "sentence", "remedy"),
     [
         ("password", "the user 'reader' or the password is wrong", "moodle.database.password"),
-        ("grant", "may not read the table moodle.mdl_assign_grades", "Grant SELECT"),
+        ("grant", "may not read the table moodle.mdl_assign_grades", "Then grant SELECT"),
         ("prefix", "there is no table moodle.m_", "moodle.database.prefix"),
-        ("schema", "may not use the schema 'moodel'", "Give the database user access"),
+        ("schema", "may not use the schema 'moodel'", "or give access"),
     ],
 )
 def test_what_the_database_refuses_is_explained(
