@@ -51,8 +51,9 @@ class SqlReports(Sql, Reports):
     def select(self, selector: Selector) -> Sequence[int]:
         given = _terms(selector)
         found = self._rows(
-            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, HAS_DATA])} ORDER BY occurred_at, id",
-            [*given.values()],
+            f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, HAS_DATA, 'status <> ?'])} "
+            "ORDER BY occurred_at, id",
+            [*given.values(), Status.HELD],
         )
         return [row[0] for row in found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ class Relay:
     #: Why Moodle could not be read at the last try; '' where it could.
     moodle_error: str = ""
     _was_leading: bool = False
-    _may_send: bool = False
+    _has_held: bool = False
+    _holding: threading.Lock = field(default_factory=threading.Lock)
     _purge: Purge | None = None
 
     def capture_pass(self, now: float) -> float:
@@ -65,6 +67,8 @@ class Relay:
             # Another relay reads the log; who takes over from it begins where that one was.
             self.capture.forget()
             return self.config.moodle.poll_interval
+        # Before anything is added to what an older relay has recorded.
+        self._hold_recorded(now)
         try:
             progress = self.capture.run_once(now)
         except (MoodleError, OutboxUnavailable) as error:
@@ -79,12 +83,17 @@ class Relay:
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""
-        if not self._may_send:
-            self.hold_recorded(now)
-            self._may_send = True
+        self._hold_recorded(now)
         delay = self.dispatch.run_once(now)
         self.dispatched_at = now
         return delay
+
+    def _hold_recorded(self, now: float) -> None:
+        """Hold what is to be looked at first, once; the loops that read and deliver begin at one time."""
+        with self._holding:
+            if not self._has_held:
+                self.hold_recorded(now)
+                self._has_held = True
 
     def log_seen(self) -> MoodleLog:
         """Return what the passes over Moodle's log have found."""

@@ -92,6 +92,7 @@ def test_a_held_grade_is_recorded_with_its_reason_and_nothing_of_it(ada: Class, 
         "event_id": event_id,
         "event_type": "grade_updated",
         "log_id": 3,
+        "user_id": 1,
         "reason": reason,
     }
     assert "canary" not in everything(captured)

@@ -457,11 +457,13 @@ def test_purge_deletes_only_what_was_delivered_long_ago_and_the_file_shrinks(
 def test_status_check_says_what_needs_a_person(relay: Relay, college: College, backend: Receiver) -> None:
     graded(college)
     relay.once()
-    relay.run("status", "--check")
+    said = relay.run("status", "--check", expect=1).stderr
+    assert "no relay runs" in said
+    assert "given up" not in said
     college.sign_up("Grace", "Hopper", AT)
     backend.answer = lambda _: Reply(code=422)
     relay.once(expect=1)
-    assert "1 events were given up" in relay.run("status", "--check", expect=1).stderr
+    assert "1 event was given up" in relay.run("status", "--check", expect=1).stderr
 
 
 # -- check

@@ -28,7 +28,7 @@ GRANTED = {
         *("suspended", "deleted", "timecreated", "timemodified"),
     },
     "user_enrolments": {"id", "userid", "enrolid", "status", "timestart", "timeend", "timecreated", "timemodified"},
-    "enrol": {"id", "courseid"},
+    "enrol": {"id", "courseid", "status"},
     "course": {"id", "fullname", "shortname"},
     "assign": {"id", "course", "name", "grade"},
     "assign_grades": {

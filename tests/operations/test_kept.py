@@ -125,7 +125,7 @@ def test_explain_says_why_it_is_held_and_what_releases_it(what: str, relay: Rela
     relay.once()
     ((event_id,),) = relay.rows("SELECT event_id FROM {log} WHERE status = 'held'")
     shown = relay.run("explain", event_id if what == "event" else what).stdout
-    assert f"event {event_id} (grade_updated) held from log row 3" in shown
+    assert f"event {event_id} (grade_updated of user 1) held from log row 3" in shown
     assert "is held: Moodle's gradebook has no grade for the student" in shown
     assert "sends it with this id once Moodle shows it to the student." in shown
     assert "->" not in shown
