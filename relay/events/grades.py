@@ -73,6 +73,8 @@ SELECT n.assignment AS first, n.userid AS second, MAX(n.attemptnumber) AS value
 FROM {p}assign_grades n WHERE n.assignment IN %s AND n.userid IN %s GROUP BY n.assignment, n.userid
 """,
     pair=lambda grade: (integer(grade["assignment"]), integer(grade["userid"])),
+    value="(SELECT MAX(n.attemptnumber) FROM {p}assign_grades n WHERE n.assignment = t.assignment "
+    "AND n.userid = t.userid)",
     option=ATTEMPT,
     reads={"assign_grades": ("assignment", "userid", "attemptnumber")},
 )

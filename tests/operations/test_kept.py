@@ -163,3 +163,26 @@ def test_the_accounts_hold_and_a_move_takes_what_is_held(relay: Relay, college: 
     assert list(other.rows("SELECT event_id FROM {log} WHERE event_type = 'grade_updated' AND status = 'success'")) == [
         tuple(row) for row in held
     ]
+
+
+def test_the_first_pass_of_a_new_outbox_sends_what_is_shown_and_refuses_to_replay_what_is_held(
+    relay: Relay, college: College, backend: Receiver
+) -> None:
+    """What this relay has captured itself is judged already: it is not held once more before it is sent."""
+    ada, work, _ = essay(college, is_released=True)
+    done = relay.once()
+    assert "held" not in done.stderr
+    assert len(grades(backend)) == 1
+    college.grade(ada, work, SCORE, AT + 5, COMMENT, is_released=False)
+    relay.once()
+    done = relay.run("run", "--replay", "status=held", expect=1)
+    assert "0 of 1 recorded events sent again" in done.stderr
+    assert len(grades(backend)) == 1
+
+
+def test_grades_are_compared_where_the_attempt_is_told_too(relay: Relay, college: College) -> None:
+    relay.set("events.grade_updated.attempt", True)
+    essay(college, is_released=True)
+    relay.once()
+    relay.run("reconcile", "grades")
+    assert relay.run("reconcile", "grades", "--grace", "0s", "--json").stdout.strip() == "[]"
