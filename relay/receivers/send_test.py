@@ -83,7 +83,7 @@ def _replayed(_crafter: Crafter, _envelope: dict[str, Any], first: Attempt) -> S
 
 
 def _duplicate(crafter: Crafter, envelope: dict[str, Any], _first: Attempt) -> Step:
-    attempt = crafter.event(envelope)
+    attempt = crafter.event(envelope, late_s=1)
     return Step("the same event in another attempt, as after an answer that was lost", attempt, answers.DUPLICATE)
 
 

@@ -105,8 +105,9 @@ def _nulls(tools: Tools) -> Sequence[Tried]:
 
 
 def _repeated(tools: Tools) -> Sequence[Tried]:
+    # Each attempt is signed anew, with its own time.
     envelope = tools.envelope()
-    return (tools.craft.event(envelope), answers.NEW), (tools.craft.event(envelope), answers.DUPLICATE)
+    return (tools.craft.event(envelope, late_s=1), answers.NEW), (tools.craft.event(envelope), answers.DUPLICATE)
 
 
 def _replayed(tools: Tools) -> Sequence[Tried]:
@@ -127,7 +128,7 @@ def _forged_first(tools: Tools) -> Sequence[Tried]:
 
 def _at_once(tools: Tools) -> Sequence[Tried]:
     envelope = tools.envelope()
-    return [(tools.craft.event(envelope), answers.NEW) for _ in range(AT_ONCE)]
+    return [(tools.craft.event(envelope, late_s=number), answers.NEW) for number in range(AT_ONCE)]
 
 
 def _tampered(tools: Tools) -> Attempt:
@@ -165,6 +166,17 @@ def _unknown_version_alone(tools: Tools) -> Attempt:
 
 def _signature(attempt: Attempt) -> str:
     return str(attempt.headers["webhook-signature"])
+
+
+def _shortened(tools: Tools) -> Sequence[Tried]:
+    attempt = tools.event()
+    begun = [_signature(attempt)[:-length] for length in (len(_signature(attempt)) - 3, 8)]
+    return [(attempt.with_headers(webhook_signature=one), answers.UNKNOWN) for one in begun]
+
+
+def _tenant_of_the_body(tools: Tools) -> Attempt:
+    ours = str(tools.envelope()["tenant_id"])
+    return tools.event(tenant_id=craft.NO_TENANT).with_headers(x_tenant_id=ours)
 
 
 def _signed(tools: Tools, body: bytes, name: str = DEFAULT[0].name, event_id: str = "") -> Attempt:
@@ -276,6 +288,11 @@ CHECKS = (
         f"Take what cannot be parsed for no signature. {_401}",
     ),
     Check(
+        "the beginning of a right signature",
+        _shortened,
+        f"Compare signatures whole, in constant time: an empty one begins them all. {_401}",
+    ),
+    Check(
         "a right signature under an unknown version",
         _alone(_unknown_version_alone, answers.UNKNOWN),
         f"Verify v1 as HMAC-SHA256, v1a as Ed25519, and pass over others. {_401}",
@@ -332,6 +349,11 @@ CHECKS = (
     Check(
         "another tenant in X-Tenant-ID than in the body",
         _alone(lambda tools: tools.event().with_headers(x_tenant_id=craft.NO_TENANT), answers.REFUSED),
+        "X-Tenant-ID is not signed: go by the body's tenant_id, and refuse what differs with 403 or 422.",
+    ),
+    Check(
+        "another tenant in the body than in X-Tenant-ID",
+        _alone(_tenant_of_the_body, answers.REFUSED),
         "X-Tenant-ID is not signed: go by the body's tenant_id, and refuse what differs with 403 or 422.",
     ),
     Check(

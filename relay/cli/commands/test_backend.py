@@ -51,12 +51,14 @@ def handle(arguments: argparse.Namespace) -> int:
             lines.append(line)
             if not arguments.json:
                 _print(line)
-    failed = sum(line.verdict == "fail" for line in lines)
+    failed, warned = (sum(line.verdict == verdict for line in lines) for verdict in ("fail", "warn"))
     if arguments.json:
         fields = ("name", "verdict", "found", "remedy")
         print(json.dumps([{name: getattr(line, name) for name in fields} for line in lines], indent=2))
     else:
-        print(f"{len(lines) - failed} of {len(sheet.CHECKS)} checks passed, {failed} failed.")
+        passed = len(lines) - failed - warned
+        advice = f", {warned} with advice" if warned else ""
+        print(f"{passed} of {len(sheet.CHECKS)} checks passed{advice}, {failed} failed.")
     return Exit.UNDELIVERED if failed else Exit.WELL
 
 
