@@ -40,7 +40,7 @@ def test_the_daemon_lives_and_sends_the_others(strange: str, relay: Relay, colle
     assert relay.status()["by_type"]["comet_seen"] == {"pending": 1}
     assert relay.status()["conservation"]["holds"]
     story = relay.run("explain", strange, expect=None).stdout
-    assert "(comet_seen)" in story
+    assert "(comet_seen of user" in story
     assert "this version of relay does not know the type comet_seen" in story
 
 
