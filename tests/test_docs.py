@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import tomllib
@@ -12,7 +11,8 @@ import pytest
 
 import relay
 from relay import config
-from relay.cli.parser import parser
+from relay.cli import commands
+from relay.cli.parser import parsers
 from relay.config import document
 from relay.events import document as events
 from relay.events.catalogue import KINDS
@@ -77,15 +77,10 @@ def test_every_key_says_what_it_means(path: str) -> None:
     assert all(cell.strip(" |") for cell in cells)
 
 
-def subparsers() -> dict[str, argparse.ArgumentParser]:
-    (action,) = [one for one in parser()._actions if isinstance(one, argparse._SubParsersAction)]
-    return dict(action.choices)
-
-
-@pytest.mark.parametrize("name", sorted(subparsers()))
+@pytest.mark.parametrize("name", commands.NAMES)
 def test_every_command_is_in_the_readme_and_has_examples(name: str) -> None:
     assert f"| `relay {name}" in README
-    command = subparsers()[name]
+    command = parsers({name})[1][name]
     assert "examples:" in str(command.epilog)
     for action in command._actions:
         for option in action.option_strings:

@@ -11,8 +11,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Exit
-from relay.cli.commands import COMMANDS
-from relay.cli.parser import parser, with_default
+from relay.cli.commands import load
+from relay.cli.parser import parse
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
@@ -79,6 +79,5 @@ def _say_unwritten(error: OSError) -> Exit:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    commands = {command.name: command for command in COMMANDS}
-    given = parser().parse_args(with_default(arguments, commands.keys()))
-    return commands[given.command or "run"].handle(given)
+    given = parse(arguments)
+    return load(given.command).handle(given)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from relay import __version__
-from relay.cli.commands import COMMANDS, GROUPS
+from relay.cli.commands import GROUPS, NAMES, load
 from relay.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 FILE = "`relay COMMAND --help` has examples. FILE: --config, else $RELAY_CONFIG, else config.yaml, else \
 /etc/relay/config.yaml."
@@ -25,54 +25,73 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", hint=f"See `{self.prog} --help`.")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+class Overview(Parser):
+    """Shows all commands in its help; they are read only then."""
+
+    def format_help(self) -> str:
+        """Return the help, with the commands in their groups."""
+        self.epilog = "\n".join([*_overview(), FILE])
+        return super().format_help()
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line says; `command` is the name of a command. Raises UsageError."""
+    given = list(arguments)
+    at = _first_word(given)
+    if at is None:
+        is_run = not {"-h", "--help", "--version"} & set(given)
+    else:
+        # `relay --once --timeout 5s`: the word is an option's value, not a command.
+        is_run = given[at] not in NAMES and any(word.startswith("-") for word in given[:at])
+    if is_run:
+        given, at = ["run", *given], 0
+    return parsers({given[at]} if at is not None else ())[0].parse_args(given)
+
+
+def _first_word(arguments: Sequence[str]) -> int | None:
+    """Return where the first word stands that is neither an option nor the config's path."""
+    paths = {index + 1 for index, word in enumerate(arguments) if word == "--config"}
+    return next((i for i, word in enumerate(arguments) if not word.startswith("-") and i not in paths), None)
+
+
+def parsers(known: Collection[str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser of the whole command line, and that of each command; of those not in `known`, empty ones."""
     common = Parser(add_help=False)
     common.add_argument("--config", metavar="FILE", type=Path, default=argparse.SUPPRESS, help="the config file")
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show a traceback with an error"
     )
-    top = Parser(
+    top = Overview(
         prog="relay",
         usage="relay [-h] [--version] [--config FILE] [--debug] [COMMAND] ...",
         description="Delivers what happens in a Moodle site to a college's backend.",
-        epilog="\n".join([*_overview(), FILE]),
         parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"moodle-relay {__version__}")
     # The overview has them in groups, which argparse cannot make.
     made = top.add_subparsers(dest="command", parser_class=Parser, prog="relay", help=argparse.SUPPRESS)
-    for command in COMMANDS:
+    for name in NAMES:
+        if name not in known:
+            made.add_parser(name)
+            continue
+        command = load(name)
         command.add_arguments(
             made.add_parser(
-                command.name,
+                name,
                 description=f"{command.summary[:1].upper()}{command.summary[1:]}.",
                 epilog=command.examples,
                 parents=[common],
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
         )
-    return top
+    return top, made.choices
 
 
 def _overview() -> Iterator[str]:
     """Yield the commands in their groups, a line each."""
-    width = max(len(command.name) for command in COMMANDS)
-    for title, commands in GROUPS.items():
+    width = max(len(name) for name in NAMES)
+    for title, names in GROUPS.items():
         yield f"{title}:"
-        yield from (f"  {command.name:<{width}}  {command.summary}" for command in commands)
+        yield from (f"  {name:<{width}}  {load(name).summary}" for name in names)
         yield ""
-
-
-def with_default(arguments: Sequence[str], names: Collection[str]) -> list[str]:
-    """Put `run` where no command is named."""
-    given = list(arguments)
-    values = {index + 1 for index, word in enumerate(given) if word == "--config"}
-    first = next((i for i, word in enumerate(given) if not word.startswith("-") and i not in values), None)
-    if first is None and not {"-h", "--help", "--version"} & set(given):
-        return ["run", *given]
-    if first is not None and given[first] not in names and any(word.startswith("-") for word in given[:first]):
-        # `relay --once --timeout 5s`: the word is an option's value, not a command.
-        return ["run", *given]
-    return given

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from relay import config
-from relay.cli.command import config_path
+from relay.cli.configured import config_path
 from relay.config import credentials
 from relay.config.checks import is_loopback
 from relay.errors import ConfigError, CredentialError, UsageError

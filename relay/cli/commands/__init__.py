@@ -1,45 +1,29 @@
-"""The commands, in the order of `relay --help`. A new one is a module with a COMMAND, and its line here."""
+"""The commands, in the order of `relay --help`. A new one is a module with a COMMAND, and its name here.
+
+A module is read when its command is asked for: who asks for one does not wait for what the others need.
+"""
 
 from __future__ import annotations
 
-from relay.cli.commands import (
-    acknowledge,
-    check,
-    demo,
-    events,
-    explain,
-    forget,
-    grants,
-    import_plugin,
-    keygen,
-    metrics,
-    move_outbox,
-    profile,
-    purge,
-    receive,
-    reconcile,
-    run,
-    schema,
-    seal,
-    send_test,
-    status,
-    sync,
-    test_backend,
-)
+import importlib
+from typing import TYPE_CHECKING
 
-#: By what they are for.
+if TYPE_CHECKING:
+    from relay.cli.command import Command
+
+#: The names of the commands, by what they are for.
 GROUPS = {
-    "run": (run.COMMAND, demo.COMMAND),
-    "look": (check.COMMAND, status.COMMAND, events.COMMAND, explain.COMMAND, metrics.COMMAND, profile.COMMAND),
-    "repair": (
-        sync.COMMAND,
-        reconcile.COMMAND,
-        acknowledge.COMMAND,
-        purge.COMMAND,
-        forget.COMMAND,
-        move_outbox.COMMAND,
-    ),
-    "set up": (grants.COMMAND, seal.COMMAND, import_plugin.COMMAND),
-    "for those who receive": (keygen.COMMAND, schema.COMMAND, send_test.COMMAND, receive.COMMAND, test_backend.COMMAND),
+    "run": ("run", "demo"),
+    "look": ("check", "status", "events", "explain", "metrics", "profile"),
+    "repair": ("sync", "reconcile", "acknowledge", "purge", "forget", "move-outbox"),
+    "set up": ("grants", "seal", "import-plugin"),
+    "for those who receive": ("keygen", "schema", "send-test", "receive", "test-backend"),
 }
-COMMANDS = tuple(command for group in GROUPS.values() for command in group)
+NAMES = tuple(name for names in GROUPS.values() for name in names)
+
+
+def load(name: str) -> Command:
+    """Return the command of a name in NAMES."""
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    command: Command = module.COMMAND
+    return command

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config, load_to_look
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config, load_to_look
 from relay.errors import ConfigError
 from relay.operations.check import settings
 from relay.operations.check.result import Check, Verdict

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from relay import times
 from relay.cli import table
-from relay.cli.command import Command, Exit, load_config, repeated
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
+from relay.cli.watching import repeated
 from relay.errors import UsageError
 from relay.model import Status
 from relay.operations import replay

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config, print_json
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
+from relay.cli.printing import print_json
 from relay.events.catalogue import KINDS, by_subject
 from relay.operations import named
 from relay.operations.story import as_json, show

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
 from relay.errors import UsageError
 from relay.service import admin
 

@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay import config
-from relay.cli.command import Command, Exit, config_path
+from relay.cli.command import Command, Exit
+from relay.cli.configured import config_path
 from relay.errors import UsageError
 from relay.events import catalogue
 from relay.moodle.rights import columns

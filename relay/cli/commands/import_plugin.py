@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay import config
-from relay.cli.command import Command, Exit, config_path
+from relay.cli.command import Command, Exit
+from relay.cli.configured import config_path
 from relay.operations import plugin
 from relay.service import admin
 

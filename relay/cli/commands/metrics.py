@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
 from relay.operations import alerts, dashboard
 from relay.service import admin
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import config
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
 from relay.cli.progress import bar
 from relay.service import admin
 

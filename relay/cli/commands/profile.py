@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.cli import views
-from relay.cli.command import Command, Exit, load_config, print_json
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
+from relay.cli.printing import print_json
 from relay.service import admin
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from relay import times
 from relay.capture.reconcile import GRACE_S, TABLES
-from relay.cli.command import Command, Exit, load_config
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
 from relay.cli.progress import bar
 from relay.errors import UsageError
 from relay.service import comparing

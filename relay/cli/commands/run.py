@@ -7,7 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay import config, times
-from relay.cli.command import Command, Exit, config_path, print_envelope
+from relay.cli.command import Command, Exit
+from relay.cli.configured import config_path
+from relay.cli.printing import print_envelope
 from relay.errors import UsageError
 from relay.model import Event, Hold
 from relay.operations import replay

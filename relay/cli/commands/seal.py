@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, config_path
+from relay.cli.command import Command, Exit
+from relay.cli.configured import config_path
 from relay.config import credentials
 from relay.errors import CredentialError, UsageError
 

@@ -7,7 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay.cli import views
-from relay.cli.command import Command, Exit, load_to_look, repeated
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_to_look
+from relay.cli.watching import repeated
 from relay.errors import OutboxError, RelayError
 from relay.operations import health, status
 from relay.service import admin

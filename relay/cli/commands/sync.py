@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from relay import times
 from relay.capture.sync import Wanted
-from relay.cli.command import Command, Exit, load_config, print_envelope
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_config
+from relay.cli.printing import print_envelope
 from relay.cli.progress import bar
 from relay.errors import UsageError
 from relay.events.catalogue import SYNCED
