@@ -49,8 +49,10 @@ def test_the_receiver_in_the_readme_is_short_runs_and_passes_the_sheet(
 ) -> None:
     text = block("python")
     assert len([line for line in text.splitlines() if line.strip()]) <= 25
-    assert main(["receive", "--print", "python"]) == 0
-    (tmp_path / "verifier.py").write_text(capsys.readouterr().out)
+    for name, command in (("verifier.py", ["receive", "--print", "python"]), ("schema.json", ["schema"])):
+        assert main(command) == 0
+        (tmp_path / name).write_text(capsys.readouterr().out)
+        assert f"relay {' '.join(command)} > {name}" in SECTION
     key = "whsec_" + base64.b64encode(SECRET).decode()
     for name, value in (("key", key), ("token", "a-token")):
         (tmp_path / name).write_text(value)
@@ -74,6 +76,18 @@ def test_the_receiver_in_the_readme_is_short_runs_and_passes_the_sheet(
             errors = process.communicate()[1]
     assert [line for line in found if line["verdict"] == "fail"] == [], errors[-2000:]
     assert (code, len(found)) == (0, len(sheet.CHECKS))
+
+
+def test_the_vectors_are_printed_and_are_as_the_readme_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["receive", "--print", "vectors"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) > 50
+    table = SECTION.split("relay receive --print vectors > vectors.json")[1].split("\n\n")[1].split("\n\n")[0]
+    types = {"str": str, "int": int, "object": dict, "list of str": list}
+    fields = dict(re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", table, re.MULTILINE))
+    for vector in found:
+        assert {name: type(value) for name, value in vector.items()} == {name: types[fields[name]] for name in fields}
+        assert f"`{vector['expect']}`" in table
 
 
 def wait_for(port: int) -> None:

@@ -56,6 +56,54 @@ def test_nobody_there_is_one_line(options: list[str], capsys: pytest.CaptureFixt
     code, lines = verdicts("http://127.0.0.1:9", options, capsys)
     assert (code, len(lines)) == (1, 1)
     assert lines[0]["found"].startswith("no answer: the connection was refused")
+    assert lines[0]["remedy"] == "Nobody answers there: start the receiver, or mend the URL."
+    assert main(["test-backend", "http://127.0.0.1:9", *options]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Nothing else was tried")
+
+
+@pytest.mark.parametrize(
+    ("fault", "wrong", "found", "remedy"),
+    [
+        ("", "token", '401 {"status": "token"}', "The token is another one than the receiver's"),
+        ("health without a token", "token", '401 {"status": "token"}', "The token is another one"),
+        (
+            "health is open",
+            "token",
+            "401",
+            "The token (--token-file) or the signing key (--secret-file) is another one",
+        ),
+        (
+            "",
+            "key",
+            '401 {"status": "signature"}',
+            "It knows the token, so the signing key (--secret-file) is another one",
+        ),
+        ("health is open", "key", "401", "The token (--token-file) or the signing key (--secret-file) is another one"),
+        ("", "tenant", "403", "the signing key (--secret-file) or the tenant (--tenant) is another one"),
+        ("refuses all", "", "422", "Perhaps its tenant is not default"),
+        ("takes nothing", "", "404", "It has no /v1/events/moodle/user_created: add it, or mend the URL"),
+        ("hangs up", "", "no answer", "It answers to GET /v1/health, and breaks off at an event"),
+        ("is broken", "", "500", "see the receiver's own log"),
+    ],
+)
+def test_a_good_event_that_is_not_taken_is_one_line_that_says_why(
+    fault: str,
+    wrong: str,
+    found: str,
+    remedy: str,
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    others = {"key": "whsec_b25lIHRoYXQgbm9ib2R5IGhhcywgbWFkZSB1cCBoZXJl", "token": "another"}
+    if wrong in others:
+        (tmp_path / wrong).write_text(others[wrong])
+    more = ["--tenant", "another"] if wrong == "tenant" else []
+    with faulty.serving(SECRET, fault) as backend:
+        code, lines = verdicts(backend.url, [*options, *more], capsys)
+    assert (code, [line["verdict"] for line in lines]) == (1, ["fail"])
+    assert lines[0]["found"].startswith(found)
+    assert remedy in lines[0]["remedy"]
 
 
 def test_a_line_a_check_with_its_remedy(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-#: The verifiers that can be printed.
-FILES = {"php": "verifier.php", "node": "verifier.cjs", "python": "verifier.py"}
+#: What can be printed: the verifiers, and what tries one.
+FILES = {"php": "verifier.php", "node": "verifier.cjs", "python": "verifier.py", "vectors": "vectors.json"}
 PORT = 8087
 #: What stands in the answer that --answer gives.
 ANSWERED = b'{"status": "as --answer says"}'
@@ -38,6 +38,7 @@ EXAMPLES = f"""examples:
   relay receive --forward http://127.0.0.1:3000     what is good goes on to your own receiver, and its answer back
   relay receive --json | jq .verdict
   relay receive --print php > verifier.php          a verifier to take along: one file, without dependencies
+  relay receive --print vectors > vectors.json      deliveries, good and bad, that try a verifier of your own
 Verdicts: {", ".join(Verdict)}.
 Without --secret..., keys, token and tenant are those of the config. Ctrl-C ends it.
 """
@@ -52,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answer", type=int, metavar="CODE", help="answer this to good events, and don't take them")
     parser.add_argument("--times", type=int, metavar="N", help="only so often; then as ever")
     parser.add_argument("--json", action="store_true", help="a JSON object a line for each request")
-    parser.add_argument("--print", choices=FILES, help="print a verifier, and receive nothing")
+    parser.add_argument("--print", choices=FILES, help="print a verifier or the vectors, and receive nothing")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Receive until Ctrl-C; or print a verifier."""
+    """Receive until Ctrl-C; or print what is asked for."""
     if arguments.print:
         sys.stdout.write(resources.files(verifiers).joinpath(FILES[arguments.print]).read_text("utf-8"))
         return Exit.WELL
