@@ -11,6 +11,10 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from relay import times
+from relay.rules import request
+
+#: What relay puts behind the backend's address, and nobody else.
+PATHS = (request.EVENTS, f"{request.HEALTH}/", f"{request.PROFILE}/")
 
 #: What a table prefix may be made of: it is put into SQL as it is.
 _PREFIX = re.compile(r"[A-Za-z0-9_]{0,32}", re.ASCII)
@@ -71,6 +75,9 @@ def backend_url(url: str) -> str:
         raise ValueError("must not have a query or a fragment: the event's path comes behind it")
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError("must be https: plain http is for loopback only (localhost, 127.0.0.0/8, ::1)")
+    begins = min((found for path in PATHS if (found := f"{url}/".find(path)) >= 0), default=None)
+    if begins is not None:
+        raise ValueError(f"must end before {url[begins:]}: relay puts the path behind it; write {url[:begins]}")
     return url.rstrip("/")
 
 

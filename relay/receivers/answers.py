@@ -38,9 +38,14 @@ NO_PATH = _by_code("404, 405 or 410", Verdict.NO_SUCH_PATH)
 INVALID = _by_code("400, 413, 415 or 422", Verdict.REFUSED)
 REFUSED = _by_code("400, 401, 403, 413, 415 or 422", Verdict.REFUSED, Verdict.UNKNOWN_CALLER)
 WELL = Expected("200", lambda outcome: outcome.http_code == 200)
+
+
+def either(one: Expected, other: Expected) -> Expected:
+    """Return that one or the other may be answered."""
+    words = f"{one.words}, or {other.words}"
+    return Expected(words, lambda outcome: one.is_met(outcome) or other.is_met(outcome))
+
+
 #: Not taken as new, however that is said.
-NOT_NEW = Expected(
-    f'{REFUSED.words}, or {{"status": "duplicate"}}',
-    lambda outcome: REFUSED.is_met(outcome) or DUPLICATE.is_met(outcome),
-)
+NOT_NEW = either(REFUSED, DUPLICATE)
 KNOWN_OR_NOT = Expected("200 with JSON, or 404", lambda outcome: outcome.http_code in (200, 404))

@@ -35,6 +35,8 @@ class Verdict(StrEnum):
     WRONG_TENANT = "wrong tenant"
     INVALID = "invalid"
     NO_SUCH_TYPE = "no such type"
+    #: Whatever it is: its body was not read to the end.
+    UNREAD = "not read"
 
 
 #: The answer to each, by the contract's table: 401 for whom we do not know, 422 for what can never be taken.
@@ -122,18 +124,26 @@ class Judge:
             return Judged(verdict=verdict, why=why, envelope=envelope or {})
         if envelope is None:
             return Judged(verdict=Verdict.INVALID, why="The body is no JSON object.")
-        if delivery.headers.get("x-tenant-id", "") != envelope.get("tenant_id") or (
-            self._tenant_id is not None and envelope.get("tenant_id") != self._tenant_id
-        ):
-            why = "tenant_id, X-Tenant-ID and our tenant are not the same: see backend.tenant_id."
-            return Judged(verdict=Verdict.WRONG_TENANT, why=why, envelope=envelope)
         wrong = misfit(schema.envelope(self._kinds[event_type]), envelope) or _other_id(event_id, delivery, envelope)
         if wrong:
             why = f"It does not fit `relay schema {event_type}`: {wrong}."
             return Judged(verdict=Verdict.INVALID, why=why, envelope=envelope)
+        stranger = self._stranger(delivery.headers.get("x-tenant-id", ""), envelope["tenant_id"])
+        if stranger:
+            return Judged(verdict=Verdict.WRONG_TENANT, why=stranger, envelope=envelope)
         if event_id in self.taken:
             return Judged(verdict=Verdict.DUPLICATE, why="It was taken before, and is dropped.", envelope=envelope)
         return Judged(verdict=Verdict.GOOD, envelope=envelope)
+
+    def _stranger(self, header: str, tenant_id: str) -> str:
+        """Return why an event is not taken for our tenant's; '' where it is."""
+        if not header:
+            return "X-Tenant-ID is missing: relay sends the body's tenant_id in it."
+        if header != tenant_id:
+            return "X-Tenant-ID is another one than the body's tenant_id: it was changed on the way."
+        if self._tenant_id not in (None, tenant_id):
+            return f"Its tenant_id is not ours, {self._tenant_id}: see backend.tenant_id, or --tenant."
+        return ""
 
     def _refused(self, reason: str, delivery: Request, now: float) -> tuple[Verdict, str]:
         if reason == "clock":

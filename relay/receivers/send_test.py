@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from relay.events.catalogue import KINDS
 from relay.model import Delivery, Outcome, Status
-from relay.receivers import answers, craft
+from relay.receivers import answers, craft, schema
+from relay.receivers.fits import misfit
 from relay.rules import retry
 from relay.rules.retry import MEANINGS, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from relay.events.kind import EventKind
     from relay.receivers.answers import Expected
     from relay.receivers.craft import Attempt, Crafter
     from relay.rules.signing import Key
@@ -45,22 +49,53 @@ class Step:
     says: str
     attempt: Attempt
     expected: Expected
+    #: A right receiver refuses it.
+    is_wrong: bool = False
 
 
-def plan(crafter: Crafter, envelope: dict[str, Any], bad: Bad | None, other_keys: Sequence[Key]) -> Sequence[Step]:
-    """Return the requests that send an event, in order; `other_keys` are none of the receiver's."""
-    good = Step("a good event", crafter.event(envelope), answers.TAKEN)
+def plan(
+    crafter: Crafter,
+    envelope: dict[str, Any],
+    bad: Bad | None,
+    other_keys: Sequence[Key],
+    kinds: Mapping[str, EventKind] = KINDS,
+) -> Sequence[Step]:
+    """Return the requests that send an event, in order; `other_keys` are none of the receiver's.
+
+    The event may be wrong itself: of no type of `kinds`, of another tenant, or not as its schema says.
+    """
+    good = Step("an event", crafter.event(envelope), answers.TAKEN)
     if bad is Bad.SIGNATURE:
         attempt = crafter.event(envelope, keys=other_keys)
-        return (Step("an event that is signed with a key that nobody has", attempt, answers.UNKNOWN),)
-    if bad in FOLLOWED:
-        return (good, FOLLOWED[bad](crafter, envelope, good.attempt))
-    return (good,) if bad is None else (ALONE[bad](crafter, envelope),)
+        steps = [Step("an event that is signed with a key that nobody has", attempt, answers.UNKNOWN, is_wrong=True)]
+    elif bad in FOLLOWED:
+        steps = [good, FOLLOWED[bad](crafter, envelope, good.attempt)]
+    else:
+        steps = [good if bad is None else ALONE[bad](crafter, envelope)]
+    return [_fitting(step, crafter.target.tenant_id, kinds) for step in steps]
+
+
+def _fitting(step: Step, tenant_id: str, kinds: Mapping[str, EventKind]) -> Step:
+    """Return a step that says what is wrong with its event, and expects that a right receiver sees it."""
+    envelope = json.loads(step.attempt.body or b"")
+    kind = kinds.get(envelope["event_type"])
+    if kind is None:
+        fault, answer = f"there is no type {envelope['event_type']}", answers.NO_PATH
+    else:
+        fault, answer = misfit(schema.envelope(kind), envelope), answers.REFUSED
+        if not fault and envelope["tenant_id"] != tenant_id:
+            fault = f"tenant_id is not {tenant_id} (--tenant)"
+    if not fault:
+        return step
+    # The path is looked at before the signature, and the signature before the event.
+    if step.expected is answers.UNKNOWN:
+        answer = answers.UNKNOWN if kind is not None else answers.either(answers.UNKNOWN, answer)
+    return Step(f"{step.says}, wrong on purpose: {fault}", step.attempt, answer, is_wrong=True)
 
 
 def _stale(crafter: Crafter, envelope: dict[str, Any]) -> Step:
     attempt = crafter.event(envelope, late_s=STALE_S)
-    return Step(f"an event that was rightly signed {STALE_S} s ago", attempt, answers.UNKNOWN)
+    return Step(f"an event that was rightly signed {STALE_S} s ago", attempt, answers.UNKNOWN, is_wrong=True)
 
 
 def _huge(crafter: Crafter, envelope: dict[str, Any]) -> Step:
@@ -75,7 +110,8 @@ def _unicode(crafter: Crafter, envelope: dict[str, Any]) -> Step:
 
 def _wrong_tenant(crafter: Crafter, envelope: dict[str, Any]) -> Step:
     attempt = crafter.event({**envelope, "tenant_id": craft.NO_TENANT}).with_headers(x_tenant_id=craft.NO_TENANT)
-    return Step("an event of a tenant that is not yours, rightly signed", attempt, answers.REFUSED)
+    says = "an event of a tenant that is not yours, rightly signed"
+    return Step(says, attempt, answers.REFUSED, is_wrong=True)
 
 
 def _replayed(_crafter: Crafter, _envelope: dict[str, Any], first: Attempt) -> Step:

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,13 +29,15 @@ class Reply:
     body: bytes = b""
     #: The connection is closed without an answer.
     hangs_up: bool = False
+    #: Why it is not the judge's answer, as a sentence; '' where there is nothing to say.
+    why: str = ""
 
 
 class Receiver(http.server.ThreadingHTTPServer):
     """Takes events on an address of this machine, one at a time; `url` says where.
 
     `now` tells unix seconds. `decide` may answer otherwise than the judge would: it returns None to leave it to the
-    judge. `tell` is told of each delivery.
+    judge. `tell` is told of each delivery, and of each request that was turned away unread.
     """
 
     daemon_threads = True
@@ -99,15 +102,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        length = self.headers.get("content-length", "")
-        if not (length.isascii() and length.isdigit()) or int(length[:12]) > LARGEST:
-            self.close_connection = True
-            self._answer(Reply(code=413 if length.isdigit() else 411))
+        length = self.headers.get("content-length")
+        if length is None:
+            self._turn_away(411, "There is no Content-Length: chunked bodies are not taken here.")
             return
-        body = self.rfile.read(int(length))
+        if not (length.isascii() and length.isdigit()):
+            self._turn_away(400, "Content-Length is no number.")
+            return
+        if int(length[:12]) > LARGEST:
+            self._turn_away(413, f"The body is larger than {LARGEST} bytes.")
+            return
+        try:
+            body = self.rfile.read(int(length))
+        except OSError:
+            body = b""
         if len(body) < int(length):
-            # Its sender was stopped meanwhile.
-            self.close_connection = True
+            why = (
+                f"It broke off after {len(body)} bytes of {length}: its sender was stopped, or Content-Length is wrong."
+            )
+            self._turn_away(0, why)
             return
         delivery = self._request(body)
         judged, reply = self.server.deliver(delivery)
@@ -119,13 +132,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 -- the base class looks for this name
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Turn away what the base class cannot read: another method, or what is no HTTP."""
+        del explain
+        self._turn_away(int(code), "Events come by POST." if code == HTTPStatus.NOT_IMPLEMENTED else f"{message}.")
+
+    def _turn_away(self, code: int, why: str) -> None:
+        """Refuse a request whose body is not read, and tell of it; code 0 for one whose sender is gone."""
+        self.close_connection = True
+        reply = Reply(code=code, body=b'{"status": "not read"}', hangs_up=code == 0)
+        self._answer(reply)
+        self.server.tell(self._request(b""), Judged(verdict=Verdict.UNREAD, why=why), reply)
+
     def _request(self, body: bytes) -> Request:
+        # What is no HTTP has neither a path nor headers.
+        given = self.headers.items() if hasattr(self, "headers") else ()
         # The bytes of a header come as Latin-1; relay sends UTF-8.
-        headers = {
-            name.lower(): value.encode("latin-1", "replace").decode("utf-8", "replace")
-            for name, value in self.headers.items()
-        }
-        return Request(method=self.command, path=self.path, headers=headers, body=body)
+        headers = {name.lower(): value.encode("latin-1", "replace").decode("utf-8", "replace") for name, value in given}
+        return Request(method=self.command or "", path=getattr(self, "path", ""), headers=headers, body=body)
 
     def _answer(self, reply: Reply) -> None:
         if reply.hangs_up:

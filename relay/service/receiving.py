@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import socket
 import uuid
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How long a request to a receiver may take where no config says it, in seconds.
 TIMEOUT_S = 30.0
+#: So much is shown of another receiver's answer, in bytes.
+SHOWN = 200
 #: Headers of one connection: they are not handed on to the next one.
 HOP_BY_HOP = ("connection", "host", "keep-alive", "transfer-encoding", "te", "upgrade", "accept-encoding")
 
@@ -65,8 +68,13 @@ def hand_on(transport: Transport, delivery: Request) -> Reply:
     }
     answer = transport.send("POST", delivery.path, headers, delivery.body)
     if answer.http_code is None:
-        return Reply(code=502, body=answer.error.encode())
-    return Reply(code=answer.http_code, body=answer.body)
+        body = json.dumps({"status": "not handed on", "why": answer.error}).encode()
+        return Reply(code=502, body=body, why=f"It could not be handed on: {answer.error}.")
+    if 200 <= answer.http_code < 300:
+        return Reply(code=answer.http_code, body=answer.body)
+    said = answer.body[:SHOWN].decode("utf-8", "replace")
+    why = f"It was handed on, and answered {answer.http_code}{f': {said}' if said else ''}"
+    return Reply(code=answer.http_code, body=answer.body, why=why)
 
 
 def exchange(transport: Transport, attempt: Attempt, token: str) -> Outcome:

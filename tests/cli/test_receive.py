@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -193,6 +194,67 @@ def test_what_is_good_goes_on_to_another_receiver(key: str) -> None:
         assert other.posts[1].headers["webhook-signature"] == headers["webhook-signature"]
 
 
+def test_where_handing_on_fails_it_says_so(key: str) -> None:
+    body = event()
+    with receiver() as other, receiving("--secret-file", key, "--forward", other.url) as run:
+        other.answer = lambda _: Reply(code=500, body=b"out of order")
+        found = run.post(signed(body, SYMMETRIC_KEY), body)
+        assert (found["verdict"], found["answer"]) == ("good", 500)
+        assert found["why"] == "It was handed on, and answered 500: out of order"
+        other.answer = lambda _: Reply(hangs_up=True)
+        found = run.post(signed(body, SYMMETRIC_KEY), body)
+        assert (found["verdict"], found["answer"]) == ("good", 502)
+        assert found["why"].startswith("It could not be handed on: the connection was closed")
+
+
+def raw(url: str, sent: bytes) -> bytes:
+    """Send bytes, and no more than these; return what comes back."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize(
+    ("head", "code", "why"),
+    [
+        (b"POST /v1/events/moodle/user_created HTTP/1.1\r\n\r\n", 411, "There is no Content-Length"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411, "chunked bodies are not taken"),
+        (b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n", 400, "Content-Length is no number."),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "Content-Length is no number."),
+        (b"POST / HTTP/1.1\r\nContent-Length: 67108865\r\n\r\n", 413, "The body is larger than 67108864 bytes."),
+        (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf", None, "It broke off after 4 bytes of 9"),
+        (b"PUT /v1/events/moodle/user_created HTTP/1.1\r\n\r\n", 501, "Events come by POST."),
+        (b"\x16\x03\x01\x02\x00\x01\n", 400, "Bad request"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414, ""),
+    ],
+)
+def test_what_is_turned_away_unread_is_told_too(head: bytes, code: int | None, why: str, key: str) -> None:
+    with receiving("--secret-file", key) as run:
+        answer = raw(run.url, head)
+        found = run.next()
+    assert (found["verdict"], found["answer"], found["event"]) == ("not read", code, None)
+    assert why in found["why"]
+    assert answer.endswith(b"" if code is None else b'{"status": "not read"}')
+    assert bool(answer) == (code is not None)
+
+
+def test_a_tenant_that_is_missing_is_not_called_a_wrong_one(key: str) -> None:
+    body = event()
+    without = samples.encode({name: value for name, value in json.loads(body).items() if name != "tenant_id"})
+    with receiving("--secret-file", key) as run:
+        found = run.post(signed(without, SYMMETRIC_KEY), without)
+        assert (found["verdict"], "tenant_id is missing" in found["why"]) == ("invalid", True)
+        headers = {name: value for name, value in signed(body, SYMMETRIC_KEY).items() if name != "X-Tenant-ID"}
+        assert run.post(headers, body)["why"].startswith("X-Tenant-ID is missing")
+        found = run.post({**headers, "X-Tenant-ID": "another"}, body)
+        assert (found["verdict"], found["why"][:14]) == ("wrong tenant", "X-Tenant-ID is")
+        other = body.replace(b'"default"', b'"another"')
+        found = run.post({**signed(other, SYMMETRIC_KEY), "X-Tenant-ID": "another"}, other)
+        assert (found["verdict"], "Its tenant_id is not ours, default" in found["why"]) == ("wrong tenant", True)
+
+
 def test_health_and_profile_are_there_for_check(key: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
     with receiving("--secret-file", key, "--token-file", str(tmp_path / "token")) as run:
@@ -344,9 +406,93 @@ def test_values_are_set_by_their_path(sent: Any, backend: Receiver) -> None:
     code, _, err = sent(KIND.name, "--set", "data.scroe=61")
     assert code == 2
     assert "Did you mean data.score?" in err
-    _, _, err = sent(KIND.name, "--set", "data.score=high")
-    assert "relay would not send this" in err
-    assert "data.score must be number or null" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "verdicts", "says", "right"),
+    [
+        (["--set", "data.score=high"], ["invalid"], "data.score must be number or null", "400, 401"),
+        (["--set", "event_id=made-up"], ["invalid"], "event_id is malformed", "400, 401"),
+        (["--set", "data.userid=null"], ["invalid"], "data.userid must be integer", "400, 401"),
+        (["--set", "tenant_id=other"], ["wrong tenant"], "tenant_id is not default (--tenant)", "400, 401"),
+        (["--set", "tenant_id="], ["invalid"], "tenant_id is malformed", "400, 401"),
+        (["--set", "event_type=no_such"], ["no such type"], "there is no type no_such", "404, 405 or 410"),
+        (["--set", "event_type=user_created"], ["invalid"], "data.username is missing", "400, 401"),
+        (
+            ["--set", "tenant_id=other", "--bad", "duplicate"],
+            ["wrong tenant"] * 2,
+            "tenant_id is not default",
+            "400, 401",
+        ),
+        (["--set", "tenant_id=other", "--bad", "stale"], ["clock off"], "tenant_id is not default", "401 or 403"),
+        (
+            ["--set", "event_type=no_such", "--bad", "signature"],
+            ["no such type"],
+            "no type no_such",
+            "401 or 403, or 404",
+        ),
+    ],
+)
+def test_what_set_makes_wrong_is_to_be_refused(
+    options: list[str], verdicts: list[str], says: str, right: str, key: str, sent: Any, backend: Receiver
+) -> None:
+    with receiving("--secret-file", key) as run:
+        code, out, _ = sent(KIND.name, "--to", run.url, *options)
+        assert [run.next()["verdict"] for _ in verdicts] == verdicts
+    assert code == 0
+    assert out.count(f"Right: this one is wrong on purpose, and a right receiver answers {right}") == len(verdicts)
+    assert out.count("wrong on purpose: ") == len(verdicts)
+    assert says in out
+    # One that takes whatever comes.
+    code, out, _ = sent(KIND.name, *options)
+    assert code == 1
+    assert len(backend.posts) == len(verdicts)
+    assert f"NOT RIGHT: this one is wrong on purpose, and a right receiver answers {right}" in out
+
+
+def test_the_tenant_of_the_request_is_that_of_the_event(sent: Any, backend: Receiver) -> None:
+    code, out, _ = sent(KIND.name, "--tenant", "other")
+    assert (code, backend.posts[0].headers["x-tenant-id"], backend.posts[0].envelope["tenant_id"]) == (
+        0,
+        "other",
+        "other",
+    )
+    assert "Right: a right receiver answers 2xx." in out
+
+
+@pytest.mark.parametrize(
+    ("bad", "answer", "code", "says"),
+    [
+        ("signature", 401, 0, "Right: this one is wrong on purpose, and a right receiver answers 401 or 403."),
+        ("signature", 200, 1, "NOT RIGHT: this one is wrong on purpose, and a right receiver answers 401 or 403."),
+        ("signature", 422, 1, "NOT RIGHT: this one is wrong on purpose"),
+        ("stale", 401, 0, "relay, were it a real event: Token or signature not known"),
+        ("stale", 200, 1, "relay, were it a real event: Taken"),
+        ("wrong-tenant", 422, 0, "Right: this one is wrong on purpose"),
+        ("wrong-tenant", 200, 1, "NOT RIGHT: this one is wrong on purpose"),
+        ("unicode", 200, 0, "Right: a right receiver answers 2xx."),
+        ("unicode", 500, 1, "NOT RIGHT: a right receiver answers 2xx."),
+    ],
+)
+def test_the_exit_code_and_a_line_say_whether_the_receiver_did_right(
+    bad: str, answer: int, code: int, says: str, sent: Any, backend: Receiver
+) -> None:
+    backend.answer = lambda _: Reply(code=answer)
+    found, out, _ = sent("--bad", bad)
+    assert found == code
+    assert says in out
+
+
+@pytest.mark.parametrize("path", ["/v1/events/moodle/user_created", "/v1/events/moodle", "/v1/health", "/v1/health/"])
+@pytest.mark.parametrize("base", ["", "/base"])
+def test_a_url_with_the_path_is_refused_and_the_right_one_named(
+    base: str, path: str, key: str, backend: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"{backend.url}{base}"
+    for command in (["send-test", "--to"], ["test-backend"], ["receive", "--port", "0", "--forward"]):
+        assert main([*command, f"{url}{path}", "--secret-file", key]) == 2
+        assert f"relay puts the path behind it; write {url}.\n" in capsys.readouterr().err
+    assert backend.posts == []
 
 
 def test_no_secret_is_shown(sent: Any, backend: Receiver, tmp_path: Path) -> None:

@@ -113,8 +113,10 @@ def _say_started(given: receiving.Given, url: str) -> None:
 def _tell(delivery: Request, judged: Judged, reply: Reply) -> None:
     test = " (a test)" if delivery.headers.get("x-relay-test") else ""
     event_id = delivery.headers.get("webhook-id", "without an id")
-    lines = [f"{judged.verdict}: {delivery.path} {event_id}{test} -> {reply.code}"]
-    lines += [f"  {judged.why}"] if judged.why else []
+    method = "" if delivery.method == "POST" else f"{delivery.method} "
+    answer = "no answer" if reply.hangs_up else reply.code
+    lines = [f"{judged.verdict}: {method}{delivery.path} {event_id}{test} -> {answer}"]
+    lines += [f"  {why}" for why in (judged.why, reply.why) if why]
     shown = {name: one for name, one in judged.envelope.items() if name not in ("event_id", "event_type")}
     lines += [f"  {line}" for line in views.profile_lines(shown)] if shown else []
     print("\n".join(_cut(views.printable(line)) for line in lines), flush=True)
@@ -127,11 +129,11 @@ def _cut(line: str) -> str:
 def _tell_json(delivery: Request, judged: Judged, reply: Reply) -> None:
     line = {
         "verdict": judged.verdict,
-        "why": judged.why,
+        "why": judged.why or reply.why,
         "path": delivery.path,
         "event_id": delivery.headers.get("webhook-id"),
         "is_test": bool(delivery.headers.get("x-relay-test")),
-        "answer": reply.code,
+        "answer": None if reply.hangs_up else reply.code,
         "event": judged.envelope or None,
     }
     print(json.dumps(line), flush=True)

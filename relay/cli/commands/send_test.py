@@ -9,8 +9,7 @@ from relay.cli.command import Command, Exit
 from relay.cli.commands.schema import FIRST
 from relay.config.credentials import MASK
 from relay.errors import UsageError
-from relay.receivers import samples, schema
-from relay.receivers.fits import misfit
+from relay.receivers import samples
 from relay.receivers.send_test import Bad, consequence, plan
 from relay.rules.retry import Policy
 from relay.service import receiving as service
@@ -34,7 +33,8 @@ EXAMPLES = f"""examples:
   relay send-test --bad signature
 --bad: {", ".join(Bad)}.
 The event is made up, marked with X-Relay-Test: 1, and never in the outbox. Neither a database nor an outbox is needed.
-The config's token goes to its backend, and to this machine. Exit 1 where the answer is not that of a right receiver.
+The config's token goes to its backend, and to this machine. Exit 0 where the answer is that of a right receiver, which
+refuses what is wrong on purpose (by --bad or --set); else 1.
 """
 
 
@@ -57,8 +57,9 @@ def handle(arguments: argparse.Namespace) -> int:
     if bad is Bad.SIGNATURE and not aim.target.keys:
         raise receiving.no_key("send-test")
     is_right = True
+    steps = plan(crafter, envelope, bad, service.other_keys(aim.target.keys), receiving.kinds(arguments))
     with service.reaching(aim.url, aim.backend) as transport:
-        for step in plan(crafter, envelope, bad, service.other_keys(aim.target.keys)):
+        for step in steps:
             _show_request(aim.url, step)
             outcome = service.exchange(transport, step.attempt, aim.target.token)
             is_right = step.expected.is_met(outcome) and is_right
@@ -67,22 +68,20 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _envelope(crafter: Crafter, kind: EventKind, changes: list[str]) -> dict[str, Any]:
-    """Return a made-up event with the values of `--set`, and say where it is not as relay would send it."""
+    """Return a made-up event with the values of `--set`. Raises UsageError for one that no request can carry."""
     envelope = crafter.envelope(kind)
     for change in changes:
         samples.change(envelope, change)
     for name in ("event_id", "event_type"):
         if not isinstance(envelope[name], str) or not envelope[name].isascii() or not envelope[name].isprintable():
             raise UsageError(f"--set {name}: it is a header and a path, too, and must be plain text.", hint="")
-    wrong = misfit(schema.envelope(kind), envelope)
-    if wrong:
-        receiving.note(f"relay would not send this, as `relay schema {kind.name}` says: {wrong}.")
     return envelope
 
 
 def _show_request(url: str, step: Step) -> None:
     attempt: Attempt = step.attempt
-    print(f"-> {step.says}\n{attempt.method} {url}{attempt.path}")
+    print(views.printable(f"-> {step.says}"))
+    print(f"{attempt.method} {url}{attempt.path}")
     for name, value in attempt.headers.items():
         text = MASK if name == "X-Moodle-Token" else value.decode() if isinstance(value, bytes) else value
         print(views.printable(f"{name}: {text}"))
@@ -96,10 +95,10 @@ def _show_answer(step: Step, outcome: Outcome) -> None:
     print(f"<- {said} after {outcome.duration_ms} ms")
     if outcome.answer:
         print(views.printable(outcome.answer))
-    print(f"relay: {consequence(outcome, Policy())}")
-    if not step.expected.is_met(outcome):
-        print(f"A right receiver answers {step.expected.words}.")
-    print(flush=True)
+    right = "Right" if step.expected.is_met(outcome) else "NOT RIGHT"
+    purpose = "this one is wrong on purpose, and " if step.is_wrong else ""
+    print(f"{right}: {purpose}a right receiver answers {step.expected.words}.")
+    print(f"relay{', were it a real event' if step.is_wrong else ''}: {consequence(outcome, Policy())}\n", flush=True)
 
 
 COMMAND = Command(
