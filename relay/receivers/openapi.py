@@ -80,9 +80,7 @@ def _delivery(kind: EventKind) -> Document:
     return {
         "operationId": kind.name,
         "summary": f"Take a {kind.name}: {kind.meaning}",
-        "description": ""
-        if kind.is_default
-        else f"Sent only where events.{kind.name}.enabled is true; a backend without this path answers 404.",
+        "description": f"{_when(kind)}; a backend without this path answers 404, which holds back this type alone.",
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name, *_ in HEADERS],
         "requestBody": {
             "required": True,
@@ -92,10 +90,19 @@ def _delivery(kind: EventKind) -> Document:
     }
 
 
+def _when(kind: EventKind) -> str:
+    """Return where the events of a kind are sent."""
+    if kind.name not in KINDS:
+        return "Sent as events.custom of relay's config names it"
+    when = "unless {} is false" if kind.is_default else "where {} is true"
+    return f"Sent {when.format(f'events.{kind.name}.enabled')}"
+
+
 def _answers() -> Document:
     """Return what each answer to an event means, from the table that relay itself goes by."""
     taken = {
         "type": "object",
+        "description": "Any JSON, or none; `status` is looked at.",
         "properties": {"status": {"type": "string", "description": "`duplicate` where the event was there already."}},
         "example": {"status": "duplicate"},
     }
@@ -137,6 +144,7 @@ def _profile() -> Document:
     return {
         "operationId": "profile",
         "summary": "Say what is known of a student (`relay profile`)",
+        "description": "Asked by a person, never by itself. It is personal data: answer 401 to a wrong token.",
         "parameters": [user],
         "responses": {
             "200": {

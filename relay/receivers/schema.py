@@ -42,10 +42,13 @@ def envelope(kind: EventKind) -> Schema:
         "source": {"const": "moodle", "description": "Where it happened."},
         "moodle_url": _text("The site's own address ($CFG->wwwroot).", {"format": "uri", "pattern": "^https?://."}),
         "tenant_id": _text("Whose event it is: that of X-Tenant-ID.", {"minLength": 1}),
-        "data": _closed(
-            {field.name: _field(field) for field in kind.fields},
-            optional=[field.name for field in kind.fields if field.only_with],
-        ),
+        "data": {
+            "description": "What it is about.",
+            **_closed(
+                {field.name: _field(field) for field in kind.fields},
+                optional=[field.name for field in kind.fields if field.only_with],
+            ),
+        },
     }
     return {
         "$schema": DIALECT,

@@ -19,6 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from relay.cli import main
 from relay.demo.moodle import SCHEMA
 from relay.events.catalogue import KINDS
+from relay.events.custom import custom_kind
 from relay.events.envelope import build, make_event
 from relay.events.kind import Facts, Field, Options
 from relay.model import Event, LogRow
@@ -208,11 +209,36 @@ def test_a_fingerprint_changes_with_the_payload_and_not_with_its_description() -
     assert with_fields(*rest) != schema.fingerprint(kind)
 
 
-def test_every_field_is_described() -> None:
-    for kind in KINDS.values():
-        properties = schema.envelope(kind)["properties"]
-        for name, rule in {**properties, **properties["data"]["properties"]}.items():
-            assert name == "data" or rule["description"], name
+def undescribed(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the path of each description that is empty, and of each property, parameter and answer without one."""
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from undescribed(one, f"{path}[{index}]")
+    if not isinstance(value, dict):
+        return
+    if "description" in value and not value["description"]:
+        yield f"{path}.description"
+    for name, one in value.items():
+        is_named = name in ("properties", "responses", "parameters", "headers") and isinstance(one, dict)
+        for part, rule in one.items() if is_named else ():
+            if not {"description", "$ref"} & rule.keys():
+                yield f"{path}.{name}.{part}"
+        yield from undescribed(one, f"{path}.{name}")
+
+
+def test_everything_is_described() -> None:
+    custom = custom_kind("quiz_attempted", "\\mod_quiz\\event\\attempt_submitted", ("quizid",))
+    kinds = {**KINDS, custom.name: custom}
+    document = openapi.document(kinds)
+    assert list(undescribed(document)) == []
+    assert list(undescribed(schema.any_envelope(kinds.values()))) == []
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    assert [one["operationId"] for one in operations if not (one["description"] and one["summary"])] == []
+    # It finds what it is to find.
+    assert list(undescribed({"properties": {"a": {}, "b": {"description": ""}}})) == [
+        ".properties.a",
+        ".properties.b.description",
+    ]
 
 
 def test_the_openapi_document_is_valid_and_complete() -> None:

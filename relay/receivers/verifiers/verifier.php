@@ -11,6 +11,8 @@
  *         exit;
  *     }
  *
+ * Headers: relay_headers(), getallheaders(), $_SERVER, or those of a framework's request as an array (names in any case,
+ * values texts or lists of texts). The body is a string: what json_decode made of it is not what was signed.
  * Keys: `whsec_...` (HMAC-SHA256) and `whpk_...` (Ed25519). Give all that are valid now: where a key is being changed,
  * the old one and the new one. Drop what you have by the event id.
  */
@@ -28,14 +30,16 @@ class RelayRefused extends Exception
     }
 }
 
-/** Returns the headers of this request, their names in lower case. */
-function relay_headers(): array
+/** Returns headers, those of this request by default, their names in lower case with `-`, their values as texts. */
+function relay_headers(?array $headers = null): array
 {
     $found = [];
-    foreach ($_SERVER as $name => $value) {
+    foreach ($headers ?? $_SERVER as $name => $value) {
+        $name = (string) $name;
         if (strpos($name, 'HTTP_') === 0) {
-            $found[strtolower(str_replace('_', '-', substr($name, 5)))] = $value;
+            $name = str_replace('_', '-', substr($name, 5));
         }
+        $found[strtolower($name)] = is_array($value) ? implode(' ', $value) : (string) $value;
     }
     return $found;
 }
@@ -43,12 +47,20 @@ function relay_headers(): array
 /**
  * Returns the event id of a delivery that one of the keys has signed, and not long ago. Throws RelayRefused.
  *
+ * Throws InvalidArgumentException for a body that is no string.
+ *
  * $now: unix seconds, this machine's clock by default. $tolerance: how far webhook-timestamp may be from it, in seconds.
  */
-function relay_verify(array $keys, array $headers, string $body, ?int $now = null, int $tolerance = 300): string
+function relay_verify(array $keys, array $headers, $body, ?int $now = null, int $tolerance = 300): string
 {
+    if (!is_string($body)) {
+        throw new InvalidArgumentException(
+            'relay_verify: the body must be the bytes as they came, and is ' . gettype($body) . '. Is it JSON that was ' .
+            "decoded already? Take file_get_contents('php://input'), and json_decode after relay_verify."
+        );
+    }
     [$secrets, $public] = relay_parse_keys($keys);
-    $headers = array_change_key_case($headers, CASE_LOWER);
+    $headers = relay_headers($headers);
     $id = $headers['webhook-id'] ?? '';
     $timestamp = $headers['webhook-timestamp'] ?? '';
     if (($headers['webhook-signature'] ?? '') === '') {
@@ -99,7 +111,8 @@ function relay_parse_keys(array $keys): array
 {
     $found = ['whsec' => [], 'whpk' => []];
     foreach ($keys as $key) {
-        [$kind, $text] = explode('_', $key, 2) + [1 => ''];
+        // A file that holds a key ends with a line's end.
+        [$kind, $text] = explode('_', trim((string) $key), 2) + [1 => ''];
         $raw = relay_decode($text);
         if (!isset($found[$kind]) || $raw === '' || ($kind === 'whpk' && strlen($raw) !== 32)) {
             throw new RelayRefused('bad_key');
