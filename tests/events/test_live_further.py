@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from harness import Relay, load_dump
-from receiver import receiver
+from jsonschema import Draft202012Validator
+from receiver import Receiver, receiver
 
 from relay.demo.mariadb import MariaDB
 from relay.events.catalogue import KINDS
+from relay.events.custom import custom_kind
 from relay.events.kind import EventKind
+from relay.receivers import schema
 
 REAL = Path(__file__).parents[3] / "shared" / "moodle"
 DUMP, TRUTH = REAL / "moodle-live-4.4.sql.gz", REAL / "truth-4.4.jsonl.gz"
@@ -25,7 +28,11 @@ ROLES = {"role_assigned", "role_unassigned"}
 
 
 #: An event of the config's own.
-OWN = {"type": "quiz_attempted", "eventname": r"\mod_quiz\event\attempt_submitted", "fields": ["quizid"]}
+OWN: dict[str, Any] = {
+    "type": "quiz_attempted",
+    "eventname": r"\mod_quiz\event\attempt_submitted",
+    "fields": ["quizid"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +44,36 @@ def truth() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, truth: list[dict[str, Any]]) -> Iterator[Relay]:
-    """What a relay with all kinds on makes of it, delivered to a backend that takes everything."""
+def arrived() -> Iterator[Receiver]:
+    """A backend that takes everything."""
+    with receiver() as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def live(
+    tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, truth: list[dict[str, Any]], arrived: Receiver
+) -> Relay:
+    """What a relay with all kinds on makes of it, delivered."""
     assert truth
     load_dump(mariadb, DUMP)
-    with receiver() as backend:
-        made = Relay(tmp_path_factory.mktemp("live"), mariadb, backend.url)
-        for kind in FURTHER:
-            made.set(f"events.{kind.name}", {"enabled": True})
-        made.set("events.grade_updated", {"attempt": True})
-        made.set("events.custom", [OWN])
-        read_with_least_rights(made, mariadb)
-        made.once()
-        yield made
+    made = Relay(tmp_path_factory.mktemp("live"), mariadb, arrived.url)
+    for kind in FURTHER:
+        made.set(f"events.{kind.name}", {"enabled": True})
+    made.set("events.grade_updated", {"attempt": True})
+    made.set("events.custom", [OWN])
+    read_with_least_rights(made, mariadb)
+    made.once()
+    return made
+
+
+def test_each_event_fits_its_schema(live: Relay, arrived: Receiver) -> None:
+    assert live
+    own = custom_kind(OWN["type"], OWN["eventname"], tuple(OWN["fields"]))
+    validators = {kind.name: Draft202012Validator(schema.envelope(kind)) for kind in (*KINDS.values(), own)}
+    for post in arrived.posts:
+        validators[post.envelope["event_type"]].validate(post.envelope)
+    assert {post.envelope["event_type"] for post in arrived.posts} >= {kind.name for kind in FURTHER}
 
 
 def read_with_least_rights(relay: Relay, mariadb: MariaDB) -> None:
