@@ -140,7 +140,7 @@ class Judge:
         if not header:
             return "X-Tenant-ID is missing: relay sends the body's tenant_id in it."
         if header != tenant_id:
-            return "X-Tenant-ID is another one than the body's tenant_id: it was changed on the way."
+            return "X-Tenant-ID is another one than the body's tenant_id: relay sends the same in both."
         if self._tenant_id not in (None, tenant_id):
             return f"Its tenant_id is not ours, {self._tenant_id}: see backend.tenant_id, or --tenant."
         return ""

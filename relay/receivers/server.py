@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The largest body that is read, in bytes.
 LARGEST = 64 * 1024 * 1024
+#: How a client begins that wants HTTPS: a record of the handshake (RFC 8446, section 5.1), of a version 3.x.
+TLS_HANDSHAKE = "\x16\x03"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Turn away what the base class cannot read: another method, or what is no HTTP."""
         del explain
-        self._turn_away(int(code), "Events come by POST." if code == HTTPStatus.NOT_IMPLEMENTED else f"{message}.")
+        why = "Events come by POST." if code == HTTPStatus.NOT_IMPLEMENTED else f"{message}."
+        if getattr(self, "requestline", "").startswith(TLS_HANDSHAKE):
+            why = "It speaks TLS, and this receiver does not: send to http://, or let a proxy end TLS in front of it."
+        self._turn_away(int(code), why)
 
     def _turn_away(self, code: int, why: str) -> None:
         """Refuse a request whose body is not read, and tell of it; code 0 for one whose sender is gone."""

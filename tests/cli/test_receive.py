@@ -226,7 +226,8 @@ def raw(url: str, sent: bytes) -> bytes:
         (b"POST / HTTP/1.1\r\nContent-Length: 67108865\r\n\r\n", 413, "The body is larger than 67108864 bytes."),
         (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf", None, "It broke off after 4 bytes of 9"),
         (b"PUT /v1/events/moodle/user_created HTTP/1.1\r\n\r\n", 501, "Events come by POST."),
-        (b"\x16\x03\x01\x02\x00\x01\n", 400, "Bad request"),
+        (b"\x16\x03\x01\x02\x00\x01\n", 400, "It speaks TLS, and this receiver does not"),
+        (b"rubbish\r\n\r\n", 400, "Bad request syntax ('rubbish')."),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414, ""),
     ],
 )

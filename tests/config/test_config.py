@@ -135,6 +135,8 @@ retry: {max_attempts: many}
         (MINIMAL + "btec: {A: high, B: 0}", ["btec.A: must be a score"]),
         (MINIMAL + "outbox: {url: 'sqlite://outbox.db'}", ["outbox.url: must be sqlite:///path"]),
         (MINIMAL + "outbox: {url: 'mysql://u:p@h/s'}", ["outbox.url: must not hold a password"]),
+        (MINIMAL.replace(".edu", ".edu/v1/events/moodle/"), ["backend.url: must end before /v1/events/moodle/: "]),
+        (MINIMAL.replace(".edu", ".edu/relay/v1/health"), ["backend.url: must end before /v1/health: relay puts"]),
         (MINIMAL + "log: {level: loud}", ["log.level: must be one of"]),
         (MINIMAL + "events: {grade_updated: {role: actual}}", ["events.grade_updated.role: is no known key"]),
         (MINIMAL + "events: {ignore_actors: [3, bob]}", ["events.ignore_actors[1]: must be a whole number"]),

@@ -113,9 +113,10 @@ def _say_started(given: receiving.Given, url: str) -> None:
 def _tell(delivery: Request, judged: Judged, reply: Reply) -> None:
     test = " (a test)" if delivery.headers.get("x-relay-test") else ""
     event_id = delivery.headers.get("webhook-id", "without an id")
-    method = "" if delivery.method == "POST" else f"{delivery.method} "
+    method = "" if delivery.method == "POST" else delivery.method
+    what = " ".join(one for one in (method, delivery.path, event_id) if one)
     answer = "no answer" if reply.hangs_up else reply.code
-    lines = [f"{judged.verdict}: {method}{delivery.path} {event_id}{test} -> {answer}"]
+    lines = [f"{judged.verdict}: {what}{test} -> {answer}"]
     lines += [f"  {why}" for why in (judged.why, reply.why) if why]
     shown = {name: one for name, one in judged.envelope.items() if name not in ("event_id", "event_type")}
     lines += [f"  {line}" for line in views.profile_lines(shown)] if shown else []
