@@ -30,6 +30,11 @@ def _is_taken(outcome: Outcome) -> bool:
     return outcome.http_code is not None and 200 <= outcome.http_code < 300
 
 
+def _begins_json(text: str) -> bool:
+    """Say whether a text, of which the end may be cut off, begins as JSON does."""
+    return text.lstrip()[:1] in tuple('{["-0123456789tfn')
+
+
 TAKEN = Expected("2xx", _is_taken)
 NEW = Expected("2xx, and no duplicate", lambda outcome: _is_taken(outcome) and not outcome.duplicate)
 DUPLICATE = Expected('2xx with {"status": "duplicate"}', lambda outcome: _is_taken(outcome) and outcome.duplicate)
@@ -48,4 +53,7 @@ def either(one: Expected, other: Expected) -> Expected:
 
 #: Not taken as new, however that is said.
 NOT_NEW = either(REFUSED, DUPLICATE)
-KNOWN_OR_NOT = Expected("200 with JSON, or 404", lambda outcome: outcome.http_code in (200, 404))
+KNOWN_OR_NOT = Expected(
+    "200 with JSON, or 404",
+    lambda outcome: outcome.http_code == 404 or (outcome.http_code == 200 and _begins_json(outcome.answer)),
+)

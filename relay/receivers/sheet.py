@@ -82,6 +82,8 @@ def _mended(tools: Tools, send: Send, outcome: Outcome) -> str:
         return f"It answers to GET {request.HEALTH}, and breaks off at an event: see the receiver's own log."
     if answers.NO_PATH.is_met(outcome):
         return f"It has no {tools.event().path}: add it, or mend the URL, behind which this path comes."
+    if 300 <= outcome.http_code < 400:
+        return "relay follows no redirect: mend the URL, or take events where they are sent to."
     if answers.INVALID.is_met(outcome):
         return f"Answer 2xx. Perhaps its tenant is not {tools.craft.target.tenant_id}: --tenant names the receiver's."
     if not answers.UNKNOWN.is_met(outcome):

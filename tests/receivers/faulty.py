@@ -31,11 +31,13 @@ FAULTS = {
     "health is open": "health with a wrong token",
     "health without a token": "health without a token",
     "profile fails": "a student's profile",
+    "profile is a page": "a student's profile",
     "profile is open": "a profile with a wrong token",
     "refuses all": "a good event",
     "takes nothing": "a good event",
     "is broken": "a good event",
     "hangs up": "a good event",
+    "redirects": "a good event",
     "lacks a type": "an event of each type",
     "wants no nulls": "nulls where they may be",
     "stores repeats": "the same event again",
@@ -45,6 +47,7 @@ FAULTS = {
     "drops by X-Event-ID": "the same event under another X-Event-ID",
     "looks before it writes": "the same event 4 times at once",
     "remembers before it verifies": "a forged event, then the right one",
+    "looks before it verifies": "a right event, then a forged one of its id",
     "no token": "an event with a wrong token",
     "the beginning of a token": "an event with a token that is almost right",
     "so many letters of a token": "an event with a token that is almost right",
@@ -57,6 +60,7 @@ FAULTS = {
     "unsigned passes": "no signature",
     "rubbish is 500": "a signature that is none",
     "the beginning of a signature": "the beginning of a right signature",
+    "signatures in any case": "a right signature with its letters in the other case",
     "any version": "a right signature under an unknown version",
     "the first signature alone": "two signatures of which one is right",
     "the last signature alone": "two signatures of which one is right",
@@ -77,6 +81,7 @@ FAULTS = {
     "goes by X-Tenant-ID": "another tenant in X-Tenant-ID than in the body",
     "goes by X-Tenant-ID alone": "another tenant in the body than in X-Tenant-ID",
     "any type": "an unknown type",
+    "types by their beginning": "an unknown type",
     "unknown type is 400": "an unknown type",
     "no JSON is 500": "a signed body that is no JSON",
     "a list is 500": "a signed body that is no object",
@@ -152,6 +157,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.say(401)
         elif self.has("profile fails") and not is_health:
             self.say(500)
+        elif self.has("profile is a page") and not is_health:
+            self.say(200, page=True)
         else:
             self.say(200 if is_health else 404)
 
@@ -165,8 +172,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         code, status = self.answer(body)
         self.say(code, status)
 
+    def event_type(self) -> str:
+        found = self.path.rpartition("/")[2]
+        begun = [name for name in TYPES if found.startswith(name) and self.has("types by their beginning")]
+        return begun[0] if begun else found
+
     def answer(self, body: bytes) -> tuple[int, str]:
-        event_type = self.path.rpartition("/")[2]
+        event_type = self.event_type()
         if not self.knows_caller() and not self.has("no token"):
             return 401, "token"
         if self.has("small bodies") and len(body) > 10_000:
@@ -174,9 +186,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         known = TYPES[:-1] if self.has("lacks a type") else TYPES
         if event_type not in known and not self.has("any type"):
             return 400 if self.has("unknown type is 400") else 404, "no such type"
-        broken = {"refuses all": 422, "takes nothing": 404, "is broken": 500}
+        broken = {"refuses all": 422, "redirects": 308, "takes nothing": 404, "is broken": 500}
         if self.server.fault in broken:
             return broken[self.server.fault], "refused"
+        if self.has("looks before it verifies") and self.header("webhook-id") in self.server.seen:
+            return 200, "duplicate"
         if self.has("remembers before it verifies"):
             with self.server.lock:
                 was_seen = self.header("webhook-id") in self.server.seen
@@ -244,6 +258,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             for secret in secrets
             for one in ids
         }
+        if self.has("signatures in any case"):
+            return any(value.lower() == right.lower() for version, value in given for right in expected)
         if self.has("the beginning of a signature"):
             return any(right.startswith(value) for version, value in given if version == "v1" for right in expected)
         return any(value in expected for version, value in given if version == "v1" or self.has("any version"))
@@ -340,8 +356,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return 409, "conflict"
         return 200, "duplicate" if is_there and not self.has("stores repeats") else "accepted"
 
-    def say(self, code: int, status: str = "well") -> None:
-        body = json.dumps({"status": status}).encode()
+    def say(self, code: int, status: str = "well", *, page: bool = False) -> None:
+        body = b"<html>" if page else json.dumps({"status": status}).encode()
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -83,6 +83,7 @@ def test_nobody_there_is_one_line(options: list[str], capsys: pytest.CaptureFixt
         ("refuses all", "", "422", "Perhaps its tenant is not default"),
         ("takes nothing", "", "404", "It has no /v1/events/moodle/user_created: add it, or mend the URL"),
         ("hangs up", "", "no answer", "It answers to GET /v1/health, and breaks off at an event"),
+        ("redirects", "", "308", "relay follows no redirect: mend the URL"),
         ("is broken", "", "500", "see the receiver's own log"),
     ],
 )

@@ -67,6 +67,11 @@ def _without_a_field_of_data(tools: Tools) -> Sequence[Tried]:
     return [(attempt, answers.INVALID) for kind in DEFAULT for attempt in each(kind)]
 
 
+def _of_no_type(tools: Tools) -> Sequence[Tried]:
+    names = ("no_such_type", f"{DEFAULT[0].name}_made_up")
+    return [(tools.signed(samples.encode(tools.envelope()), name), answers.NO_PATH) for name in names]
+
+
 def _of_another_type(tools: Tools) -> Attempt:
     return _whole(tools, tools.envelope(), DEFAULT[1])
 
@@ -103,7 +108,7 @@ CHECKS = (
     Check("another tenant in the body than in X-Tenant-ID", alone(_tenant_of_the_body, answers.REFUSED), _TENANT),
     Check(
         "an unknown type",
-        alone(lambda tools: tools.signed(samples.encode(tools.envelope()), "no_such_type"), answers.NO_PATH),
+        _of_no_type,
         "Answer 404: relay then holds back that type alone.",
     ),
     Check("a signed body that is no JSON", alone(lambda tools: tools.signed(b"{"), answers.INVALID), ANSWER_422),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.receivers import answers, craft
-from relay.receivers.checks.check import Check, Tools
+from relay.receivers.checks.check import ANSWER_401, Check, Tools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,12 @@ def _forged_first(tools: Tools) -> Sequence[Tried]:
     envelope = tools.envelope()
     forged = tools.craft.event(envelope, keys=tools.other_keys)
     return (forged, answers.UNKNOWN), (tools.craft.event(envelope), answers.NEW)
+
+
+def _forged_later(tools: Tools) -> Sequence[Tried]:
+    envelope = tools.envelope()
+    forged = tools.craft.event(envelope, keys=tools.other_keys)
+    return (tools.craft.event(envelope), answers.NEW), (forged, answers.UNKNOWN)
 
 
 def _at_once(tools: Tools) -> Sequence[Tried]:
@@ -70,6 +76,11 @@ CHECKS = (
         "a forged event, then the right one",
         _forged_first,
         "Remember an event_id only once its signature is verified: else anybody can keep events out.",
+    ),
+    Check(
+        "a right event, then a forged one of its id",
+        _forged_later,
+        f"Verify first, then look whether it is there: else anybody can ask which events you have. {ANSWER_401}",
     ),
     Check(
         "an earlier event after a later one",

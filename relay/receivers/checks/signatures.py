@@ -63,6 +63,13 @@ def _shortened(tools: Tools) -> Sequence[Tried]:
     return [(attempt.with_headers(webhook_signature=one), answers.UNKNOWN) for one in begun]
 
 
+def _swapped(tools: Tools) -> Attempt:
+    attempt = tools.event()
+    pairs = [one.partition(",")[::2] for one in _signature(attempt).split(" ")]
+    swapped = " ".join(f"{version},{text.swapcase()}" for version, text in pairs)
+    return attempt.with_headers(webhook_signature=swapped)
+
+
 def _no_times(tools: Tools) -> Sequence[Tried]:
     def at(time: str) -> Attempt:
         attempt = tools.event()
@@ -105,6 +112,11 @@ CHECKS = (
         "the beginning of a right signature",
         _shortened,
         f"Compare signatures whole, in constant time: an empty one begins them all. {ANSWER_401}",
+    ),
+    Check(
+        "a right signature with its letters in the other case",
+        alone(_swapped, answers.UNKNOWN),
+        f"Compare signatures as they are: base64 has letters of both cases. {ANSWER_401}",
     ),
     Check(
         "a right signature under an unknown version",
