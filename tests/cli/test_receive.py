@@ -473,6 +473,8 @@ def test_the_tenant_of_the_request_is_that_of_the_event(sent: Any, backend: Rece
         ("wrong-tenant", 200, 1, "NOT RIGHT: this one is wrong on purpose"),
         ("unicode", 200, 0, "Right: a right receiver answers 2xx."),
         ("unicode", 500, 1, "NOT RIGHT: a right receiver answers 2xx."),
+        ("unicode", 401, 1, "NOT RIGHT: a right receiver answers 2xx, if token (--token-file) and signing key ("),
+        ("replayed", 401, 1, "NOT RIGHT: a right receiver answers 2xx, if token"),
     ],
 )
 def test_the_exit_code_and_a_line_say_whether_the_receiver_did_right(

@@ -9,7 +9,7 @@ from relay.cli.command import Command, Exit
 from relay.cli.commands.schema import FIRST
 from relay.config.credentials import MASK
 from relay.errors import UsageError
-from relay.receivers import samples
+from relay.receivers import answers, samples
 from relay.receivers.send_test import Bad, consequence, plan
 from relay.rules.retry import Policy
 from relay.service import receiving as service
@@ -95,9 +95,14 @@ def _show_answer(step: Step, outcome: Outcome) -> None:
     print(f"<- {said} after {outcome.duration_ms} ms")
     if outcome.answer:
         print(views.printable(outcome.answer))
-    right = "Right" if step.expected.is_met(outcome) else "NOT RIGHT"
+    is_right = step.expected.is_met(outcome)
     purpose = "this one is wrong on purpose, and " if step.is_wrong else ""
-    print(f"{right}: {purpose}a right receiver answers {step.expected.words}.")
+    # Else it is the sender who may be wrong.
+    given = ", if token (--token-file) and signing key (--secret-file) are its own"
+    condition = given if not (is_right or step.is_wrong) and answers.UNKNOWN.is_met(outcome) else ""
+    print(
+        f"{'Right' if is_right else 'NOT RIGHT'}: {purpose}a right receiver answers {step.expected.words}{condition}."
+    )
     print(f"relay{', were it a real event' if step.is_wrong else ''}: {consequence(outcome, Policy())}\n", flush=True)
 
 
