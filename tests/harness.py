@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import forked
 import pymysql
 from pymysql.constants import CLIENT
 
@@ -120,10 +121,12 @@ class Relay:
 
     def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command to its end."""
-        environment = {**os.environ, **(env or {})}
-        done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=False, env=environment, timeout=RUN_S
-        )
+        if env is None:
+            done = forked.run(["--config", str(self.write()), *arguments], RUN_S)
+        else:
+            environment = {**os.environ, **env}
+            command = self.command(*arguments)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=RUN_S)
         if expect is not None:
             assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
         return Finished(done)

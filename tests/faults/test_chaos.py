@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 from audit import audit
 from harness import Relay
-from world import Backend, LoneFaults, Proxy, Reader, Supervised, Writers, by_seed, read_file, wait_for_all
+from world import (
+    Backend,
+    LoneFaults,
+    Proxy,
+    Reader,
+    Supervised,
+    Writers,
+    by_seed,
+    read_file,
+    wait_for_all,
+    wait_for_outbox,
+)
 
 from relay.demo.mariadb import throwaway
 from relay.demo.moodle import College
@@ -68,6 +79,7 @@ def test_whatever_happens_all_is_delivered_and_accounted_for(
     for one in (supervised, writers, reader):
         one.start()
     try:
+        wait_for_outbox(relay, PATIENCE_S)
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
             time.sleep(chance.random() * 0.8)

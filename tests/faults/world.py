@@ -349,6 +349,14 @@ def by_seed(metafunc: pytest.Metafunc, short: Schedule, full: Schedule) -> None:
     metafunc.parametrize(("seed", "seconds"), [(one, seconds) for one in ((seed,) if seed else seeds)])
 
 
+def wait_for_outbox(relay: Relay, patience_s: float) -> None:
+    """Wait until a relay has made its outbox's file, so many seconds at most."""
+    began = time.monotonic()
+    while not relay.outbox.exists():
+        assert time.monotonic() < began + patience_s, "no relay has come so far as to make an outbox"
+        time.sleep(0.05)
+
+
 def wait_for_all(relay: Relay, patience_s: float) -> float:
     """Wait until nothing is to be delivered any more, so many seconds at most; return after how many that was."""
     began = time.monotonic()

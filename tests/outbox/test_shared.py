@@ -62,6 +62,7 @@ def test_what_a_killed_relay_had_under_way_is_sent_by_the_other(
 ) -> None:
     college.sign_up("Ada", "Lovelace", AT)
     backend.answer = lambda _: Reply(stalls_s=60)
+    shared.set("backend.timeout", "60s")
     with shared.start() as first:
         backend.wait_for(1)
         with other.start() as second:
