@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from relay.demo.moodle import College
     from relay.model import Delivery, Outcome
 
-settings.register_profile("relay", deadline=None, print_blob=True)
-settings.load_profile("relay")
+# Tests of what is generated take a multiple of these, when they are imported.
+settings.register_profile("short", deadline=None, print_blob=True, max_examples=100)
+settings.register_profile("full", settings.get_profile("short"), max_examples=1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the fault suite for hours")
     parser.addoption("--outbox-server", help="a port of 127.0.0.1: shared outboxes are tried there, as root")
     parser.addoption("--seed", type=int, help="run the chaos with this seed alone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide how much is generated."""
+    settings.load_profile("full" if config.getoption("--full") else "short")
 
 
 @pytest.fixture(scope="session")

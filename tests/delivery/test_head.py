@@ -82,7 +82,7 @@ def seen(kind: type[http.client.HTTPResponse], answer: bytes, method: str) -> An
     )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=5 * settings().max_examples, deadline=None)
 @given(
     STATUS_LINES, st.lists(LINES, max_size=5), st.sampled_from([b"\r\n", b"\n", b""]), st.sampled_from(["POST", "HEAD"])
 )

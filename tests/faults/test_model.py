@@ -311,5 +311,5 @@ class Histories(RuleBasedStateMachine):
         return seen
 
 
-Histories.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Histories.TestCase.settings = settings(max_examples=settings().max_examples // 4, stateful_step_count=40, deadline=None)
 TestHistories = Histories.TestCase
