@@ -45,11 +45,14 @@ def _detached(handed: Any) -> int:
     return number
 
 
-def run(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run `relay ARGUMENTS` to its end. Raises subprocess.TimeoutExpired."""
+def run(
+    arguments: Sequence[str], timeout_s: float, program: Callable[[], object] = entry
+) -> subprocess.CompletedProcess[str]:
+    """Run `relay ARGUMENTS`, or another program's function, to its end. Raises subprocess.TimeoutExpired."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         streams = Inherited(out.fileno()), Inherited(err.fileno())
-        process = _SERVER.Process(target=_command, args=(list(arguments), dict(os.environ), str(Path.cwd()), *streams))
+        context = dict(os.environ), str(Path.cwd())
+        process = _SERVER.Process(target=_command, args=(program, list(arguments), *context, *streams))
         process.start()
         process.join(timeout_s)
         if process.exitcode is None:
@@ -63,8 +66,15 @@ def run(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProce
         return subprocess.CompletedProcess(["relay", *arguments], process.exitcode, *texts)
 
 
-def _command(arguments: Sequence[str], environment: dict[str, str], folder: str, out: int, err: int) -> None:
-    """Be `relay ARGUMENTS`, in the new process."""
+def _command(
+    program: Callable[[], object],
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    folder: str,
+    out: int,
+    err: int,
+) -> None:
+    """Be the program, in the new process."""
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
@@ -73,4 +83,4 @@ def _command(arguments: Sequence[str], environment: dict[str, str], folder: str,
         os.dup2(out if number == 1 else err, number)
         setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 -- open to its end
     sys.argv = ["relay", *arguments]
-    entry()
+    program()

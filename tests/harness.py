@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import crash
 import forked
 import pymysql
 from pymysql.constants import CLIENT
@@ -129,6 +130,12 @@ class Relay:
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=RUN_S)
         if expect is not None:
             assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
+        return Finished(done)
+
+    def crash(self, step: str, count: int, *arguments: str) -> Finished:
+        """Run a command that is killed at a step (`faults/crash.py`), which has to come."""
+        done = forked.run([step, str(count), "--", "--config", str(self.write()), *arguments], PATIENCE_S, crash.main)
+        assert done.returncode == -signal.SIGKILL, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return Finished(done)
 
     def once(self, *arguments: str, expect: int | None = 0) -> Finished:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sqlite3
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,10 +133,7 @@ def test_killed_on_the_way_the_move_begins_anew(
 ) -> None:
     lived(relay, college, backend)
     before = contents(relay)
-    crash = [sys.executable, str(Path(__file__).parents[1] / "faults" / "crash.py"), step, str(count), "--"]
-    command = [*crash, "--config", str(relay.write()), "move-outbox", str(target.write())]
-    done = subprocess.run(command, check=False, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    relay.crash(step, count, "move-outbox", str(target.write()))
     assert contents(relay) == before
     assert "half of an outbox" in target.once(expect=3).stderr
     move(relay, target)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
     from relay.demo.moodle import College
     from relay.rules.server import Address
-
-CRASH = Path(__file__).parents[1] / "faults" / "crash.py"
 
 
 class InFile:
@@ -288,9 +283,7 @@ STEPS: dict[type, list[tuple[str, int]]] = {
 def test_killed_in_the_midst_of_a_migration_the_next_start_completes_it(
     step: str, count: int, waiting: Relay, backend: Receiver, old: Place
 ) -> None:
-    crash = [sys.executable, str(CRASH), step, str(count), "--", "--config", str(waiting.write())]
-    done = subprocess.run([*crash, "run", "--once"], capture_output=True, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    waiting.crash(step, count, "run", "--once")
     waiting.once(expect=1)
     assert_delivered_once(waiting, backend)
     if isinstance(old, InFile):
