@@ -26,5 +26,11 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 1
 fi
 # A folder that was copied or moved keeps a .venv that does not work.
-.venv/bin/python -c '' 2>/dev/null || python3 -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+.venv/bin/python -c '' 2>/dev/null || { echo "Making .venv ..."; python3 -m venv --clear .venv; }
+# What is installed already for this pyproject.toml, in this folder, needs no network the next time.
+made="$PWD $(cksum <pyproject.toml)"
+if [ "$(cat ".venv/made$extras" 2>/dev/null)" != "$made" ]; then
+    echo "Installing relay$extras with the Python packages that it needs into .venv ..."
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    echo "$made" >".venv/made$extras"
+fi
