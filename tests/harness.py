@@ -133,7 +133,7 @@ class Relay:
         return Finished(done)
 
     def crash(self, step: str, count: int, *arguments: str) -> Finished:
-        """Run a command that is killed at a step (`faults/crash.py`), which has to come."""
+        """Run a command that is killed at a step (`crash.py`), which has to come."""
         done = forked.run([step, str(count), "--", "--config", str(self.write()), *arguments], PATIENCE_S, crash.main)
         assert done.returncode == -signal.SIGKILL, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return Finished(done)

@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
+from relay.capture.held import hold_recorded
 from relay.events import envelope
 from relay.events.kind import Options
 from relay.model import Outcome
@@ -59,6 +60,8 @@ def events(count: int, start: int = 0) -> Iterator[Event]:
 def fill(path: Path, count: int, start: int = 0) -> None:
     """Let so many events wait in an outbox, which is made where it is missing."""
     outbox = SqliteOutbox(path)
+    # As by a relay of this version: what an older one has left is held, and looked at first.
+    hold_recorded(outbox, OPTIONS, time.time())
     wanted = events(count, start)
     while group := tuple(itertools.islice(wanted, GROUP)):
         outbox.accept(Batch(events=group), time.time())

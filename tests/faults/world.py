@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import crash
 import pymysql
 from harness import Daemon
 from receiver import Receiver, Reply, Request
@@ -252,7 +253,7 @@ class Supervised:
         self._thread.start()
 
     def _run(self) -> None:
-        script = str(Path(__file__).with_name("crash.py"))
+        script = crash.__file__
         while not self._is_over:
             command = [sys.executable, script, "never:", "0", "--", "--config", str(self._relay.folder / "config.yaml")]
             with self._lock:

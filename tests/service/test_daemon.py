@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import crash
 import pytest
 from harness import Daemon
 from receiver import Receiver, Reply, Request, receiver
@@ -232,8 +233,8 @@ def test_a_clock_that_was_set_back_while_relay_was_down_makes_nobody_wait(
     ahead.write_text("3600")
     college.sign_up("Ada", "Lovelace", AT)
     relay.set("enabled", False)
-    crash = [sys.executable, str(Path(__file__).parents[1] / "faults" / "crash.py"), "never:", "0", "--"]
-    command = [*crash, "--config", str(relay.write()), "run", "--once"]
+    program = [sys.executable, crash.__file__, "never:", "0", "--"]
+    command = [*program, "--config", str(relay.write()), "run", "--once"]
     done = subprocess.run(command, env={**os.environ, "RELAY_TEST_CLOCK": str(ahead)}, check=False, capture_output=True)
     assert done.returncode == 1
     relay.set("enabled", True)
