@@ -87,14 +87,21 @@ class _Looking:
     def look(self, *, is_learning: bool) -> Look:
         """Return what has come of it."""
         before = self._before
+        if before is None:
+            # There is nothing that its sum could be compared with: each row is read.
+            return self._read(set(), "", is_learning=is_learning)
         there, total, is_due = self._table.total(self._stretch)
-        newer = set() if before is None else self._table.captured_since(before, self._chunk.high)
-        same = before is not None and (before.high, before.recipe) == (self._chunk.high, self._chunk.recipe)
-        if before is not None and same and before.digest == total and not (is_due or newer or before.suspects):
+        newer = self._table.captured_since(before, self._chunk.high)
+        same = (before.high, before.recipe) == (self._chunk.high, self._chunk.recipe)
+        if same and before.digest == total and not (is_due or newer or before.suspects):
             # What passes later is what has not passed yet.
             is_new = bool(self._way.kind.current_rows.passing) or before.log_end != self._chunk.log_end
             chunk = replace(before, seen_at=self._chunk.seen_at, log_end=self._chunk.log_end)
             return Look(chunk=chunk, is_new=is_new, rows=there)
+        return self._read(newer, total, is_learning=is_learning)
+
+    def _read(self, newer: set[int], total: str, *, is_learning: bool) -> Look:
+        """Return what has come of reading the rows that may say something else than before."""
         digests = self._table.digests(self._stretch)
         read = self._to_read(digests, newer, total)
         learning = {row_id for row_id in read if is_learning and row_id not in self._old} | self._unknown(read, digests)
@@ -103,7 +110,7 @@ class _Looking:
         unread = digests.keys() - set(read)
         self._kept |= {row_id: self._old[row_id] for row_id in unread}
         self._judge_gone([row_id for row_id in self._old if row_id not in digests])
-        return self._end(there, total)
+        return self._end(digests)
 
     def _parts(self) -> tuple[bool, bool]:
         """Say whether digests of rows, and of what is sent of them, can be compared with those of before."""
@@ -186,7 +193,7 @@ class _Looking:
             self._log_top = self._table.log_end()
         return self._log_top
 
-    def _end(self, there: int, total: str) -> Look:
+    def _end(self, digests: Mapping[int, RowDigest]) -> Look:
         told = self._confirmed[: self._table.most] if self._way.is_fixing else self._confirmed
         made = list(self._table.events(told)) if self._way.is_fixing else []
         log_end = self._top() if self._new_suspects else self._suspects.log_end
@@ -195,7 +202,7 @@ class _Looking:
         chunk = replace(
             self._chunk,
             # With a difference that is not told of yet, the stretch is not what is kept of it.
-            digest=total if not self._waiting else "",
+            digest=self._table.added(digests) if not self._waiting else "",
             prints=prints.encode(self._kept),
             suspects=suspects.encode(),
             look_at=None if look_at is None else look_at + self._way.grace_s,
@@ -203,7 +210,7 @@ class _Looking:
         waiting = len(self._waiting) - (0 if self._way.is_fixing else len(self._confirmed))
         return Look(
             chunk=chunk,
-            rows=there,
+            rows=len(digests),
             events=[one for one in made if isinstance(one, Event)],
             holds=[one for one in made if isinstance(one, Hold)],
             found=list(told),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from relay.events import catalogue, envelope
 from relay.events.held import Held, released
 from relay.model import Hold
+from relay.moodle.contract import DIGESTS
 from relay.outbox.chunks import Chunks
 from relay.outbox.contract import Ledger
 from relay.outbox.values import digest
@@ -120,6 +121,10 @@ class Table:
         self.longest_s = max(self.longest_s, self._monotonic() - began_at)
         return found
 
+    def added(self, digests: Mapping[int, RowDigest]) -> str:
+        """Return the digest of a stretch, as `total` does, given those of all its rows."""
+        return str(sum(one.digest for one in digests.values()) % DIGESTS)
+
     def log_end(self) -> int:
         """Return where the log ends now."""
         return self._moodle.max_id()
@@ -138,9 +143,9 @@ class Table:
         for start in range(0, len(ids), self.most):
             some = ids[start : start + self.most]
             facts, known = self._moodle.current(kind, some, self._options), self.remembered(some)
-            waiting = self._waiting(some)
+            rows, waiting = facts.of(kind.current_table), self._waiting(some)
             for row_id in some:
-                row, before = facts.of(kind.current_table).get(row_id), known.get(row_id)
+                row, before = rows.get(row_id), known.get(row_id)
                 if row is None:
                     continue
                 data, is_held = self._data(row, facts)

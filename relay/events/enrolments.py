@@ -105,8 +105,8 @@ def enrolment_data(enrolment: Row, facts: Facts, _options: Options) -> dict[str,
     return {
         "enrollmentid": integer(enrolment["id"]),
         **integers(enrolment, "userid", "courseid"),
-        "coursename": text.param_text(enrolment["fullname"]),
-        "courseshortname": text.param_text(enrolment["shortname"]),
+        "coursename": text.shared_name(enrolment["fullname"]),
+        "courseshortname": text.shared_name(enrolment["shortname"]),
         "roleid": facts.value_of(ROLES, enrolment) or STUDENT_ROLE,
         **integers(enrolment, "status", "timestart", "timeend", "timecreated"),
     }
@@ -117,7 +117,7 @@ def changed_enrolment_data(enrolment: Row, facts: Facts, options: Options) -> di
     return {
         **enrolment_data(enrolment, facts, options),
         **integers(enrolment, "timemodified"),
-        "enrol": text.param_text(enrolment["enrol"]),
+        "enrol": text.shared_name(enrolment["enrol"]),
     }
 
 

@@ -309,8 +309,8 @@ class EventKind:
         """Return what the config has chosen for one of the kind's options, or its default."""
         if self.like is not None:
             return self.like.chosen(options, name)
-        (option,) = [one for one in self.options if one.name == name]
-        return options.chosen.get((self.name, name), option.choices[0])
+        written = options.chosen.get((self.name, name))
+        return next(one.choices[0] for one in self.options if one.name == name) if written is None else written
 
     def tables(self) -> tuple[FactsTable, ...]:
         """Return the tables whose rows are read for it."""

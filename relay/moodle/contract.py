@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from relay.events.rows import Row
     from relay.model import Gap, LogRow
 
+#: Digests are numbers of 64 bits, and are added up modulo this.
+DIGESTS = 1 << 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import MoodleRefused
-from relay.moodle.contract import RowDigest, Sum
+from relay.moodle.contract import DIGESTS, RowDigest, Sum
+from relay.moodle.database import number_or_none
 from relay.moodle.tables import TableReader
 
 if TYPE_CHECKING:
     from relay.events.kind import CurrentRows, EventKind, Options
     from relay.moodle.contract import Stretch
-
-#: A digest is a number of 64 bits; a row that a join gives twice has the sum of its digests.
-BITS = 1 << 64
 
 
 class DigestReader(TableReader):
@@ -31,7 +29,7 @@ class DigestReader(TableReader):
         (row,) = self.select(statement, *_times(kind.current_rows, stretch), stretch.low, stretch.high)
         if row["there"] and row["digest"] is None:
             raise _no_md5()
-        return Sum(rows=int(row["there"]), digest=int(row["digest"] or 0) % BITS, due=int(row["due"] or 0))
+        return Sum(rows=int(row["there"]), digest=int(row["digest"] or 0) % DIGESTS, due=int(row["due"] or 0))
 
     def digests(self, kind: EventKind, stretch: Stretch, options: Options) -> list[RowDigest]:
         current, digest = kind.current_rows, self._digest(kind, options)
@@ -44,15 +42,16 @@ class DigestReader(TableReader):
             if row["digest"] is None:
                 raise _no_md5()
             row_id, before = int(row["id"]), found.get(int(row["id"]))
+            # A row that a join gives twice has the sum of its digests.
             digest_sum = int(row["digest"]) + (before.digest if before is not None else 0)
-            found[row_id] = RowDigest(id=row_id, digest=digest_sum % BITS, is_due=bool(row["due"]))
+            found[row_id] = RowDigest(id=row_id, digest=digest_sum % DIGESTS, is_due=bool(row["due"]))
         return [found[row_id] for row_id in sorted(found)]
 
     def end_of_rows(self, kind: EventKind, low: int, rows: int) -> int | None:
         # Without the condition of what is there: a stretch whose rows do not fulfil it would take long to read.
-        statement = f"SELECT t.id AS id FROM {{p}}{kind.current_table.table} t WHERE t.id > %s ORDER BY t.id LIMIT %s"
-        ids = [int(row["id"]) for row in self.select(statement, low, rows)]
-        return ids[-1] if ids else None
+        ids = f"SELECT t.id AS id FROM {{p}}{kind.current_table.table} t WHERE t.id > %s ORDER BY t.id LIMIT %s"
+        # The server looks for the last one: to bring all of them over costs more than a digest of them.
+        return number_or_none(self.select(f"SELECT MAX(s.id) AS last FROM ({ids}) s", low, rows)[0]["last"])
 
     def recipe(self, kind: EventKind, options: Options) -> str:
         return f"{self._digest(kind, options)} {kind.current_table.source()} {kind.current_rows.there}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,12 @@ def param_text(value: bytes | str | None) -> str:
                 return text
             break
     return strip_tags(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def shared_name(value: bytes | str | None) -> str:
+    """Return the same for a name that many rows share, of a course or an assignment: it is cleaned once."""
+    return param_text(value)
 
 
 def _is_multilang(text: str, element: str, opening: re.Pattern[str]) -> bool:

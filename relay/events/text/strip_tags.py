@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 #: C's isspace(), which PHP asks.
 SPACE = " \t\n\v\f\r"
+#: What means nothing outside of a tag.
+_PLAIN = re.compile(r"[^<>\0]+")
 State = Literal["text", "tag", "php", "declaration", "comment"]
 
 
@@ -44,8 +47,17 @@ class _Stripper:
             "declaration": self.in_declaration,
             "comment": self.in_comment,
         }
-        for index, character in enumerate(self.text):
-            steps[self.state](index, character)
+        index = 0
+        while index < len(self.text):
+            if self.state == "text":
+                # Most of a text is far from any tag, and stays as it is.
+                plain = _PLAIN.match(self.text, index)
+                if plain is not None:
+                    self.out.append(plain[0])
+                    index = plain.end()
+                    continue
+            steps[self.state](index, self.text[index])
+            index += 1
         return "".join(self.out)
 
     def before(self, index: int, count: int = 1) -> str:
