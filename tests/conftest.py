@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import Relay, empty_outbox, fresh_moodle
+from harness import GivenServer, Relay, empty_outbox, fresh_moodle
 from hypothesis import settings
 from receiver import Receiver, receiver
 from reconciled import Reconciled
@@ -35,6 +35,7 @@ settings.register_profile("full", settings.get_profile("short"), max_examples=10
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the fault suite."""
     parser.addoption("--full", action="store_true", help="run the fault suite for hours")
+    parser.addoption("--server", type=int, help="a port of 127.0.0.1: Moodle is tried there, as root; MySQL perhaps")
     parser.addoption("--outbox-server", help="a port of 127.0.0.1: shared outboxes are tried there, as root")
     parser.addoption("--seed", type=int, help="run the chaos with this seed alone")
 
@@ -45,8 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDB]:
+def mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
     """A server for the whole run. Where none is installed: skipped by a person, failed in CI."""
+    given = request.config.getoption("--server")
+    if given is not None:
+        yield GivenServer(given)
+        return
     try:
         with throwaway(["--innodb-flush-log-at-trx-commit=2"]) as server:
             yield server

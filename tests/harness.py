@@ -22,14 +22,13 @@ import forked
 import pymysql
 from pymysql.constants import CLIENT
 
+from relay.demo.mariadb import MariaDB
 from relay.demo.moodle import College
 from relay.outbox.mysql import MysqlOutbox
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from relay.demo.mariadb import MariaDB
 
 TOKEN = "a-token-made-up-for-tests"
 SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
@@ -51,6 +50,18 @@ def shared_outbox(address: Address) -> MysqlOutbox:
     """Open an outbox in a schema, as the relay of a process does."""
     elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     return MysqlOutbox(address, elapsed=elapsed, sleep=time.sleep, token=partial(secrets.token_hex, 16))
+
+
+class GivenServer(MariaDB):
+    """A server of 127.0.0.1 that runs already, MySQL perhaps; its root user has no password. It is not ended."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(Path())
+        self.port = port
+
+    def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
+        given = {"host": "127.0.0.1", "port": self.port, "user": "root", "charset": "utf8mb4"}
+        return pymysql.connect(database=database, **{**given, "autocommit": True, **options})
 
 
 @contextlib.contextmanager

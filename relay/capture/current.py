@@ -87,6 +87,7 @@ class Table:
 
     def look(self) -> AbstractContextManager[None]:
         """Let all reads within see Moodle at one moment."""
+        self.longest_s = 0.0
         return self._moodle.snapshot()
 
     def read_moment(self) -> int:
@@ -111,7 +112,7 @@ class Table:
         """Return how many rows there are in a stretch, their digest, and whether a time of one has passed."""
         began_at = self._monotonic()
         found = self._moodle.sum(self._kind, stretch, self._options)
-        self.longest_s = self._monotonic() - began_at
+        self.longest_s = max(self.longest_s, self._monotonic() - began_at)
         return found.rows, str(found.digest), found.due > 0
 
     def digests(self, stretch: Stretch) -> dict[int, RowDigest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from relay.errors import MoodleRefused
@@ -71,6 +71,8 @@ class Grant:
     is_grantable: bool
     #: The user's own role by which it has it; '' where the user has it itself.
     role: str = ""
+    #: What takes that role away from every user, as the server gives it to each; '' where it does not.
+    unset: str = ""
 
     @property
     def is_of_another(self) -> bool:
@@ -81,7 +83,7 @@ class Grant:
         """Return the statement that takes some of its privileges away, or the role from the user; '' for none."""
         if self.role:
             # Others may have the role, and need it.
-            return f"REVOKE {self.role} FROM {self.grantee};"
+            return self.unset or f"REVOKE {self.role} FROM {self.grantee};"
         if self.is_of_another:
             return ""
         return f"REVOKE {', '.join(privileges)} ON {self.scope} FROM {self.grantee};"
@@ -90,13 +92,14 @@ class Grant:
         """Return the end of a sentence: by which role the user has it; '' where it has it itself."""
         if self.grantee == "PUBLIC":
             return ", as every user may (PUBLIC)"
-        return f", by the role {self.role.replace('`', '')}" if self.role else ""
+        every = ", which every user has (mandatory_roles)" if self.unset else ""
+        return f", by the role {self.role.replace('`', '')}{every}" if self.role else ""
 
 
-def parse(line: str, role: str = "", account: str = "") -> Grant | None:
+def parse(line: str, role: str = "", account: str = "", unset: str = "") -> Grant | None:
     """Return what a line of SHOW GRANTS says of privileges; None where it is about something else.
 
-    `role`: the role whose line it is, and `account` who has that.
+    `role`: the role whose line it is, `account` who has that, and `unset` what takes it away from every user.
     """
     found = _PRIVILEGES.match(line)
     if found is None:
@@ -112,6 +115,7 @@ def parse(line: str, role: str = "", account: str = "") -> Grant | None:
         grantee=account or found[3],
         is_grantable="WITH GRANT OPTION" in line,
         role=role,
+        unset=unset,
     )
 
 
@@ -134,6 +138,18 @@ def excess(grant: Grant, needed: Mapping[str, Collection[str]], place: str) -> I
     if grant.is_grantable:
         found = f"it may give its rights on {scope} to others{grant.by()}"
         yield Excess(found=found, remedy=grant.revoked("GRANT OPTION"))
+
+
+def _plain(role: str) -> str:
+    """Return the name of a role as others can be compared with it: without quotes, and with its host."""
+    name = re.sub("[`'\" ]", "", role)
+    return name if "@" in name else f"{name}@%"
+
+
+def _without(mandatory: Sequence[str], role: str) -> str:
+    """Return the statement that gives a role to every user no more."""
+    rest = ",".join(one.replace("'", "''") for one in mandatory if _plain(one) != _plain(role))
+    return f"SET PERSIST mandatory_roles = '{rest}';"
 
 
 def _listed(privilege: str, names: Sequence[str]) -> str:
@@ -178,7 +194,11 @@ class RightsReader(Database):
         needed = {
             self._address.prefix + table: {name.lower() for name in names} for table, names in self._needed().items()
         }
-        found = {one.found: one for grant in self._grants() for one in excess(grant, needed, self._address.name)}
+        grants = list(self._grants())
+        found = {one.found: one for grant in grants for one in excess(grant, needed, self._address.name)}
+        if any(one.is_of_another and not one.role for one in grants):
+            # MySQL writes ALL PRIVILEGES as several lines, of which some name none that is Moodle's alone.
+            found = {said: replace(one, remedy="") for said, one in found.items()}
         with contextlib.suppress(MoodleRefused):
             self.select(PASSWORDS)
             said = f"it can read the password hashes in {self._address.prefix}user"
@@ -196,8 +216,10 @@ class RightsReader(Database):
 
     def _grants(self) -> Iterator[Grant]:
         """Yield what the user has been granted, itself and by each of its roles, whether that is active or not."""
+        mandatory = self._mandatory_roles()
+        # Else the rights of the roles that are active are among them, in MySQL as the user's own; each is asked below.
+        self.select("SET ROLE NONE")
         lines = self._lines("SHOW GRANTS")
-        # In MariaDB those of the roles that are active are among them; each role is asked below.
         own = [line for line in lines if re.search(rf" TO (?:PUBLIC|{_NAME}@{_NAME})", line)]
         yield from filter(None, map(parse, own))
         given = [
@@ -205,11 +227,17 @@ class RightsReader(Database):
         ]
         for role, account in given:
             with contextlib.suppress(MoodleRefused):
+                unset = _without(mandatory, role) if _plain(role) in map(_plain, mandatory) else ""
                 found_lines = [line for line in self._lines_of(role) if line not in own]
-                yield from filter(None, (parse(line, role, account) for line in found_lines))
-        if given:
-            # The roles of a new connection are those that the server gives it.
-            self.close()
+                yield from filter(None, (parse(line, role, account, unset) for line in found_lines))
+        # The roles of a new connection are those that the server gives it.
+        self.close()
+
+    def _mandatory_roles(self) -> list[str]:
+        """Return the roles that the server gives to every user, as MySQL's setting names them; MariaDB has none."""
+        with contextlib.suppress(MoodleRefused):
+            return [one.strip() for one in self._lines("SELECT @@mandatory_roles")[0].split(",") if one.strip()]
+        return []
 
     def _lines_of(self, role: str) -> list[str]:
         """Return what a role of the user may do, with the roles within it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -504,6 +505,19 @@ def test_a_database_that_is_slow_is_asked_for_less_and_nothing_is_lost(
     unruly.most_rows = 10
     with pytest.raises(MoodleTooSlow, match="too slow"):
         learned.run("users")
+
+
+def test_one_slow_statement_does_not_keep_the_chunks_small(reconciled: Reconciled, college: College) -> None:
+    fill(college, 8000)
+    reconciling = reconciled.make("users")
+    moments = itertools.chain((0.0, 1.0), itertools.repeat(1.0))
+    reconciling._table._monotonic = lambda: next(moments)
+    progress, ends = reconciling.begin(reconciled.now), [0]
+    while not progress.is_done:
+        progress, _found = reconciling.step(progress, reconciled.now)
+        ends.append(progress.after)
+    sizes = [end - begin for begin, end in itertools.pairwise(ends) if end > begin]
+    assert sizes == [1000, 500, 1000, 2000, 3500]
 
 
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(learned: Reconciled) -> None:
