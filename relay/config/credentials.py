@@ -48,7 +48,10 @@ class Secret:
     def reveal(self) -> str:
         """Return the value itself. Raises CredentialError where it cannot be read here."""
         if self.problem:
-            raise CredentialError(f"A secret that this needs is not there: {self.problem}.")
+            raise CredentialError(
+                f"A secret that this needs is not there: {self.problem}.",
+                hint="Ask as the user that relay runs as, or as root while relay.service runs: then it is found.",
+            )
         return self._value
 
     def __repr__(self) -> str:

@@ -167,6 +167,8 @@ class Database:
             return rows
 
     def _connect(self) -> pymysql.connections.Connection[Any]:
+        if (problem := self._address.problem) != "":
+            raise MoodleRefused(f"{self._address.title} was not asked. {problem}", hint=self._address.hint)
         try:
             connection = pymysql.connect(
                 **self._address.options(),

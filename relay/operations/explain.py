@@ -76,7 +76,15 @@ class Explainer:
                 "No event with this id is in the outbox: another relay made it, or it was purged after its delivery. "
                 "relay explain log:ID tells of its log row."
             )
-        return self._conclude(Story(), found, [])
+        return self._conclude(Story(), [*found, *self._sent_since(found[0])], [])
+
+    def _sent_since(self, one: Recorded) -> list[Recorded]:
+        """Return what `relay sync` or reconcile has sent since of the row that a skipped event was about."""
+        if one.status is not Status.SKIPPED or one.log_id is None:
+            return []
+        with contextlib.suppress(MoodleError):
+            return [later for row in self._moodle.rows([one.log_id]) for later in self._synced_later(row, [one])]
+        return []
 
     def _log_row(self, log_id: int) -> Story:
         story = Story()

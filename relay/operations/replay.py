@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from relay import times
 from relay.errors import UsageError
 from relay.model import Status
+from relay.operations import undelivered
 from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Replayed:
     held: int = 0
     #: How many more the selector meant whose data was forgotten: they can't be sent again.
     forgotten: int = 0
+    #: Why the one event that was meant was not sent, where it is under way; '' for any other.
+    under_way: str = ""
 
 
 class Delivering(Protocol):
@@ -58,6 +61,12 @@ class Delivering(Protocol):
 
     def settle(self, now: float) -> float:
         """Record what has come back; return after how many seconds there may be more. Raises OutboxError."""
+
+
+def _under_way(outbox: Reports, event_id: str, now: float) -> str:
+    """Say who has an event under way; '' where nobody does."""
+    found = outbox.recorded(now, event_id=event_id)
+    return undelivered.under_way(found[0], found[0].taken, now)[0] if found and found[0].taken else ""
 
 
 def parse_selector(
@@ -146,7 +155,9 @@ def replay(
     delivering.replay(ids, now())
     while delivering.under_way:
         wait(delivering.settle(now()))
+    is_one_left = selector.event_id is not None and len(ids) > delivering.replayed
     return Replayed(
+        under_way=_under_way(outbox, selector.event_id or "", now()) if is_one_left else "",
         meant=len(ids) + held,
         sent=delivering.replayed,
         delivered=delivering.redelivered,

@@ -10,7 +10,7 @@ from relay.operations.story import START, came_of
 
 if TYPE_CHECKING:
     from relay.operations.unrecorded import Rules
-    from relay.outbox.values import Recorded
+    from relay.outbox.values import Recorded, Taken
     from relay.rules.circuit import Breaker
 
 
@@ -20,20 +20,30 @@ def why(one: Recorded, breaker: Breaker, rules: Rules, now: float) -> tuple[str,
     `now`: unix seconds.
     """
     name = f"{one.event_type} {one.event_id}"
-    last = one.attempts[-1] if one.attempts else None
     if one.status is Status.GAVE_UP:
         return _gave_up(one, name)
     if one.event_type not in rules.kinds:
         said = f"{name} is kept: this version of relay does not know the type {one.event_type}, nor does its config."
         return f"{said} The version and config that recorded it send it.", ""
-    if one.is_under_way:
-        began = "" if last is None else f": attempt {last.number} began at {times.show(last.started_at)}"
-        said = f"{name} is under way{began}, no answer is recorded yet, and nothing says that its relay has ended."
-        return said, ""
+    if one.taken is not None:
+        return under_way(one, one.taken, now)
     if rules.is_paused:
         said = "waits: `enabled: false` in the config is a pause. Set enabled: true, and let relay read that."
         return f"{name} {said}", "systemctl reload relay"
     return _held_back(one, breaker, name) or _due(one, name, now)
+
+
+def under_way(one: Recorded, taken: Taken, now: float) -> tuple[str, str]:
+    """Say who has an event under way, and until when; return that, and the command or ''. `now`: unix seconds."""
+    last = one.attempts[-1] if one.attempts else None
+    began = "" if last is None else f": attempt {last.number} began at {times.show(last.started_at)}"
+    said = f"{one.event_type} {one.event_id} is under way{began}, and no answer is recorded."
+    whose = taken.by or "A relay that has ended its part"
+    if taken.until <= now:
+        over = "is over" if not taken.until else f"ended at {times.show(taken.until)}"
+        return f"{said} {whose} had it, whose lease {over}: the next relay sends it again, with the same id.", START
+    until = f"{whose} has it under a lease until {times.show(taken.until)}"
+    return f"{said} {until}: one that lives renews that, of one that was killed it is sent again then.", ""
 
 
 def _gave_up(one: Recorded, name: str) -> tuple[str, str]:

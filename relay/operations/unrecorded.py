@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from relay.outbox.contract import Reports
 
 
+#: Why the config leaves rows out, as the outbox counts them.
+LEFT_OUT = {"disabled": "whose type was switched off", "actor": "by events.ignore_actors"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What the config says that decides about an event."""
@@ -101,10 +105,24 @@ def _passed_over(row: LogRow, outbox: Reports) -> Why:
     elif row.id <= last_id and row.created_at < before:
         said = f"is older than what relay was to send: it began with {times.show(before)}."
     else:
-        said = (
-            "was read, and no event of it is in the outbox: it was left out by the config of that time, or its event "
-            "was purged after its delivery. Which of the two is not kept."
+        return _without_event(row, outbox)
+    return Why(sentence=f"Log row {row.id} {said}", is_left_out=True)
+
+
+def _without_event(row: LogRow, outbox: Reports) -> Why:
+    """Say what the outbox remembers of a row that was read and has no event now."""
+    was_purged = outbox.was_purged(row.id)
+    if was_purged:
+        return Why(
+            sentence=f"Log row {row.id} was read, and its event was delivered; it was purged since (outbox.retention)."
         )
+    kept = "it is too old for the outbox to remember whether one was purged"
+    if was_purged is False:
+        kept = "none is among those that it remembers as delivered and purged"
+    ignored = outbox.numbers("count.ignored")
+    counted = [f"{ignored[name]} {why}" for name, why in LEFT_OUT.items() if ignored.get(name)]
+    left_out = f"so far, the config has left out {' and '.join(counted)}" if counted else "the config has left none out"
+    said = f"was read, and the outbox has no event of it: {kept}, and {left_out}."
     return Why(sentence=f"Log row {row.id} {said}", is_left_out=True)
 
 

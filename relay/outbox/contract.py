@@ -291,6 +291,10 @@ class Reports(State, Sharing, HeldReads, Protocol):
         """
 
     @abstractmethod
+    def was_purged(self, log_id: int) -> bool | None:
+        """Say whether an event of a log row was delivered and purged; None where it would not be remembered."""
+
+    @abstractmethod
     def count_forgotten(self, selector: Selector) -> int:
         """Return how many of the events that are meant have lost their data: they can't be sent again."""
 

@@ -167,6 +167,8 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, 
         self._lease.renew(now)
 
     def join(self, now: float) -> None:
+        # What a dead relay had under way is to be had, also where no other one runs that would free it.
+        self._lease.expire(now)
         self._lease.join(now, leads=False)
         self._check_state(self._where)
 

@@ -14,6 +14,7 @@ from relay.outbox import rows, sizes
 from relay.outbox.contract import CLAIM_BYTES
 from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.tables import ATTEMPTS
+from relay.outbox.values import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,10 @@ class MysqlQueue(SqlQueue):
 
     def _free(self, now: float) -> tuple[str, Sequence[Any]]:  # noqa: ARG002 -- a relay's lease ends as a whole
         return "leased_by IS NULL", ()
+
+    def _taken(self, event_id: str) -> Taken | None:
+        found = self._rows(sql.TAKEN, (event_id,))
+        return Taken(by=found[0][0], until=float(found[0][1])) if found else None
 
     # -- claiming
 

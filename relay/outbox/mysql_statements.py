@@ -112,4 +112,10 @@ TAKE_LEAD = f"""
 UPDATE {{p}}{LEASES} SET holder = ?, fence = fence + 1, expires_at = ? WHERE name = ? AND fence = ? AND {_OVER}
 """
 EXPIRE = f"DELETE FROM {{p}}{LEASES} WHERE name = ? AND {_OVER}"
+#: Who has an event, and until when; a relay that has taken another name since has left none.
+TAKEN = f"""
+SELECT COALESCE(l.holder, ''), COALESCE(l.expires_at, 0)
+FROM {{p}}{EVENTS} e LEFT JOIN {{p}}{LEASES} l ON l.name = e.leased_by
+WHERE e.event_id = ? AND e.leased_by IS NOT NULL
+"""
 FREE = f"UPDATE {{p}}{EVENTS} SET leased_by = NULL WHERE leased_by = ?"

@@ -16,6 +16,12 @@ def new() -> str:
     return f"{_namespace()}-{pid}-{_started_at(pid)}-{next(_numbers)}"
 
 
+def shown(name: str) -> str:
+    """Return what a name says to people; '' where it says nothing."""
+    pid = [*name.split("-"), ""][1]
+    return f"process {pid}" if pid.isdecimal() else ""
+
+
 def is_gone(name: str) -> bool:
     """Say whether the process that made a name is known to have ended.
 

@@ -14,6 +14,8 @@ from relay.outbox.tables import EVENTS, MOVED_TO, MOVING, STATE, VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from relay.outbox.values import Taken
+
     Values = Mapping[str, Any] | Sequence[Any]
 
 Made = TypeVar("Made")
@@ -81,6 +83,10 @@ class Sql(State):
     @abstractmethod
     def _free(self, now: float) -> tuple[str, Sequence[Any]]:
         """Return the term that an event is not under way, at a time in unix seconds, and the values of its marks."""
+
+    @abstractmethod
+    def _taken(self, event_id: str) -> Taken | None:
+        """Return who has taken an event, and has not given it back, be the lease over or not."""
 
     @abstractmethod
     def _as_kept(self, row: Mapping[str, Any]) -> Mapping[str, Any]:

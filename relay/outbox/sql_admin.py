@@ -20,6 +20,7 @@ from relay.outbox.tables import (
     MOVED,
     OWN_STATE,
     PURGED,
+    PURGED_IDS,
     STATE,
 )
 from relay.outbox.values import Forgotten, Purged
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED, CHUNKS, FOUND)
 #: Those whose key is one of Moodle's tables and a number.
 BY_ROW_TABLE = {MEMORY: "row_id", CHUNKS: "low_id"}
-#: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
-#: new connection, and from further below where the log was restored from a backup.
-PURGED_IDS = 1_000_000
-
 
 #: The states of an event that the backend has not got.
 UNDELIVERED_ALL = (*UNDELIVERED, Status.GAVE_UP)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
 from relay.outbox.sql import IDS, Sql
-from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, FOUND, STATE
+from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, FOUND, PURGED, PURGED_IDS, STATE
 from relay.outbox.values import Attempt, Counts, Listed, Recorded, Waiting
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ class SqlReports(Sql, Reports):
             rows = self._rows(f"{statement} AND id {term}", (event_type, *values))
             found |= {row[0]: int(row[1]) for row in rows if row[1] is not None}
         return found
+
+    def was_purged(self, log_id: int) -> bool | None:
+        if self._rows(f"SELECT 1 FROM {{p}}{PURGED} WHERE log_id = ? LIMIT 1", (log_id,)):
+            return True
+        position = self.position()
+        return None if position is None or log_id <= position.high - PURGED_IDS else False
 
     def count_forgotten(self, selector: Selector) -> int:
         given = _terms(selector)
@@ -135,7 +141,7 @@ class SqlReports(Sql, Reports):
             status=Status(status),
             failures=failures,
             last_error=json.loads(error or "{}"),
-            is_under_way=not is_free,
+            taken=None if is_free else self._taken(kept["event_id"]),
             attempts=self._attempts(kept["event_id"]),
             waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
             found_at=None if kept["log_id"] is not None else self._found_at(kept["event_id"]),

@@ -12,6 +12,7 @@ from relay.outbox.contract import CLAIM_BYTES
 from relay.outbox.sql_queue import CLAIM_LOOKS, SqlQueue, chosen_types, fitting
 from relay.outbox.sqlite_database import ONCE
 from relay.outbox.tables import LEASE_KEY
+from relay.outbox.values import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,10 @@ class SqliteQueue(SqlQueue):
 
     def _free(self, now: float) -> tuple[str, Sequence[Any]]:
         return sql.FREE_AT, (now, self._gone(self._rows))
+
+    def _taken(self, event_id: str) -> Taken | None:
+        found = self._rows(sql.TAKEN, (event_id,))
+        return Taken(by=owners.shown(found[0][0].partition("-")[2]), until=float(found[0][1])) if found else None
 
     def _gone(self, read: Callable[[str], Sequence[Any]]) -> str:
         """Return who has leased events and is gone, as a JSON array."""

@@ -14,6 +14,8 @@ from relay.outbox.tables import ATTEMPTS, CHUNKS, EVENTS, MOVED, STATE
 #: An event is free where it is not leased, or its lease has ended, be it that the process that has it is gone.
 FREE_AT = "(leased_until IS NULL OR leased_until <= ? OR leased_by IN (SELECT value FROM json_each(?)))"
 _FREE = "(leased_until IS NULL OR leased_until <= :now OR leased_by IN (SELECT value FROM json_each(:gone)))"
+#: Who has leased an event, and until when.
+TAKEN = f"SELECT leased_by, leased_until FROM {{p}}{EVENTS} WHERE event_id = ? AND leased_by IS NOT NULL"
 #: Under a key of tables.LEASE_KEY the state says of each who has leased events until when the last lease lasts.
 OWNERS = f"SELECT config_key FROM {{p}}{STATE} WHERE config_key > 'lease.' AND config_key < 'lease/'"
 

@@ -13,6 +13,9 @@ EVENTS, ATTEMPTS, HISTORY, STATE = (
 MEMORY = "mb_zoho_row"
 #: The ids of events that were purged, by their log row: the log may be read again, and they are not new then.
 PURGED = "mb_zoho_purged"
+#: How far below the position purged events are remembered, in ids of the log. Capture reads the newest thousand at each
+#: new connection, and from further below where the log was restored from a backup.
+PURGED_IDS = 1_000_000
 #: What is held, by the event's row: which row of Moodle decides, and since when its student is in the course no more.
 HELD = "mb_zoho_held"
 #: The given-up events that a person has dealt with, each with the reason that was given.

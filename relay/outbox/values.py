@@ -238,6 +238,16 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Who has an event under way."""
+
+    #: Such as `db1 pid 17`; '' where that is not known any more.
+    by: str
+    #: When the lease under which it is, ends or has ended, in unix seconds.
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """What the outbox knows of an event: everything but its data."""
 
@@ -257,7 +267,8 @@ class Recorded:
     last_error: Mapping[str, Any]
     #: When it is due, in unix seconds; None where it has ended.
     due_at: float | None
-    is_under_way: bool
+    #: Who has it under way; None where nobody does.
+    taken: Taken | None
     attempts: Sequence[Attempt]
     #: The earliest undelivered event of the same user, where there is one before this.
     waits_for: str | None

@@ -37,6 +37,9 @@ class Address:
     #: What it is called in a message, and the config keys that name its parts.
     title: str = "Moodle's database"
     keys: Mapping[str, str] = field(default_factory=lambda: MOODLE_KEYS)
+    #: Why nobody can log in, as the password cannot be read here: a sentence, and what to do; '' where it can.
+    problem: str = ""
+    hint: str = ""
 
     def where(self) -> str:
         """Return the address for a message: no password in it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relay.config import outbox_server
 from relay.config.tls import identify, trusting
-from relay.errors import ConfigError, RelayError
+from relay.errors import ConfigError, CredentialError, RelayError
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
@@ -54,16 +54,26 @@ def of_outbox(outbox: OutboxConfig) -> Address:
 
 
 def of_moodle(database: DatabaseConfig) -> Address:
-    """Return the address of Moodle's database. Raises ConfigError."""
+    """Return the address of Moodle's database; whoever connects to it learns that its password is not there.
+
+    Raises ConfigError.
+    """
+    password, missing = "", CredentialError("")
+    try:
+        password = "" if database.password is None else database.password.reveal()
+    except CredentialError as error:
+        missing = error
     return Address(
         host=database.host,
         port=database.port,
         unix_socket=None if database.unix_socket is None else str(database.unix_socket),
         name=database.name,
         user=database.user,
-        password="" if database.password is None else database.password.reveal(),
+        password=password,
         prefix=database.prefix,
         tls=_tls(database.tls, "moodle.database.tls"),
+        problem=str(missing),
+        hint=missing.hint,
     )
 
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.errors import CredentialError
 from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
 from relay.operations import health, metrics, plugin, profile
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.config import Config, DatabaseConfig
-    from relay.model import Position
     from relay.operations.acknowledge import Acknowledged
     from relay.operations.check.result import Check
     from relay.operations.profile import Profile
@@ -64,17 +62,10 @@ def figures(config: Config) -> str:
 
 def _look(config: Config) -> tuple[Report, Mapping[str, int]]:
     """Return the state of the relay, and the numbers that are kept. Raises OutboxError."""
-    with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(parts.opened(config, parts.REAL))
-        look: Callable[[Position | None], state.MoodleLog]
-        try:
-            look = partial(state.ask, stack.enter_context(parts.reading(config)))
-        except CredentialError as error:
-            unasked = state.MoodleLog(error=f"Moodle's database was not asked. {error}")
-            look = lambda _: unasked  # noqa: E731 -- it stands for a database whose password is not there
+    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
         report = state.gather(
             opened.outbox,
-            look,
+            partial(state.ask, moodle),
             parts.make_settings(config),
             opened.now(),
             disk_free=parts.disk_free(config),

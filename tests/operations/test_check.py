@@ -351,6 +351,19 @@ def test_status_needs_no_secret_that_only_systemd_has(relay: Relay, college: Col
     assert "was not asked" in relay.run("status", "--check", expect=1).stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["events", "metrics", "purge", "forget 1", "acknowledge failed", "sync users --dry-run", "reconcile users"],
+)
+def test_a_command_needs_no_secret_that_it_has_no_use_for(command: str, relay: Relay, college: College) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    relay.set("backend.token", {"credential": "only-systemd-has-it"})
+    if "users" not in command:
+        relay.set("moodle.database.password", {"credential": "only-systemd-has-it"})
+    relay.run(*command.split())
+
+
 def test_what_systemd_gave_to_the_running_service_is_found(
     relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 import signal
+import sqlite3
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import pymysql
 import pytest
 from harness import Relay
 from receiver import Receiver, Reply, Request
@@ -250,6 +253,85 @@ def test_what_was_skipped_is_found_and_nothing_is_advised_for_a_row_that_is_gone
     assert re.fullmatch(r"No event was sent of grade_updated \S+: the row is gone: there is no .* 77\.", ending)
     assert command == ""
     assert any("skipped from log row 4" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["relay", "other"])
+def test_the_story_of_a_skipped_event_by_its_id_goes_on_once_its_row_was_sent(
+    kind: str, world: World, request: pytest.FixtureRequest
+) -> None:
+    relay: Relay = request.getfixturevalue(kind)
+    world.college.log("grade_updated", 2, user=1, at=AT + 3, courseid=1)
+    relay.once()
+    ((event_id,),) = relay.rows("SELECT event_id FROM {log} WHERE status = 'skipped'")
+    world.college.grade(1, world.college.assignment(1, "Late"), 50, AT + 3)
+    _, ending, command = story(relay, event_id)
+    assert ending.startswith("No event was sent of ")
+    obey(replace(world, relay=relay), command)
+    lines, ending, command = story(relay, event_id)
+    assert ending.startswith(TOOK)
+    assert (command, sum("attempt 1 of " in line for line in lines)) == ("", 1)
+
+
+def test_what_was_purged_is_told_from_what_the_config_left_out(world: World) -> None:
+    """An event that was delivered is not to be sent again; what the config of that time left out may be."""
+    world.relay.set("events.grade_updated", {"enabled": False})
+    world.relay.once()
+    enabled(world)
+    world.relay.set("outbox.retention", "1h")
+    with contextlib.closing(sqlite3.connect(world.relay.outbox)) as outbox, outbox:
+        outbox.execute("UPDATE mdl_mb_zoho_event_log SET processed_at = 1")
+    world.relay.run("purge")
+    _, ending, command = story(world.relay, "log:1")
+    assert ending == "Log row 1 was read, and its event was delivered; it was purged since (outbox.retention)."
+    assert command == ""
+    _, ending, command = story(world.relay, "log:3")
+    assert "none is among those that it remembers as delivered and purged" in ending
+    assert "the config has left out 1 whose type was switched off" in ending
+    assert command == SYNC
+
+
+def test_under_whose_lease_an_event_is_that_a_killed_relay_had_is_said(world: World, other: Relay) -> None:
+    """Until the lease ends nobody knows whether that relay lives; then the event can be had, by a replay too."""
+    arrived = threading.Event()
+
+    def answer(_: Request) -> Reply:
+        arrived.set()
+        return Reply(stalls_s=30)
+
+    world.backend.answer = answer
+    with other.start() as daemon:
+        assert arrived.wait(30)
+        daemon.stop(signal.SIGKILL)
+        pid = daemon.process.pid
+    ((event_id,),) = other.rows("SELECT event_id FROM {log} WHERE log_id = 1")
+    _, ending, command = story(other, event_id)
+    assert re.search(rf"and no answer is recorded\. \S+ pid {pid} has it under a lease until \d", ending)
+    assert command == ""
+    refused = other.run("run", "--replay", event_id, expect=1).stderr
+    assert "0 of 1 recorded events sent again" in refused
+    assert f"pid {pid} has it under a lease until" in refused
+    assert other.shared_outbox is not None
+    with pymysql.connect(**other.shared_outbox.options(), autocommit=True) as outbox, outbox.cursor() as cursor:
+        cursor.execute("UPDATE mdl_mb_zoho_lease SET expires_at = expires_at - 60")
+    _, ending, command = story(other, event_id)
+    assert re.search(rf"pid {pid} had it, whose lease ended at \d", ending)
+    assert command == START
+    world.backend.answer = lambda _: Reply()
+    assert "1 of 1 recorded events sent again; 0 not" in other.run("run", "--replay", event_id).stderr
+
+
+@pytest.mark.parametrize("what", ["event", "log:3", "grade:1", "user:1"])
+def test_the_outbox_tells_what_it_has_where_a_secret_is_missing(what: str, world: World) -> None:
+    world.relay.once()
+    ((event_id,),) = world.relay.rows("SELECT event_id FROM {log} WHERE log_id = 3")
+    for path in ("backend.token", "moodle.database.password"):
+        world.relay.set(path, {"credential": "only-systemd-has-it"})
+    lines, ending, _ = story(world.relay, event_id if what == "event" else what)
+    assert ending == f"{TOOK}grade_updated {event_id}."
+    assert what == "event" or any("was not asked. A secret that this needs is not there" in line for line in lines)
+    refused = world.relay.run("explain", "grade:99", expect=3)
+    assert "only-systemd-has-it" not in refused.stdout
+    assert "systemd gave no credentials" in refused.stderr
 
 
 def test_no_sync_is_advised_for_a_row_that_is_gone(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay import times
 from relay.cli import table
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.cli.watching import repeated
 from relay.errors import UsageError
 from relay.model import Status
@@ -44,7 +44,7 @@ def handle(arguments: argparse.Namespace) -> int:
     limit = int(arguments.limit)
     if not 0 < limit <= MOST:
         raise UsageError(f"--limit {limit}: it is a number from 1 to {MOST}.", hint="See `relay events --help`.")
-    loaded = load_config(arguments)
+    loaded = load_to_look(arguments)
     given, types = arguments.selector, loaded.events.kinds
     selector = Selector() if given is None else replay.parse_selector(given, types, "relay events", list(Status))
 

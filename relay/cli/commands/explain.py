@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.cli.printing import print_json
 from relay.events.catalogue import KINDS, by_subject
 from relay.operations import named
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print the story, or the stories of all that a name means."""
-    stories = admin.explain(load_config(arguments), arguments.what)
+    stories = admin.explain(load_to_look(arguments), arguments.what)
     if arguments.json:
         made = [{"what": name, **as_json(story)} for name, story in stories]
         print_json(json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False, indent=2))

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.errors import UsageError
 from relay.service import admin
 
@@ -33,7 +33,7 @@ def handle(arguments: argparse.Namespace) -> int:
     user = int(arguments.user)
     if user <= 0:
         raise UsageError(f"forget {user}: that is nobody's id.", hint="It takes Moodle's numeric user id, such as 42.")
-    done = admin.forget(load_config(arguments), user, undelivered=arguments.undelivered)
+    done = admin.forget(load_to_look(arguments), user, undelivered=arguments.undelivered)
     print(f"relay: {done.count} events of user {user} have no personal data any more.")
     if done.undelivered:
         print(f"relay: {done.undelivered} of them had not been delivered, and never will be.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.operations import alerts, dashboard
 from relay.service import admin
 
@@ -35,7 +35,7 @@ def handle(arguments: argparse.Namespace) -> int:
     elif arguments.dashboard:
         print(dashboard.dashboard())
     else:
-        print(admin.figures(load_config(arguments)), end="")
+        print(admin.figures(load_to_look(arguments)), end="")
     return Exit.WELL
 
 

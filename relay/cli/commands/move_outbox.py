@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay import config
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.cli.progress import bar
 from relay.service import admin
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Move, and print what is left to do."""
-    loaded, target = load_config(arguments), config.load(arguments.target)
+    loaded, target = load_to_look(arguments), config.load_to_look(arguments.target)
     with bar("move") as tell:
         total = admin.move(loaded, target, tell)
     print(f"relay: {total} rows moved from {loaded.outbox.url} to {target.outbox.url}, and compared.")

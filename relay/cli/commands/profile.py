@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from relay.cli import views
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.cli.printing import print_json
 from relay.service import admin
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print the profile."""
-    profile = admin.ask_profile(load_config(arguments), arguments.user)
+    profile = admin.ask_profile(load_to_look(arguments), arguments.user)
     if arguments.json:
         print_json(profile.text)
     else:

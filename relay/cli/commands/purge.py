@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_to_look
 from relay.service import admin
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ EXAMPLES = """examples:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Purge, and print how many events that were."""
-    print(f"relay: {admin.purge(load_config(arguments))} delivered events purged.")
+    print(f"relay: {admin.purge(load_to_look(arguments))} delivered events purged.")
     return Exit.WELL
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from relay import times
 from relay.capture.reconcile import GRACE_S, TABLES
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_config, load_to_look
 from relay.cli.progress import bar
 from relay.errors import UsageError
 from relay.service import comparing
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Compare the tables, print what differs, and deliver it where that is asked for and no daemon does."""
-    loaded = load_config(arguments)
+    loaded = load_config(arguments) if arguments.fix else load_to_look(arguments)
     tables = TABLES if arguments.table == "all" else (arguments.table,)
     asked = Asked(
         tables=tables, is_fixing=arguments.fix, grace_s=_grace(arguments.grace), triggered_by=arguments.triggered_by

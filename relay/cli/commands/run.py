@@ -52,7 +52,7 @@ def handle(arguments: argparse.Namespace) -> int:
     path = config_path(arguments)
 
     def load() -> config.Config:
-        loaded = config.load(path)
+        loaded = config.load_to_look(path) if arguments.dry_run else config.load(path)
         return loaded if arguments.start_from is None else config.with_start(loaded, arguments.start_from)
 
     _refuse_contradictions(arguments)
@@ -109,6 +109,8 @@ def _replay(loaded: config.Config, text: str, signals: Signals, lines: Lines) ->
         print("  The log lines above say why; what was delivered before stays so.", file=sys.stderr)
     if left and signals.stop.is_set():
         print(f"  A signal broke it off; {left} were not sent: give the same command again.", file=sys.stderr)
+    elif done.under_way:
+        print(f"  It was not sent: {done.under_way}", file=sys.stderr)
     elif left:
         print(f"  {left} were not sent: {LEFT_OUT}", file=sys.stderr)
     if done.forgotten:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from relay import times
 from relay.capture.sync import Wanted
 from relay.cli.command import Command, Exit
-from relay.cli.configured import load_config
+from relay.cli.configured import load_config, load_to_look
 from relay.cli.printing import print_envelope
 from relay.cli.progress import bar
 from relay.errors import UsageError
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Record the rows as events, and deliver them where no daemon does."""
-    loaded = load_config(arguments)
+    loaded = load_to_look(arguments) if arguments.dry_run else load_config(arguments)
     wanted = Wanted(kind=arguments.kind, user=arguments.user, course=arguments.course, since=_since(arguments.since))
     if arguments.dry_run:
         return _dry_run(once.preview_sync(loaded, wanted))
