@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from relay.capture.changes import changed
@@ -55,21 +56,17 @@ def build(
     """
     built = Built()
     wanted, triggers, unwanted = _sorted(rows, rules, history, built)
-    facts = tables.facts([*wanted, *unwanted], options)
+    own = [row for row in unwanted if not row.is_trigger]
+    facts = tables.facts([*wanted, *own], options)
     _build_own(built, wanted, facts, rules.kinds, options, may_wait)
-    built.noted.extend(_noted(unwanted, facts, rules.kinds, options))
-    if triggers:
-        found = changed(
-            triggers,
-            built.events,
-            tables=tables,
-            ledger=ledger,
-            kinds=rules.kinds,
-            options=options,
-            may_wait=may_wait,
-        )
-        built.events.extend(found.events)
-        built.deferred.update(found.deferred)
+    built.noted.extend(_noted(own, facts, rules.kinds, options))
+    read = partial(changed, tables=tables, ledger=ledger, kinds=rules.kinds, options=options)
+    found = read(triggers, built.events, may_wait=may_wait)
+    built.events.extend(found.events)
+    built.deferred.update(found.deferred)
+    # What an ignored account has changed is known where it came from.
+    passed = [row for row in unwanted if row.is_trigger]
+    built.noted.extend(read(passed, [*built.events, *built.noted], may_wait=lambda _row: False).events)
     return built
 
 
@@ -82,14 +79,13 @@ def _sorted(
     unwanted: list[LogRow] = []
     for row in rows:
         reason = "earlier" if history is not None and history.holds(row) else _ignored(row, rules)
-        if row.is_trigger:
-            # No event of its own: it counts for nothing where it changes nothing.
-            triggers += [] if reason else [row]
-        elif reason:
+        if reason is None:
+            (triggers if row.is_trigger else wanted).append(row)
+            continue
+        if not row.is_trigger:
+            # That has no event of its own, and counts for nothing.
             built.ignored[reason] += 1
-            unwanted += [row] if reason in NOTED else []
-        else:
-            wanted.append(row)
+        unwanted += [row] if reason in NOTED else []
     return wanted, triggers, unwanted
 
 

@@ -262,6 +262,26 @@ def test_what_an_ignored_account_has_done_is_not_sent_after_all(relay: Relay, co
     made.close()
 
 
+def test_a_role_that_an_ignored_account_has_given_is_not_sent_after_all(relay: Relay, college: College) -> None:
+    relay.set("events.ignore_actors", [77])
+    relay.set("events.enrollment_created", {"role": "actual"})
+    ada, course = college.sign_up("Ada", "Lovelace", AT), college.course("Computing", "C1")
+    college.enrol(ada, course, AT)
+    made = Reconciled(relay, config.load(relay.write()))
+    made.learn()
+    for role, actor, found in ((3, 77, 0), (4, 78, 0), (9, None, 1)):
+        college.run("UPDATE {p}role_assignments SET roleid = %s", role)
+        if actor is not None:
+            logged = {"eventname": r"\core\event\role_assigned", "courseid": course, "userid": actor}
+            college.log("enrollment_created", role, user=ada, at=AT + role, **logged)
+        made.read()
+        assert len(made.run("enrolments")) == found
+    sent = [data["roleid"] for _, data in made.sent("event_type = 'enrollment_created'")]
+    assert sent == [5, 4, 9]
+    assert "count.ignored.actor" not in {key for (key,) in relay.rows("SELECT config_key FROM mdl_mb_zoho_config")}
+    made.close()
+
+
 def test_logged_changes_that_go_on_beside_a_pass_are_no_differences(reconciled: Reconciled, college: College) -> None:
     """Some are captured at once, some later; one row changes without a log row among them."""
     chance = random.Random(15)

@@ -151,7 +151,7 @@ def test_what_a_killed_daemon_had_under_way_is_sent_again_at_once(
         ((event_id,),) = relay.rows("SELECT event_id FROM {log}")
         said = relay.run("run", "--replay", event_id, expect=1).stderr
         assert "0 of 1" in said
-        assert "under way in another process" in said
+        assert "has it under a lease until" in said
         daemon.stop(signal.SIGKILL)
     backend.answer = lambda _: Reply()
     assert "1 of 1 recorded events sent again; 0" in relay.run("run", "--replay", event_id).stderr

@@ -92,12 +92,12 @@ def test_what_a_replay_has_under_way_is_left_to_it(replay: Replay, outbox: Outbo
     assert outbox.next_due(TYPES, NOW + 60) is None
     assert claim(outbox, NOW + 60) == []
     assert not outbox.claim_again(outbox.select(Selector()), NOW, lease_s=60, types=TYPES)
-    assert [one.is_under_way for one in outbox.recorded(NOW, log_id=2)] == [True]
+    assert [one.taken is not None for one in outbox.recorded(NOW, log_id=2)] == [True]
 
 
 def test_what_a_killed_replay_had_under_way_is_due_at_once(replay: Replay, outbox: Outbox) -> None:
     replay.kill()
-    assert [one.is_under_way for one in outbox.recorded(NOW, log_id=2)] == [False]
+    assert [one.taken is not None for one in outbox.recorded(NOW, log_id=2)] == [False]
     assert outbox.next_due(TYPES, NOW) == NOW
     (one,) = claim(outbox)
     assert (one.log_id, one.attempt) == (2, 2)
