@@ -83,7 +83,7 @@ def _sorted(
             (triggers if row.is_trigger else wanted).append(row)
             continue
         if not row.is_trigger:
-            # That has no event of its own, and counts for nothing.
+            # A trigger has no event of its own, and counts for nothing.
             built.ignored[reason] += 1
         unwanted += [row] if reason in NOTED else []
     return wanted, triggers, unwanted

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from relay.model import LogRow
 
 
-#: One value of a row as bytes that tell where it ends, and NULL from ''; a long one by its own MD5: a server makes NULL
-#: of what is longer than its max_allowed_packet. As bytes, columns of different collations go together.
-_DIGESTED = "COALESCE(IF(LENGTH(?) > 999, CONCAT('L', MD5(?)), CONCAT(LENGTH(?), ':', CAST(? AS BINARY))), 'N')"
+#: How a server hashes a text. MySQL 9.6 and later, and servers in FIPS mode, may have no MD5.
+MD5, SHA256 = "MD5(?)", "SHA2(?, 256)"
+#: One value of a row as bytes that tell where it ends, and NULL from ''; a long one by its own hash: a server makes
+#: NULL of what is longer than its max_allowed_packet. As bytes, columns of different collations go together.
+_DIGESTED = "COALESCE(IF(LENGTH(?) > 999, CONCAT('L', #), CONCAT(LENGTH(?), ':', CAST(? AS BINARY))), 'N')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +104,19 @@ class FactsTable:
         joins = "".join(f" LEFT JOIN {{p}}{join.table} {join.alias} ON {join.on}" for join in self.joins)
         return f"{{p}}{self.table} t{joins}"
 
-    def digest(self, newer: Collection[str] = (), further: Collection[str] = ()) -> str:
-        """Return an expression: 64 bits of MD5 of all that is read of a row, as a number, to be added up.
+    def digest(self, newer: Collection[str] = (), further: Collection[str] = (), *, hashed: str = MD5) -> str:
+        """Return an expression: 64 bits of a hash of all that is read of a row, as a number, to be added up.
 
         `newer`: which of the columns that only newer versions have are there. `further`: what belongs to the row
-        beside its columns, as expressions. NULL and lengths are marked, so that no two rows say the same.
+        beside its columns, as expressions. `hashed`: MD5, or SHA256. NULL and lengths are marked, so that no two rows
+        say the same.
         """
         names = [f"t.{name}" for name in (*self.columns, *newer)]
         names += [f"{join.alias}.{column}" for join in self.joins for column in join.columns.values()]
-        parts = ", ".join(_DIGESTED.replace("?", name) for name in (*names, *further))
-        return f"CAST(CONV(LEFT(MD5(CONCAT({parts})), 16), 16, 10) AS UNSIGNED)"
+        part = _DIGESTED.replace("#", hashed)
+        parts = ", ".join(part.replace("?", name) for name in (*names, *further))
+        whole = hashed.replace("?", f"CONCAT({parts})")
+        return f"CAST(CONV(LEFT({whole}, 16), 16, 10) AS UNSIGNED)"
 
     def reads(self) -> dict[str, tuple[str, ...]]:
         """Return every column that is read, by table: what the database user must be granted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.errors import MoodleRefused
+from relay.events.kind import MD5, SHA256
 from relay.moodle.contract import DIGESTS, RowDigest, Sum
 from relay.moodle.database import number_or_none
 from relay.moodle.tables import TableReader
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 class DigestReader(TableReader):
     """Reads digests (contract.DigestReads)."""
 
+    #: How the server hashes; '' where it was not asked yet.
+    _hashed = ""
+
+    def close(self) -> None:
+        self._hashed = ""
+        super().close()
+
     def moment(self) -> int:
         return self.number("SELECT UNIX_TIMESTAMP() AS moment")
 
@@ -28,7 +36,7 @@ class DigestReader(TableReader):
         )
         (row,) = self.select(statement, *_times(kind.current_rows, stretch), stretch.low, stretch.high)
         if row["there"] and row["digest"] is None:
-            raise _no_md5()
+            raise _no_digest()
         return Sum(rows=int(row["there"]), digest=int(row["digest"] or 0) % DIGESTS, due=int(row["due"] or 0))
 
     def digests(self, kind: EventKind, stretch: Stretch, options: Options) -> list[RowDigest]:
@@ -40,7 +48,7 @@ class DigestReader(TableReader):
         found: dict[int, RowDigest] = {}
         for row in self.select(statement, *_times(current, stretch), stretch.low, stretch.high):
             if row["digest"] is None:
-                raise _no_md5()
+                raise _no_digest()
             row_id, before = int(row["id"]), found.get(int(row["id"]))
             # A row that a join gives twice has the sum of its digests.
             digest_sum = int(row["digest"]) + (before.digest if before is not None else 0)
@@ -58,12 +66,19 @@ class DigestReader(TableReader):
 
     def _digest(self, kind: EventKind, options: Options) -> str:
         further = [lookup.value for lookup in kind.asked(options)]
-        return kind.current_table.digest(self._newer_columns(kind.current_table), further)
+        return kind.current_table.digest(self._newer_columns(kind.current_table), further, hashed=self._hash())
+
+    def _hash(self) -> str:
+        """Return how this server hashes: by MD5 where it has that, as it takes less time."""
+        if not self._hashed:
+            asked = f"SELECT {MD5.replace('?', repr('relay'))} IS NOT NULL AS made"
+            self._hashed = MD5 if self.refusal(asked) is None and self.number(asked) else SHA256
+        return self._hashed
 
 
-def _no_md5() -> MoodleRefused:
+def _no_digest() -> MoodleRefused:
     return MoodleRefused(
-        "Moodle's database makes no MD5 of a row (it may run in FIPS mode): its tables cannot be compared.",
+        "Moodle's database makes no digest of a row, by MD5 or SHA-256: its tables cannot be compared.",
         hint="Set reconcile.interval: never; relay sync sends what the log does not say.",
     )
 

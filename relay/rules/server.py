@@ -134,6 +134,7 @@ REFUSALS = {
         "the account logs in in a way that the driver does not know", "Give the account a password of another kind."
     ),
     1273: _Meaning("it does not know the collation that relay asks for", "Use MariaDB 10.4 or MySQL 5.7, or later."),
+    1305: _Meaning("it does not know a function that relay uses", "Use MariaDB 10.4 or MySQL 5.7, or later."),
     1356: _Meaning("a view points to what is not there, or its owner may not read it", "Mend the view on the server."),
     1370: _Meaning("the user {user!r} may not run a routine", "Mend the view or the trigger that needs it."),
     1524: _Meaning(

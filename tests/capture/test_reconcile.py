@@ -417,6 +417,20 @@ def test_null_and_nothing_differ_in_the_digest(learned: Reconciled, college: Col
     assert len(learned.run("grades")) == 1
 
 
+def test_a_server_without_md5_makes_its_digests_by_another_hash(
+    reconciled: Reconciled, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As MySQL 9.6 is. Where it was another server before, what has not changed is learned anew."""
+    college.sign_up("Ada", "Lovelace", AT)
+    reconciled.learn()
+    monkeypatch.setattr("relay.moodle.digests.MD5", "MD5_THAT_IS_NOT_THERE(?)")
+    reconciled.tables.close()
+    assert reconciled.run("users") == []
+    college.run("UPDATE {p}user SET city = REPEAT('x', 100) WHERE id = 1")
+    assert reconciled.run("users") == [(1, "changed", "user_updated")]
+    assert reconciled.run("users") == []
+
+
 def test_rows_that_swap_what_they_say_are_found(learned: Reconciled, college: College) -> None:
     college.run("UPDATE {p}user SET idnumber = CONCAT('A', id)")
     learned.run("users")
