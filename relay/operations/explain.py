@@ -218,6 +218,9 @@ class Explainer:
         story.add(one.created_at, came_about(one))
         for attempt in one.attempts:
             story.add(attempt.started_at, f"attempt {attempt.number} of {one.event_id}: {came_of(attempt)}")
+        if one.acknowledged is not None:
+            at, reason = one.acknowledged
+            story.add(at, f"relay acknowledge: {one.event_id} is dealt with{reason and f' ({reason})'}")
 
     # -- which of them decides
 

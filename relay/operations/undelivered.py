@@ -48,12 +48,14 @@ def under_way(one: Recorded, taken: Taken, now: float) -> tuple[str, str]:
 
 def _gave_up(one: Recorded, name: str) -> tuple[str, str]:
     last = one.attempts[-1] if one.attempts else None
+    dealt = "" if one.acknowledged is None else f" Somebody dealt with it at {times.show(one.acknowledged[0])}."
     if last is not None and last.outcome == "refused":
         answer = str(one.last_error.get("answer", ""))[:300].rstrip(". ")
         said = f": {answer}" if answer else ""
-        return f"The backend refused {name} for good with {last.http_code}{said}. Once that is mended:", _again(one)
+        refused = f"The backend refused {name} for good with {last.http_code}{said}."
+        return f"{refused}{dealt} Once that is mended:", _again(one)
     came = "" if last is None else f"; the last one: {came_of(last)}"
-    return f"{name} was given up after {_attempts(one.failures)}{came}.", _again(one)
+    return f"{name} was given up after {_attempts(one.failures)}{came}.{dealt}", _again(one)
 
 
 def _held_back(one: Recorded, breaker: Breaker, name: str) -> tuple[str, str] | None:

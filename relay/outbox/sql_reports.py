@@ -144,8 +144,14 @@ class SqlReports(Sql, Reports):
             taken=None if is_free else self._taken(kept["event_id"]),
             attempts=self._attempts(kept["event_id"]),
             waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
+            acknowledged=self._acknowledged(kept["event_id"]) if status == Status.GAVE_UP else None,
             found_at=None if kept["log_id"] is not None else self._found_at(kept["event_id"]),
         )
+
+    def _acknowledged(self, event_id: str) -> tuple[int, str] | None:
+        statement = f"SELECT acknowledged_at, reason FROM {{p}}{ACKNOWLEDGED} WHERE event_id = ?"
+        found = self._rows(statement, (event_id,))
+        return (int(found[0][0]), str(found[0][1] or "")) if found else None
 
     def _found_at(self, event_id: str) -> int | None:
         found = self._rows(f"SELECT found_at FROM {{p}}{FOUND} WHERE event_id = ?", (event_id,))

@@ -274,6 +274,8 @@ class Recorded:
     waits_for: str | None
     #: When reconcile found the difference that it tells of, in unix seconds; None for an event of another origin.
     found_at: int | None = None
+    #: When a person said that it is dealt with, in unix seconds, and what was done; None where nobody has.
+    acknowledged: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

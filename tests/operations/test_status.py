@@ -175,7 +175,10 @@ def test_what_a_person_has_dealt_with_is_kept_and_no_longer_counted(
     backend.answer = lambda one: Reply(code=200 if one.envelope["data"]["userid"] == 1 else 422)
     relay.once(expect=1)
     (first, second) = [row[0] for row in relay.rows("SELECT event_id FROM {log} WHERE status <> 'success' ORDER BY id")]
-    assert "1 given-up events are acknowledged" in relay.run("acknowledge", first, "--reason", "sent by hand").stdout
+    assert "1 given-up event is acknowledged" in relay.run("acknowledge", first, "--reason", "sent by hand").stdout
+    told = relay.run("explain", first).stdout
+    assert f"relay acknowledge: {first} is dealt with (sent by hand)" in told
+    assert "Somebody dealt with it at " in told
     assert "1 event was given up" in relay.run("status", "--check", expect=1).stderr
     relay.once(expect=1)
     done = relay.run("acknowledge", "type=user_created")

@@ -32,12 +32,13 @@ def handle(arguments: argparse.Namespace) -> int:
     loaded = load_to_look(arguments)
     selector = replay.parse_selector(arguments.selector, loaded.events.kinds, "SELECTOR")
     done = admin.acknowledge(loaded, selector, arguments.reason)
-    print(f"relay: {done.acknowledged} given-up events are acknowledged.")
+    are = "event is" if done.acknowledged == 1 else "events are"
+    print(f"relay: {done.acknowledged} given-up {are} acknowledged.")
     others = done.meant - done.acknowledged
     if others:
         print(f"  {others} that the selector means were not given up, and stay as they are.", file=sys.stderr)
     if not done.meant:
-        print("  The selector means no recorded event: `relay status` shows how many there are.", file=sys.stderr)
+        print("  The selector means no recorded event: `relay events failed` shows what was given up.", file=sys.stderr)
     return Exit.UNDELIVERED if selector.event_id and not done.acknowledged else Exit.WELL
 
 
