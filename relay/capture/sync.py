@@ -159,10 +159,11 @@ class Syncing:
         }
         batch = Batch(events=self._changed(events), state={self._key: json.dumps(counted)})
         accepted = self._outbox.accept(batch, now)
-        say_skipped(self._log, accepted.unfit)
+        unfit = [*accepted.unfit, *accepted.still_unfit]
+        say_skipped(self._log, unfit)
         # Until the next step is recorded, a sync that is killed here counts what the outbox cannot keep as read.
-        counted["processed"] -= len(accepted.unfit)
-        counted["failed"] += len(accepted.unfit)
+        counted["processed"] -= len(unfit)
+        counted["failed"] += len(unfit)
         return Progress(**counted, recorded=progress.recorded + len(accepted))
 
     def _changed(self, events: list[Event]) -> list[Event]:

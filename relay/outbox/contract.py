@@ -133,9 +133,10 @@ class Ledger(State, Holding, Protocol):
         """Record events, skips, holds, counts and the new position in one transaction; return what is new.
 
         Idempotent: an event whose id is there already, or was and has been purged, changes and counts nothing. One that
-        the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason. Each new event
-        that names its row is remembered as its newest. Raises OutboxOvertaken where a chunk is not as it was read, and
-        OutboxFenced, of what was read from the log, where this relay leads no more or the position is not `before`.
+        the outbox cannot keep (its server takes less at once) is recorded as skipped, with the reason; when it comes
+        again and can be kept, it is new. Each new event that names its row is remembered as its newest. Raises
+        OutboxOvertaken where a chunk is not as it was read, and OutboxFenced, of what was read from the log, where this
+        relay leads no more or the position is not `before`.
         """
 
     @abstractmethod

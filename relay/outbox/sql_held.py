@@ -28,6 +28,8 @@ _COLUMNS = (
 _JOINED = f"{{p}}{HELD} AS h JOIN {{p}}{EVENTS} AS e ON e.id = h.id"
 #: What is known of an event of which nothing is built.
 NOTHING = "{}"
+#: What the reason of an event begins with that is skipped as the outbox cannot keep it.
+UNFIT = "it cannot be kept: "
 
 
 class SqlHeld(Sql, Holding):
@@ -202,7 +204,7 @@ def _without(judged: Judged, unfit: Mapping[int, str]) -> Judged:
     """Return what was judged, with what cannot be kept among the skipped, given why by the held event's row."""
     if not unfit:
         return judged
-    skipped = [(held, f"it cannot be kept: {unfit[held.id]}") for held, _ in judged.released if held.id in unfit]
+    skipped = [(held, f"{UNFIT}{unfit[held.id]}") for held, _ in judged.released if held.id in unfit]
     released = [one for one in judged.released if one[0].id not in unfit]
     return replace(judged, released=released, skipped=[*judged.skipped, *skipped])
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxFenced, OutboxOvertaken, OutboxRefused
-from relay.model import Skip, Told
+from relay.model import Skip, Status, Told
 from relay.outbox import rows
 from relay.outbox.chunks import Chunks
 from relay.outbox.contract import Ledger
 from relay.outbox.sql import BATCH, IDS
-from relay.outbox.sql_held import SqlHeld
+from relay.outbox.sql_held import UNFIT, SqlHeld
 from relay.outbox.tables import CHUNKS, EVENTS, FOUND, HISTORY, MEMORY, MOVED, PURGED, STATE
 from relay.outbox.values import Accepted, Remembered
 
@@ -37,9 +38,12 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
                 unfit |= self._refused([one for one in batch.events if one.event_id not in unfit], now)
                 new = self._accept(_with_skips(batch, unfit), now)
         skips = _with_skips(batch, unfit).skips[len(batch.skips) :]
+        again = [skip.event_id for skip in skips if skip.event_id not in set(new)]
+        still = self._do(lambda run: self._unfit_before(run, again)) if again else set()
         return Accepted(
             new=[event_id for event_id in new if event_id not in unfit],
             unfit=[skip for skip in skips if skip.event_id in set(new)],
+            still_unfit=[skip for skip in skips if skip.event_id in still],
         )
 
     def _accept(self, batch: Batch, now: float) -> Sequence[str]:
@@ -99,7 +103,7 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
 
     def _unfit(self, row: Mapping[str, Any]) -> str | None:
         reason = self._too_large(row)
-        return None if reason is None else f"it cannot be kept: {reason}"
+        return None if reason is None else f"{UNFIT}{reason}"
 
     def _refused(self, events: Sequence[Event], now: float) -> dict[str, str]:
         """Return which of the events the outbox refuses, and why: they are tried in halves, and nothing is written."""
@@ -107,7 +111,7 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
         if reason is None:
             return {}
         if len(events) == 1:
-            return {events[0].event_id: f"it cannot be kept: {reason}"}
+            return {events[0].event_id: f"{UNFIT}{reason}"}
         half = len(events) // 2
         return self._refused(events[:half], now) | self._refused(events[half:], now)
 
@@ -126,6 +130,16 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
         except _TakenBack:
             pass
         return None
+
+    def _unfit_before(self, run: Run, event_ids: Sequence[str]) -> set[str]:
+        """Return which of these events are recorded as skipped, as the outbox could not keep them."""
+        found: set[str] = set()
+        for start in range(0, len(event_ids), IDS):
+            term, ids = self._among(event_ids[start : start + IDS])
+            statement = f"SELECT event_id, last_error FROM {{p}}{EVENTS} WHERE event_id {term} AND status = ?"
+            skipped = run(statement, (*ids, Status.SKIPPED)).fetchall()
+            found |= {event_id for event_id, error in skipped if json.loads(error)["reason"].startswith(UNFIT)}
+        return found
 
     # -- what is written
 
@@ -157,11 +171,25 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
         """Insert events whose ids are not there yet, and were not purged either; return the ids of those."""
         # An id may come twice in one batch.
         new = {row["event_id"]: row for row in wanted}
-        for event_id in self._known(run, wanted):
+        known = self._known(run, wanted)
+        for event_id in known - self._taken_back(run, [new[event_id] for event_id in sorted(known)]):
             del new[event_id]
         self._insert_events(run, list(new.values()))
         self._note_users(run, {row["user_id"] for row in new.values()})
         return list(new)
+
+    def _taken_back(self, run: Run, wanted: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Delete what says of these events that they could not be kept; return their ids: they are new, and the last.
+
+        What is itself recorded as skipped, or is held, is no such event.
+        """
+        events = {row["event_id"]: row for row in wanted if row["status"] == Status.PENDING}
+        before = self._unfit_before(run, list(events))
+        for event_id in sorted(before):
+            run(f"DELETE FROM {{p}}{EVENTS} WHERE event_id = ?", (event_id,))
+            # As a skipped one it was seen.
+            self._add(run, "count.seen", -1, events[event_id]["updated_at"])
+        return before
 
     def _known(self, run: Run, wanted: Sequence[Mapping[str, Any]]) -> set[str]:
         """Return which of these events were recorded before, and may have been purged since."""

@@ -52,6 +52,8 @@ class Accepted(Collection[str]):
     new: Sequence[str] = ()
     #: What is new as well, and recorded as skipped: the outbox cannot keep the event.
     unfit: Sequence[Skip] = ()
+    #: What was recorded so before, and still cannot be kept: it is not new.
+    still_unfit: Sequence[Skip] = ()
 
     def __contains__(self, event_id: object) -> bool:
         return event_id in self.new

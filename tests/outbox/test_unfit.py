@@ -110,6 +110,34 @@ def test_what_was_skipped_as_unfit_is_not_new_again(small: Outbox) -> None:
     assert small.counts().seen == 1
 
 
+def test_what_was_skipped_as_unfit_is_recorded_once_the_server_takes_more(
+    small: Outbox, tmp_path: Path, outbox_address: Address
+) -> None:
+    """Whichever way it comes again: of the log, or of a sync."""
+    some = [graded(2, 750_000), replace(graded(3, 750_000), log_id=None)]
+    small.accept(Batch(events=[event(1), some[0]], after=Position(high=2)), NOW)
+    small.accept(Batch(events=some[1:]), NOW)
+    counts = small.counts()
+    assert (counts.seen, counts.captured, counts.synced, counts.of(Status.SKIPPED)) == (3, 1, 0, 2)
+    again = small.accept(Batch(events=some[1:]), NOW)
+    assert (list(again), again.unfit) == ([], [])
+    assert [one.event_id for one in again.still_unfit] == [some[1].event_id]
+    small.close()
+    with packets(outbox_address, 16 * PACKET):
+        place = Place(tmp_path, outbox_address)
+        larger = place.open()
+        larger.hold(NOW)
+        read = Batch(events=some[:1], before=Position(high=2), after=Position(high=2))
+        assert list(larger.accept(read, NOW + 1)) == [some[0].event_id]
+        assert list(larger.accept(Batch(events=some[1:]), NOW + 1)) == [some[1].event_id]
+        assert [one.body for one in claim(larger, NOW + 1)] == [event(1).body, *(one.body for one in some)]
+        counts = larger.counts()
+        assert (counts.seen, counts.captured, counts.synced, counts.of(Status.SKIPPED)) == (2, 2, 1, 0)
+        assert counts.seen_holds
+        assert counts.captured_holds
+        place.close()
+
+
 def test_an_unfit_event_of_a_sync_leaves_the_sums_as_they_hold(small: Outbox) -> None:
     accepted = small.accept(Batch(events=[replace(graded(1, 750_000), log_id=None), event(2)]), NOW)
     assert (len(accepted), len(accepted.unfit)) == (1, 1)
@@ -243,6 +271,26 @@ def test_a_sync_says_what_the_outbox_cannot_keep_and_sends_the_others(
     assert status["conservation"]["holds"]
 
 
+def test_a_sync_after_the_server_takes_more_sends_what_it_could_not_keep(
+    other: Relay, outbox_address: Address, college: College, backend: Receiver
+) -> None:
+    graded_class(college, '"' * 750_000)
+    with packets(outbox_address, PACKET):
+        other.once("--from", "now")
+        other.run("sync", "grades")
+        again = other.run("sync", "grades")
+    assert "1 rows read, 0 new events recorded, 1 rows skipped" in again.stdout
+    (line,) = [json.loads(one) for one in again.stderr.splitlines() if one.startswith("{")]
+    assert line["event"] == "event.skipped"
+    with packets(outbox_address, 16 * PACKET):
+        finished = other.run("sync", "grades")
+        status = other.status()
+    assert "2 rows read, 1 new events recorded" in finished.stdout
+    assert sorted(len(post.envelope["data"]["feedback"]) for post in backend.posts) == [9, 750_000]
+    assert other.statuses() == {"success": 2}
+    assert status["conservation"]["holds"]
+
+
 # -- what is found out by trying
 
 
@@ -275,6 +323,38 @@ def test_the_one_event_that_is_refused_is_found_and_skipped(what: str, outbox: O
     assert outbox.remembered("user", [6, 7, 8]) == {6: remembered(some[5]), 8: remembered(some[7])}
     assert outbox.counts().seen_holds
     assert outbox.counts().captured_holds
+
+
+@pytest.mark.parametrize("what", UNFIT)
+@pytest.mark.parametrize("log_id", [1, None])
+def test_what_was_refused_is_tried_anew_and_recorded_once_it_is_taken(
+    what: str, log_id: int | None, outbox: Outbox
+) -> None:
+    good = replace(event(1), row_table="user", row_id=7, log_id=log_id)
+    bad = replace(good, **UNFIT[what])
+    place = {} if log_id is None else {"before": Position(high=1), "after": Position(high=1)}
+    first = outbox.accept(Batch(events=[bad], **{**place, "before": None}), NOW)
+    again = outbox.accept(Batch(events=[bad], **place), NOW)
+    assert [one.event_id for one in first.unfit] == [one.event_id for one in again.still_unfit] == [good.event_id]
+    assert (list(first.still_unfit), list(again), list(again.unfit)) == ([], [], [])
+    assert "\ud800" not in again.still_unfit[0].reason
+    assert outbox.counts().of(Status.SKIPPED) == outbox.counts().seen == 1
+    then = outbox.accept(Batch(events=[good], **place), NOW)
+    assert (list(then), list(then.unfit), list(then.still_unfit)) == ([good.event_id], [], [])
+    assert [(one.event_id, one.body) for one in claim(outbox)] == [(good.event_id, good.body)]
+    assert outbox.remembered("user", [7]) == {7: remembered(good)}
+    counts = outbox.counts()
+    assert (counts.seen, counts.captured, counts.synced) == ((0, 0, 1) if log_id is None else (1, 1, 0))
+    assert counts.seen_holds
+    assert counts.captured_holds
+
+
+def test_what_was_skipped_for_another_reason_stays_so(outbox: Outbox) -> None:
+    """Else what gave way to a later event would be sent behind it, as soon as the log is read again."""
+    outbox.accept(Batch(skips=[replace(skip(1), event_id=event(1).event_id)], after=Position(high=1)), NOW)
+    again = outbox.accept(Batch(events=[event(1)], before=Position(high=1), after=Position(high=1)), NOW)
+    assert (list(again), list(again.still_unfit)) == ([], [])
+    assert outbox.counts().by_type == {"user_created": {"skipped": 1}}
 
 
 def test_what_the_server_finds_too_large_is_found_by_trying(small: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
