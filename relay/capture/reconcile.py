@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.capture import compare
 from relay.capture.current import Table, Way
+from relay.capture.log import say_skipped
 from relay.errors import MoodleTooSlow, OutboxOvertaken
 from relay.events import catalogue
 from relay.outbox.values import Batch, Chunk, Sync
@@ -239,8 +240,7 @@ class Reconciling:
         is_over = not look.is_more
         made = replace(
             progress,
-            # A look again begins behind the beginning of the chunk that it was at.
-            after=progress.after if not is_over else (look.chunk.low + 1 if progress.is_looking else look.chunk.high),
+            after=_behind(progress, look.chunk) if is_over else progress.after,
             rows=progress.rows + (look.rows if is_over and not progress.is_looking else 0),
             differed=progress.differed + len(look.found),
             sent=progress.sent + len(look.events),
@@ -258,12 +258,35 @@ class Reconciling:
             },
             state={self._key: json.dumps(asdict(made))},
         )
-        self._outbox.accept(batch, now)
+        accepted = self._outbox.accept(batch, now)
+        unfit = (*accepted.unfit, *accepted.still_unfit)
+        if unfit:
+            made = self._keep_unfit(made, look, before, {one.event_id for one in unfit}, now)
+        say_skipped(self._log, unfit)
         if look.found:
             counts = Counter(str(one.difference) for one in look.found)
             held = {"held": len(look.holds)} if look.holds else {}
             self._log.info("reconcile.found", table=self.name, **counts, events=len(look.events), **held)
         self._note(made, "running", None, now)
+        return made
+
+    def _keep_unfit(
+        self, progress: Progress, look: Look, before: Chunk | None, unfit: Collection[str], now: float
+    ) -> Progress:
+        """Let the rows whose events the outbox cannot keep differ as they did, for the next pass to find.
+
+        Where none of the look's can be kept, the next look at the chunk is the next pass's, too.
+        """
+        kept, old = prints.decode(look.chunk.prints), prints.decode(before.prints) if before else {}
+        for event in look.events:
+            if event.event_id in unfit:
+                kept.pop(event.row_id, None)
+                kept |= {event.row_id: old[event.row_id]} if event.row_id in old else {}
+        after = progress.after if len(unfit) < len(look.events) else _behind(progress, look.chunk)
+        made = replace(progress, after=after, sent=progress.sent - len(unfit))
+        chunk = replace(look.chunk, digest="", prints=prints.encode(kept))
+        state = {self._key: json.dumps(asdict(made))}
+        self._outbox.accept(Batch(chunks=(chunk,), replaced=(look.chunk,), state=state), now)
         return made
 
     def _finish(self, progress: Progress, now: float) -> Progress:
@@ -281,3 +304,8 @@ class Reconciling:
         self._outbox.note_sync(
             Sync(id=progress.history, processed=progress.rows, failed=0, status=status, error=error), now
         )
+
+
+def _behind(progress: Progress, chunk: Chunk) -> int:
+    """Return behind which id the next chunk is looked for; a look again begins behind the beginning of one."""
+    return chunk.low + 1 if progress.is_looking else chunk.high

@@ -6,12 +6,13 @@ import itertools
 import json
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from reconciled import Reconciled
 
 from relay import config
+from relay.capture import current
 from relay.capture.daily import CROWDED_S, LOOK_S, Daily
 from relay.errors import MoodleTooSlow, MoodleUnreachable
 from relay.moodle.reader import MoodleReader
@@ -19,7 +20,7 @@ from relay.rules import prints
 from relay.service import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from harness import Relay
     from receiver import Receiver
@@ -84,6 +85,49 @@ def test_a_change_without_a_log_row_is_found_and_sent_once(
     counts = learned.outbox.counts()
     assert counts.reconciled == 1
     assert counts.captured_holds
+
+
+def too_large(row: Mapping[str, Any]) -> str | None:
+    """Let an outbox find certain events too large."""
+    return "it is too large" if b'"city": "large"' in (row["body"] or b"") else None
+
+
+def test_what_the_outbox_cannot_keep_differs_until_it_can(
+    learned: Reconciled, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed or missing: it is found and said at each pass, and sent at the first one that can."""
+    college.run("UPDATE {p}user SET city = 'large' WHERE id = 1")
+    college.insert("user", username="late", city="large", timecreated=AT)
+    college.run("UPDATE {p}user SET city = 'Amman' WHERE id = 2")
+    differ = [(1, "changed", "user_updated"), (3, "missing", "user_updated")]
+    with monkeypatch.context() as small:
+        small.setattr(learned.outbox, "_too_large", too_large)
+        assert learned.run("users") == sorted([*differ, (2, "changed", "user_updated")])
+        assert learned.run("users") == differ
+    reasons = [fields["reason"] for slug, fields in learned.log.lines if slug == "event.skipped"]
+    assert reasons == ["it cannot be kept: it is too large"] * 4
+    assert [data["city"] for _, data in learned.sent()] == ["Amman"]
+    sent = [fields["sent"] for slug, fields in learned.log.lines if slug == "reconcile.finished"]
+    assert sent[-2:] == [1, 0]
+    assert learned.run("users") == differ
+    assert [data["city"] for _, data in learned.sent()] == ["Amman", "large", "large"]
+    assert learned.run("users") == []
+    counts = learned.outbox.counts()
+    assert (counts.reconciled, counts.seen_holds, counts.captured_holds) == (3, True, True)
+
+
+def test_a_chunk_of_which_nothing_can_be_kept_comes_to_an_end(
+    learned: Reconciled, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More differ than are looked at in one go: the others are not waited for."""
+    monkeypatch.setattr(current, "ROWS_AT_ONCE", 2)
+    for number in range(5):
+        college.insert("user", username=f"late{number}", city="large", timecreated=AT)
+    with monkeypatch.context() as small:
+        small.setattr(learned.outbox, "_too_large", too_large)
+        assert len(learned.run("users")) == 2
+    assert [row_id for row_id, _, _ in learned.run("users")] == [3, 4, 5, 6, 7]
+    assert len(learned.sent()) == 5
 
 
 def test_what_no_log_row_tells_of_is_missing(learned: Reconciled, college: College) -> None:
