@@ -85,6 +85,34 @@ def test_a_missing_path_opens_the_circuit_of_that_path_only(code: int) -> None:
 def test_a_path_that_fails_in_another_way_stays_shut() -> None:
     breaker = observe(observe(Breaker(), 1, 404), 1, 500)
     assert breaker.covers("grade_updated")
+    assert breaker.paths["grade_updated"].reason == "the backend answered 500"
+
+
+def test_each_probe_of_a_missing_path_that_fails_counts_and_puts_off_the_next() -> None:
+    breaker = observe(Breaker(), 1, 404)
+    assert breaker.paths["grade_updated"].reason == "the backend answered 404"
+    again = circuit.observe(breaker, delivery(), Outcome(http_code=410), POLICY, 2000.0)
+    assert again.paths == {
+        "grade_updated": Circuit(opened_at=1000.0, reason="the backend answered 410", probe_at=2010.0, probes=1)
+    }
+
+
+def test_a_probe_waits_no_longer_than_the_schedule_says() -> None:
+    breaker = observe(Breaker(), 1, 401, Policy(first_delay_s=0.5))
+    assert breaker.backend is not None
+    assert breaker.backend.probe_at == 1000.5
+
+
+def test_of_a_streak_no_more_events_are_kept_than_open_the_circuit() -> None:
+    breaker = Breaker()
+    for number in range(circuit.STREAK_EVENTS + 2):
+        breaker = observe(breaker, number, 500)
+    assert len(breaker.streak_events) == circuit.STREAK_EVENTS
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", '{"whole": null}', '{"whole": null, "paths": {}}'])
+def test_where_nothing_is_stored_no_circuit_is_open(text: str | None) -> None:
+    assert circuit.load(text) == Breaker()
 
 
 @given(st.integers(1, 40))

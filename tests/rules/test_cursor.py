@@ -164,3 +164,87 @@ def test_what_was_seen_of_a_gap_tells_a_row_that_came_from_one_that_went() -> No
     assert cursor.fingerprint(two)[0] == cursor.fingerprint(other)[0] == 2
     assert cursor.fingerprint(two) != cursor.fingerprint(other)
     assert cursor.fingerprint(two) == (2, zlib.crc32(b"10") + zlib.crc32(b"12"))
+
+
+# -- to the id and the second: what a change of one would show
+
+
+def test_the_first_id_that_is_watched_is_waited_for() -> None:
+    present = [i for i in range(1, 101) if i != 50]
+    assert cursor.advance(Position(high=0), 100, present, 7.0, watch_from=50).gaps == (
+        Gap(low=50, high=50, opened_at=7.0),
+    )
+    assert cursor.advance(Position(high=0), 100, present, 7.0, watch_from=51).gaps == ()
+
+
+@pytest.mark.parametrize(("last", "gaps"), [(cursor.WINDOW, 1), (cursor.WINDOW + 1, 2)])
+def test_missing_ids_share_a_gap_that_is_no_wider_than_its_bits(last: int, gaps: int) -> None:
+    assert len(cursor.advance(Position(high=0), last + 1, [2, last + 1], 0.0).gaps) == gaps
+
+
+@pytest.mark.parametrize(
+    ("seen", "ids", "expected"),
+    [
+        ({1}, [5], [(10_000, 10_010, {1, 5})]),
+        (set(), [0, 10], [(10_000, 10_010, {0, 10})]),
+        ({0, 1, 2, 3, 4}, [5, 6, 7, 8, 9], [(10_000, 10_010, set(range(10)))]),
+        ({0, 1, 2, 3, 4}, [5, 6, 7, 8, 9, 10], []),
+    ],
+)
+def test_a_gap_keeps_what_was_seen_of_it_and_is_closed_by_its_last_id(
+    seen: set[int], ids: list[int], expected: list[tuple[int, int, set[int]]]
+) -> None:
+    gap = Gap(low=10_000, high=10_010, seen=bits(seen), opened_at=5.0)
+    filled = cursor.fill(Position(high=20_000, gaps=(gap,)), [10_000 + one for one in ids])
+    assert filled == Position(
+        high=20_000,
+        gaps=tuple(Gap(low=low, high=high, seen=bits(those), opened_at=5.0) for low, high, those in expected),
+    )
+
+
+def bits(offsets: set[int]) -> int:
+    return sum(1 << one for one in offsets)
+
+
+@pytest.mark.parametrize(
+    ("high", "pieces"),
+    [(cursor.WINDOW, [(1, cursor.WINDOW, 0b10)]), (cursor.WINDOW + 1, [(1, 1, 0), (3, cursor.WINDOW + 1, 0)])],
+)
+def test_a_gap_that_is_wider_than_its_bits_is_cut_where_an_id_turns_up(
+    high: int, pieces: list[tuple[int, int, int]]
+) -> None:
+    position = cursor.fill(Position(high=high, gaps=(Gap(low=1, high=high, opened_at=5.0),)), [2])
+    assert position.gaps == tuple(Gap(low=low, high=end, seen=seen, opened_at=5.0) for low, end, seen in pieces)
+
+
+def test_an_id_is_open_within_its_gap_until_it_is_seen() -> None:
+    position = Position(high=99, gaps=(Gap(low=10, high=12, seen=0b100, opened_at=0.0),))
+    assert [cursor.is_open(position, one) for one in range(9, 15)] == [False, True, True, False, False, False]
+
+
+def test_a_gap_is_kept_to_the_end_of_its_life_and_the_position_stays() -> None:
+    position = Position(high=99, gaps=(Gap(low=1, high=1, opened_at=0.0), Gap(low=5, high=5, opened_at=1.0)))
+    assert cursor.expire(position, cursor.LIFETIME_S) == (position, (), ())
+    kept = Position(high=99, gaps=position.gaps[1:])
+    assert cursor.expire(position, cursor.LIFETIME_S + 0.5) == (kept, position.gaps[:1], ())
+
+
+@pytest.mark.parametrize(
+    ("previous", "now", "is_due"),
+    [
+        # Younger than 20 s: at every pass; older: at each beat, and at no pass twice.
+        (19.1, 19.5, True),
+        (20.0, 20.0, False),
+        (20.1, 20.5, False),
+        (20.5, 21.0, True),
+        # From 40 s on every second second, from 3,840 s on every 32nd.
+        (40.0, 41.0, False),
+        (41.0, 42.0, True),
+        (3839.0, 3840.0, True),
+        (3840.0, 3856.0, False),
+        (3840.0, 3872.0, True),
+    ],
+)
+def test_a_gaps_beat(previous: float, now: float, *, is_due: bool) -> None:
+    position = Position(high=9999, gaps=(Gap(low=997, high=997, opened_at=0.0),))
+    assert bool(cursor.due(position, previous, now)) is is_due

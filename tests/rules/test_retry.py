@@ -68,6 +68,29 @@ def test_the_table_of_answers(code: int | None, status: Status, failures: int) -
     assert (decision.due_at is None) == (status is not Status.FAILED)
 
 
+@pytest.mark.parametrize(
+    ("code", "verdict", "holds_user"),
+    [
+        (200, Verdict.TAKEN, False),
+        (422, Verdict.REFUSED, False),
+        (401, Verdict.UNKNOWN_CALLER, True),
+        (404, Verdict.NO_SUCH_PATH, False),
+        (503, Verdict.NOT_NOW, True),
+        (None, Verdict.NOT_NOW, True),
+    ],
+)
+def test_what_an_answer_means_and_whether_the_users_later_events_wait(
+    code: int | None, verdict: Verdict, *, holds_user: bool
+) -> None:
+    outcome = Outcome(http_code=code)
+    assert decide(outcome).verdict is verdict
+    assert retry.holds_user(outcome) is holds_user
+
+
+def test_an_event_that_is_given_up_says_of_its_last_answer_what_it_means() -> None:
+    assert decide(Outcome(http_code=500), failures=23).verdict is Verdict.NOT_NOW
+
+
 def test_the_waits_double_up_to_six_hours() -> None:
     waits = [decide(Outcome(http_code=500), failures=n).due_at - 1000 for n in range(23)]
     assert waits[:4] == [5, 10, 20, 40]

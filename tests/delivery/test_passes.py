@@ -1,0 +1,294 @@
+"""One pass at a time, to the event and the second: what is claimed, what is sent, and when the next pass is wanted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from virtual import OPTIONS, START, World
+
+from relay.delivery import dispatch
+from relay.delivery.dispatch import BYTES_AT_ONCE, BYTES_MOST, GROUP_S, LOOKED_AT_LEAST, PROBE_LIMIT
+from relay.delivery.workers import Purpose
+from relay.events import envelope
+from relay.model import Outcome
+from relay.outbox.values import Batch
+from relay.rules.histogram import BEGINNING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from relay.model import Delivery
+
+    Make = Callable[..., World]
+
+TAKEN = Outcome(http_code=200)
+BOTH = frozenset({"user_updated", "grade_updated"})
+
+
+@pytest.fixture
+def make(make_world: Make) -> Iterator[Make]:
+    """Worlds in which something may be under way at the end."""
+    made: list[World] = []
+
+    def one(*what: Any, **size: int) -> World:
+        made.append(make_world(*what, **size))
+        return made[-1]
+
+    yield one
+    for world in made:
+        world.pool._items.clear()
+
+
+def taken(_delivery: Delivery, _passed_s: float) -> Outcome:
+    return TAKEN
+
+
+def opened(probe_at: float) -> dict[str, Any]:
+    return {"opened_at": START - 100, "reason": "the backend answered 503", "probe_at": probe_at, "probes": 3}
+
+
+def stored(*, backend: float | None = None, **paths: float) -> str:
+    """Return open circuits as they are stored, given when each is probed, after the start."""
+    found = {name: opened(START + at) for name, at in paths.items()}
+    return json.dumps({"whole": None if backend is None else opened(START + backend), "paths": found})
+
+
+def with_grade(world: World, number: int = 500) -> None:
+    """Let another user have an event of another type that may be sent."""
+    made = envelope.make_event("a-grade", "grade_updated", None, number, 0, {"score": 1.0}, OPTIONS)
+    world.outbox.accept(Batch(events=[made]), START)
+    world.dispatch._settings = replace(world.dispatch._settings, types=BOTH)
+
+
+def queued(world: World) -> list[tuple[str, list[int]]]:
+    """Return what waits for a worker: why, and which rows."""
+    return [(str(one.purpose), [each.id for each in one.deliveries]) for one in world.pool._items]
+
+
+def noted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Return what the outbox will be asked to claim: when, how many, which types, bytes, only, whether for a probe."""
+    asked: list[tuple[Any, ...]] = []
+    claim = world.outbox.claim
+
+    def noting(now: float, limit: int, **how: Any) -> Any:
+        asked.append((now, limit, *(how[name] for name in ("types", "most_bytes", "only", "probe"))))
+        return claim(now, limit, **how)
+
+    monkeypatch.setattr(world.outbox, "claim", noting)
+    return asked
+
+
+# -- a stop, a pause
+
+
+def test_after_a_stop_nothing_is_sent_and_all_is_given_back(make: Make) -> None:
+    world = make(taken, users=3, events_each=2)
+    assert world.dispatch.run_once(START) == GROUP_S
+    assert (world.dispatch.under_way, world.pool.backlog()) == (6, 3)
+    world.dispatch.stop()
+    assert world.dispatch.run_once(START) == GROUP_S, "something is under way"
+    world.pool.step()
+    assert world.dispatch.run_once(START + 1) == dispatch.IDLE_S
+    assert (world.sent, world.dispatch.under_way, world.pool.backlog()) == ([], 0, 0)
+    assert world.outbox.count_undelivered() == 6
+    assert len(world.outbox.claim(START + 1, 9, lease_s=1.0, types=frozenset({"user_updated"}))) == 6, (
+        "no lease is left"
+    )
+
+
+def test_a_pause_claims_nothing(make: Make) -> None:
+    world = make(taken)
+    world.dispatch._settings = replace(world.dispatch._settings, is_paused=True)
+    assert world.dispatch.run_once(START) == dispatch.IDLE_S
+    assert (world.dispatch.under_way, world.pool.backlog()) == (0, 0)
+
+
+# -- what is claimed
+
+
+def test_a_claim_holds_for_as_long_as_all_that_may_be_claimed_can_take(make: Make) -> None:
+    world = make(taken, users=2, events_each=1)
+    world.dispatch.run_once(START)
+    until = START + 30.0 * world.dispatch._workers.ahead + 60.0
+    types = frozenset({"user_updated"})
+    assert not world.outbox.claim(until - 0.5, 9, lease_s=1.0, types=types)
+    assert len(world.outbox.claim(until + 0.5, 9, lease_s=1.0, types=types)) == 2
+
+
+def test_no_more_is_claimed_than_the_workers_take_ahead_and_only_once_half_of_it_is_free(make: Make) -> None:
+    world = make(taken, users=100, events_each=1, workers=1)
+    world.dispatch.run_once(START)
+    assert world.dispatch._workers.ahead == world.dispatch.under_way == 36
+    for left in range(35, 17, -1):
+        world.pool.step()
+        world.dispatch.run_once(START)
+        assert world.dispatch.under_way == (left if left > 18 else 36)
+    assert world.pool.backlog() == 36
+
+
+@pytest.mark.parametrize(
+    ("under_way", "size", "asked"),
+    [
+        (0, 1, [(36, BYTES_AT_ONCE)]),
+        (0, 500_000, [(16, BYTES_AT_ONCE)]),
+        (0, 10**9, [(LOOKED_AT_LEAST, BYTES_AT_ONCE)]),
+        (BYTES_MOST - 1000, 100, [(20, 1000)]),
+        (BYTES_MOST - 1, 1, [(LOOKED_AT_LEAST, 1)]),
+        (BYTES_MOST, 1, []),
+    ],
+)
+def test_no_more_bytes_are_claimed_than_memory_holds(
+    under_way: int, size: int, asked: list[tuple[int, int]], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many bytes are under way, and an event had so many on the average."""
+    world = make(taken, users=40, events_each=1, workers=1)
+    claims = noted(world, monkeypatch)
+    world.dispatch._bytes, world.dispatch._size = under_way, size
+    world.dispatch.run_once(START)
+    assert claims == [(START, limit, frozenset({"user_updated"}), most, None, False) for limit, most in asked]
+
+
+def test_how_large_an_event_is_on_the_average_and_how_much_is_under_way_is_known(make: Make) -> None:
+    world = make(taken, users=3, events_each=1)
+    one = envelope.make_event(envelope.derive_id("site", 1), "user_updated", 1, 1, 1, {"name": "Ada"}, OPTIONS)
+    world.dispatch.run_once(START)
+    assert (world.dispatch._bytes, world.dispatch._size) == (3 * len(one.body), len(one.body))
+    world.pool.step()
+    world.dispatch.settle(START)
+    assert (world.dispatch._bytes, world.dispatch.under_way, world.dispatch._size) == (0, 0, len(one.body))
+
+
+# -- probes
+
+
+def test_the_backend_is_probed_by_an_event_whose_path_is_open_to_all(make: Make) -> None:
+    world = make(taken, stored(backend=-1.0, user_updated=-1.0))
+    with_grade(world)
+    assert world.dispatch.run_once(START) == GROUP_S
+    assert queued(world) == [("probe", [world.events + 1])]
+
+
+def test_where_each_path_has_an_open_circuit_any_event_probes_the_backend(make: Make) -> None:
+    world = make(taken, stored(backend=-1.0, user_updated=-1.0))
+    world.dispatch.run_once(START)
+    assert queued(world) == [("probe", [1])]
+
+
+def test_a_path_is_probed_by_its_own_events_while_the_others_flow(make: Make) -> None:
+    world = make(taken, stored(grade_updated=-1.0), users=2, events_each=1)
+    with_grade(world)
+    world.dispatch.run_once(START)
+    assert queued(world) == [("probe", [3]), ("normal", [1]), ("normal", [2])]
+    assert world.dispatch.under_way == 3
+
+
+@pytest.mark.parametrize("circuits", [{"backend": 5.0}, {"user_updated": 5.0}])
+def test_no_probe_goes_before_its_time(circuits: dict[str, float], make: Make) -> None:
+    world = make(taken, stored(**circuits))
+    assert world.dispatch.run_once(START + 4.5) == 0.5, "the next pass is wanted for the probe"
+    assert queued(world) == []
+    world.dispatch.run_once(START + 5.0)
+    assert queued(world) == [("probe", [1])]
+
+
+@pytest.mark.parametrize(
+    ("circuits", "asked"),
+    [({"backend": -1.0}, [None, None]), ({"user_updated": -1.0}, ["user_updated"])],
+)
+def test_a_probe_is_put_off_for_the_other_relays_for_as_long_as_an_attempt_lasts(
+    circuits: dict[str, float], asked: list[str | None], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What relays that share the outbox make of it: tests/faults/test_three_relays.py."""
+    found: list[tuple[str | None, float, float]] = []
+    monkeypatch.setattr(dispatch, "IDLE_S", 2.0)
+
+    def is_first(event_type: str | None, now: float, until: float) -> bool:
+        found.append((event_type, now, until))
+        return False
+
+    world = make(taken, stored(**circuits))
+    monkeypatch.setattr(world.dispatch._circuits, "is_first_to_probe", is_first)
+    assert world.dispatch.run_once(START) == 2.0, "nothing was claimed: what is due is looked for again"
+    assert (queued(world), world.dispatch.under_way) == ([], 0)
+    assert found == [(event_type, START, START + 30.0 + 2.0) for event_type in asked]
+
+
+@pytest.mark.parametrize(("circuits", "only"), [({"backend": -1.0}, None), ({"user_updated": -1.0}, "user_updated")])
+def test_a_probe_is_chosen_of_so_many_events(
+    circuits: dict[str, float], only: str | None, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(taken, stored(**circuits))
+    claims = noted(world, monkeypatch)
+    world.dispatch.run_once(START)
+    assert claims == [(START, PROBE_LIMIT, frozenset({"user_updated"}), BYTES_MOST, only, True)]
+
+
+# -- when the next pass is wanted
+
+
+def test_the_next_pass_is_wanted_when_an_event_is_due(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(lambda _delivery, _passed_s: Outcome(http_code=503), users=1, events_each=2)
+    monkeypatch.setattr(dispatch, "IDLE_S", 60.0)
+    world.dispatch.run_once(START)
+    world.pool.step()
+    # Of the second, which waits for the first, nothing was sent.
+    assert world.dispatch.run_once(START) == pytest.approx(5.0 * 1.05)
+    assert world.dispatch.run_once(START + 5.0) == pytest.approx(0.25)
+    monkeypatch.setattr(dispatch, "IDLE_S", 0.1)
+    assert world.dispatch.run_once(START + 5.0) == 0.1, "no later than what another process may have made due"
+
+
+def test_a_pass_with_nothing_to_do_is_wanted_now_and_then(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(taken, users=0, events_each=0)
+    monkeypatch.setattr(dispatch, "IDLE_S", 7.0)
+    assert world.dispatch.run_once(START) == 7.0
+    assert world.dispatch.settle(START) == GROUP_S
+
+
+# -- a replay
+
+
+def test_a_replay_sends_again_what_was_delivered_as_much_as_memory_holds_at_once(make: Make) -> None:
+    world = make(lambda delivery, at: Outcome(http_code=500) if delivery.id == 7 and at >= 50 else TAKEN)
+    world.run(10.0)
+    assert world.outbox.count_undelivered() == 0
+    sent = len(world.sent)
+    world.now = START + 100
+    world.dispatch.replay(range(1, 61), world.now)
+    # Before one was seen, each is taken to be a megabyte.
+    assert (world.dispatch.under_way, world.dispatch._under_way) == (60, 16)
+    assert {purpose for purpose, _ in queued(world)} == {str(Purpose.REPLAY)}
+    rounds = []
+    while world.dispatch.under_way:
+        while world.pool.backlog():
+            world.pool.step()
+        world.dispatch.settle(world.now)
+        rounds.append((world.dispatch.replayed, world.dispatch._under_way))
+    assert rounds == [(16, 44), (60, 0)]
+    assert world.dispatch.redelivered == 59
+    again = [delivery.id for _, delivery, _ in world.sent[sent:]]
+    assert sorted(again) == list(range(1, 61))
+    assert sorted(again[:16]) == list(range(1, 17))
+
+
+def test_a_replay_that_is_stopped_says_how_many_were_sent(make: Make) -> None:
+    world = make(taken, users=4, events_each=10, workers=1)
+    world.run(20.0)
+    world.dispatch.replay(range(1, 41), world.now)
+    world.pool.step()
+    world.dispatch.stop()
+    while world.pool.backlog():
+        world.pool.step()
+    world.dispatch.settle(world.now)
+    assert (world.dispatch.replayed, world.dispatch.under_way) == (4, 0)
+
+
+def test_what_is_settled_is_counted(make: Make) -> None:
+    world = make(taken, users=2, events_each=3)
+    world.run(5.0)
+    assert world.dispatch.tally.take()[f"{BEGINNING}.attempts.success"] == 6
+    assert world.dispatch.tally.taken_at == world.now
+    assert world.slugs == ["delivery.succeeded"] * 6
