@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from relay import times
 from relay.events.held import kept_back
 
 NOW = 1_770_000_000
@@ -38,3 +39,27 @@ def test_the_gradebook_alone_says_what_is_kept_back(
     if held is not None:
         assert held.until == until
         assert "55" not in held.reason
+        assert str(held) == held.reason
+
+
+@pytest.mark.parametrize(
+    ("finalgrade", "item", "grade", "reason"),
+    [
+        (
+            None,
+            0,
+            0,
+            "Moodle's gradebook has no grade for the student: it is not released, or still marked anonymously",
+        ),
+        (SHOWN, 1, NOW + 60, "the grade item is hidden in Moodle's gradebook"),
+        (SHOWN, NOW + 60, 1, "the student's grade is hidden in Moodle's gradebook"),
+        (SHOWN, NOW + 90, NOW + 60, f"the grade item is hidden in Moodle's gradebook until {times.show(NOW + 90)}"),
+        (SHOWN, 0, NOW + 60, f"the student's grade is hidden in Moodle's gradebook until {times.show(NOW + 60)}"),
+    ],
+)
+def test_the_reason_says_what_keeps_a_grade_back(
+    finalgrade: Decimal | None, item: int, grade: int, reason: str
+) -> None:
+    held = kept_back(finalgrade, item, grade, NOW)
+    assert held is not None
+    assert held.reason == reason

@@ -126,6 +126,9 @@ def test_a_builder_says_why_it_makes_nothing(case: Case) -> None:
     skip = envelope.build(kind_of(case), log_row(case), facts(case, PLAIN), PLAIN)
     assert isinstance(skip, Skip)
     assert skip.reason.startswith(case.written["skipped"])
+    if not facts(case, PLAIN).of(kind_of(case).current_table).get(case.log_row()["objectid"] or 0):
+        table = kind_of(case).row_table
+        assert skip.reason == f"the row is gone: there is no {table}.id {case.log_row()['objectid']}"
     assert skip.may_come is ("gone" in case.written["skipped"])
     assert (skip.event_type, skip.log_id, skip.occurred_at) == (
         case.event_type,

@@ -226,7 +226,7 @@ def test_a_gap_is_kept_to_the_end_of_its_life_and_the_position_stays() -> None:
     position = Position(high=99, gaps=(Gap(low=1, high=1, opened_at=0.0), Gap(low=5, high=5, opened_at=1.0)))
     assert cursor.expire(position, cursor.LIFETIME_S) == (position, (), ())
     kept = Position(high=99, gaps=position.gaps[1:])
-    assert cursor.expire(position, cursor.LIFETIME_S + 0.5) == (kept, position.gaps[:1], ())
+    assert cursor.expire(position, cursor.LIFETIME_S + 1.0) == (kept, position.gaps[:1], ())
 
 
 @pytest.mark.parametrize(
