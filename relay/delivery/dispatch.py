@@ -164,10 +164,8 @@ class Dispatch:
         if self._workers.is_stopping or self._settings.is_paused:
             return GROUP_S if self._under_way else IDLE_S
         self._circuits.adopt()
-        claimed = self._claim_due(now)
-        if self._under_way:
-            return GROUP_S
-        return self._idle_s(now, claimed)
+        self._claim_due(now)
+        return GROUP_S if self._under_way else self._idle_s(now)
 
     def replay(self, ids: Sequence[int], now: float) -> None:
         """Send recorded events (row ids) once more, whatever their state; `replayed` says how many have been sent.
@@ -207,53 +205,52 @@ class Dispatch:
         """Return the event types whose path has no open circuit."""
         return self.types.difference(self.breaker.paths)
 
-    def _claim_due(self, now: float) -> int:
-        """Claim what may be sent now, and hand it to the workers; return how many deliveries that is."""
+    def _claim_due(self, now: float) -> None:
+        """Claim what may be sent now, and hand it to the workers."""
         if self.breaker.backend is not None:
-            return self._probe_backend(now)
-        claimed = self._probe_paths(now)
+            self._probe_backend(now)
+            return
+        self._probe_paths(now)
         flowing = self._flowing()
         # Read before the room is: a refusal in between would go unnoticed.
         epoch = self._pacer.epoch
         ahead, bytes_left = self._workers.ahead, BYTES_MOST - self._bytes
         room = min(ahead - self._under_way, self._pacer.room())
         if ahead - self._under_way < ahead // 2 or bytes_left <= 0 or not room:
-            return claimed
+            return
         due_at = self._outbox.next_due(flowing, now)
         if due_at is None or due_at > now:
-            return claimed
+            return
         bytes_left = min(bytes_left, BYTES_AT_ONCE)
         # The outbox looks at all that it may claim: not at many more than will fit.
         limit = int(min(room, max(LOOKED_AT_LEAST, 2 * bytes_left // self._size)))
         deliveries = self._claim(now, limit, flowing, most_bytes=bytes_left)
         self._pacer.spend(len(deliveries))
         self._submit(deliveries, Purpose.NORMAL, epoch)
-        return claimed + len(deliveries)
 
-    def _probe_backend(self, now: float) -> int:
+    def _probe_backend(self, now: float) -> None:
         backend = self.breaker.backend
         if backend is None or self._under_way or now < backend.probe_at:
-            return 0
+            return
         # An event whose path has no open circuit of its own says most of the backend; any other is better than none.
-        return self._probe(now, self._flowing()) or self._probe(now, self.types)
+        if not self._probe(now, self._flowing()):
+            self._probe(now, self.types)
 
-    def _probe_paths(self, now: float) -> int:
+    def _probe_paths(self, now: float) -> None:
         flowing = self._flowing()
-        claimed = 0
         for name, path in self.breaker.paths.items():
             # A stored circuit may be of a type that this relay does not know: there is nothing to probe it with.
             if name in self.types and name not in self._probing and now >= path.probe_at:
-                claimed += self._probe(now, flowing | {name}, only=name)
-        return claimed
+                self._probe(now, flowing | {name}, only=name)
 
-    def _probe(self, now: float, types: frozenset[str], only: str | None = None) -> int:
-        """Claim one event for a probe: of one type only, or of any of these; return how many were found."""
+    def _probe(self, now: float, types: frozenset[str], only: str | None = None) -> bool:
+        """Claim one event for a probe: of one type only, or of any of these; say whether there was one."""
         if not self._circuits.is_first_to_probe(only, now, now + self._settings.attempt_s + IDLE_S):
-            return 0
+            return False
         found = self._claim(now, PROBE_LIMIT, types, only=only, is_probe=True)
         self._probing.update(one.event_type for one in found)
         self._submit(found, Purpose.PROBE)
-        return len(found)
+        return bool(found)
 
     def _claim(
         self,
@@ -281,12 +278,12 @@ class Dispatch:
             self._under_way += len(of_user)
             self._workers.submit(UserQueue(purpose=purpose, deliveries=of_user, epoch=epoch))
 
-    def _idle_s(self, now: float, claimed: int) -> float:
+    def _idle_s(self, now: float) -> float:
         """Return in how many seconds a probe or an event is due next, IDLE_S at most."""
         breaker = self.breaker
         circuits = (breaker.backend, *breaker.paths.values())
         times = [one.probe_at for one in circuits if one is not None]
-        if breaker.backend is None and not claimed:
+        if breaker.backend is None:
             due_at = self._outbox.next_due(self._flowing(), now)
             times += [max(due_at, now + self._pacer.wait_s())] if due_at is not None else []
         # What is due and was not claimed waits for another process, or there is nothing to probe with.

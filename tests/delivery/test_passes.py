@@ -11,6 +11,7 @@ from virtual import OPTIONS, START, World
 
 from relay.delivery import dispatch
 from relay.delivery.dispatch import BYTES_AT_ONCE, BYTES_MOST, GROUP_S, LOOKED_AT_LEAST, PROBE_LIMIT
+from relay.delivery.width import MOST_AHEAD, SLOW_S, WORK_S, ahead, count_slow, fastest_at_first
 from relay.delivery.workers import Purpose
 from relay.events import envelope
 from relay.model import Outcome
@@ -161,6 +162,40 @@ def test_how_large_an_event_is_on_the_average_and_how_much_is_under_way_is_known
     assert (world.dispatch._bytes, world.dispatch.under_way, world.dispatch._size) == (0, 0, len(one.body))
 
 
+def test_bytes_that_are_under_way_add_up(make: Make) -> None:
+    world = make(taken, users=3, events_each=1)
+    world.dispatch.run_once(START)
+    before = world.dispatch._bytes
+    with_grade(world)
+    world.dispatch.run_once(START)
+    (grade,) = world.pool._items[-1].deliveries
+    assert (world.dispatch._bytes, world.dispatch._size) == (before + len(grade.body), len(grade.body))
+
+
+@pytest.mark.parametrize(
+    ("before", "sent", "concurrency", "expected"),
+    [
+        # As much as eight such passes send, ...
+        (36, 10, 1, 80),
+        (36, 1000, 1, MOST_AHEAD),
+        # ... it shrinks by a quarter at the most, ...
+        (1024, 10, 1, 768),
+        (101, 0, 1, 75),
+        # ... and no worker has to wait.
+        (36, 0, 1, 36),
+        (0, 1, 64, 288),
+    ],
+)
+def test_how_much_is_claimed_ahead(before: int, sent: int, concurrency: int, expected: int) -> None:
+    assert ahead(before, sent, concurrency) == expected
+
+
+def test_a_request_is_slow_that_waits_for_the_backend_and_not_for_other_threads() -> None:
+    began = [100.0 - SLOW_S - WORK_S * 4 + one for one in (-1.0, -0.0001, 0.0001, 1.0)]
+    assert count_slow(began, 100.0, 4) == 2
+    assert fastest_at_first(8) == 8 * WORK_S
+
+
 # -- probes
 
 
@@ -239,6 +274,18 @@ def test_the_next_pass_is_wanted_when_an_event_is_due(make: Make, monkeypatch: p
     assert world.dispatch.run_once(START + 5.0) == pytest.approx(0.25)
     monkeypatch.setattr(dispatch, "IDLE_S", 0.1)
     assert world.dispatch.run_once(START + 5.0) == 0.1, "no later than what another process may have made due"
+
+
+def test_the_next_pass_is_wanted_when_the_backend_takes_more(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(taken, users=1, events_each=1)
+    monkeypatch.setattr(dispatch, "IDLE_S", 60.0)
+    monkeypatch.setattr(world.dispatch._pacer, "room", lambda: 0)
+    monkeypatch.setattr(world.dispatch._pacer, "wait_s", lambda: 0.5)
+    assert world.dispatch.run_once(START) == 0.5
+    assert (queued(world), world.dispatch.pace_wait_s) == ([], 0.5)
+    # What another process has claimed is due when its lease has ended.
+    assert world.outbox.claim(START, 1, lease_s=3.0, types=frozenset({"user_updated"}))
+    assert [world.dispatch.run_once(START + after) for after in (2.0, 4.0)] == [60.0, 0.5]
 
 
 def test_a_pass_with_nothing_to_do_is_wanted_now_and_then(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

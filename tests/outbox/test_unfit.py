@@ -332,14 +332,14 @@ def test_what_was_refused_is_tried_anew_and_recorded_once_it_is_taken(
 ) -> None:
     good = replace(event(1), row_table="user", row_id=7, log_id=log_id)
     bad = replace(good, **UNFIT[what])
-    place = {} if log_id is None else {"before": Position(high=1), "after": Position(high=1)}
-    first = outbox.accept(Batch(events=[bad], **{**place, "before": None}), NOW)
-    again = outbox.accept(Batch(events=[bad], **place), NOW)
+    place = None if log_id is None else Position(high=1)
+    first = outbox.accept(Batch(events=[bad], after=place), NOW)
+    again = outbox.accept(Batch(events=[bad], before=place, after=place), NOW)
     assert [one.event_id for one in first.unfit] == [one.event_id for one in again.still_unfit] == [good.event_id]
     assert (list(first.still_unfit), list(again), list(again.unfit)) == ([], [], [])
     assert "\ud800" not in again.still_unfit[0].reason
     assert outbox.counts().of(Status.SKIPPED) == outbox.counts().seen == 1
-    then = outbox.accept(Batch(events=[good], **place), NOW)
+    then = outbox.accept(Batch(events=[good], before=place, after=place), NOW)
     assert (list(then), list(then.unfit), list(then.still_unfit)) == ([good.event_id], [], [])
     assert [(one.event_id, one.body) for one in claim(outbox)] == [(good.event_id, good.body)]
     assert outbox.remembered("user", [7]) == {7: remembered(good)}
