@@ -172,6 +172,20 @@ def test_bytes_that_are_under_way_add_up(make: Make) -> None:
     assert (world.dispatch._bytes, world.dispatch._size) == (before + len(grade.body), len(grade.body))
 
 
+def test_the_average_is_in_whole_bytes(make: Make) -> None:
+    world = make(taken, users=1, events_each=1)
+    data = {"score": 1}
+    made = [
+        envelope.make_event(f"{i}" * 36, "user_updated", None, 9, 0, {**data, "x": "y" * i}, OPTIONS) for i in (1, 3)
+    ]
+    world.outbox.accept(Batch(events=made), START)
+    world.dispatch.run_once(START)
+    sizes = [len(one.body) for item in world.pool._items for one in item.deliveries]
+    assert len(sizes) == 3
+    assert sum(sizes) % 3
+    assert world.dispatch._size == sum(sizes) // 3
+
+
 @pytest.mark.parametrize(
     ("before", "sent", "concurrency", "expected"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.events import envelope, held, rows
+from relay.events import envelope, held, marks, rows
 from relay.events.enrolments import (
     CHANGED_ENROLMENTS,
     COURSE_NAMES,
@@ -226,7 +226,13 @@ def test_what_is_kept_back_now_is_told_and_nothing_else() -> None:
 
     assert kept(GRADE) == REASON
     assert kept({**GRADE, "item_hidden": 0}) is None
+    assert kept({**GRADE, "item_hidden": 0, "grade_hidden": 1}) == "the student's grade is hidden in Moodle's gradebook"
     assert kept({**GRADE, "grader": b"x", "item_hidden": 0}) is None
+    for graded in ({"grade": Decimal(0)}, {"grade": Decimal("0.5")}, {"maximum": 1}, {"maximum": -3}):
+        assert kept({**GRADE, **graded}) == REASON
+    # Null is sent of it: there is nothing to keep back.
+    for ungraded in ({"grade": None}, {"grade": Decimal(-1)}, {"maximum": 0}, {"maximum": None}):
+        assert kept({**GRADE, **ungraded}) is None
     assert kept(None) is None
     assert kept(GRADE, held.released(GRADE_UPDATED, OPTIONS)) is None
 
@@ -273,6 +279,12 @@ def test_an_enrolment_is_asked_for_by_user_and_course() -> None:
     assert ENROLLED.pair({"userid": 7, "courseid": b"5"}) == (7, 5)
     assert ENROLLED.pair({"userid": 7, "courseid": None}) is None
     assert ENROLLED.pair({"userid": 7}) is None
+
+
+def test_a_score_below_one_percent_has_the_grade_of_its_band() -> None:
+    bands = ((Decimal("0.5"), "Seen"), (Decimal(0), "Nothing"))
+    for grade, name in (("0.2", "Nothing"), ("0.5", "Seen"), ("0.7", "Seen")):
+        assert marks.mark(Decimal(grade), 100, None, bands) == (float(grade), name)
 
 
 # -- what is gone
