@@ -19,7 +19,7 @@ from relay.events.enrolments import (
     ENROLMENTS,
     ROLES,
 )
-from relay.events.grades import GRADE_UPDATED, GRADES
+from relay.events.grades import GRADE_UPDATED, GRADES, LATEST
 from relay.events.held import ENROLLED, Held
 from relay.events.kind import EventKind, Facts, Options
 from relay.events.rows import NoEvent
@@ -279,6 +279,41 @@ def test_an_enrolment_is_asked_for_by_user_and_course() -> None:
     assert ENROLLED.pair({"userid": 7, "courseid": b"5"}) == (7, 5)
     assert ENROLLED.pair({"userid": 7, "courseid": None}) is None
     assert ENROLLED.pair({"userid": 7}) is None
+
+
+SHOWN = {**GRADE, "item_hidden": 0}
+GRADE_DATA = {
+    "gradeid": 11,
+    "userid": 7,
+    "assignmentid": 12,
+    "assignmentname": "Essay",
+    "courseid": 5,
+    "coursename": "Computing",
+    "score": 61.0,
+    "btec_grade": "Merit",
+    "feedback": "",
+    "grader": 2,
+    "timecreated": 50,
+    "timemodified": 60,
+}
+
+
+def test_a_penalty_for_lateness_is_taken_off_where_moodle_has_one() -> None:
+    for penalty, score, name in ((Decimal(10), 54.9, "Pass"), (None, 61.0, "Merit")):
+        facts = Facts(rows={GRADES.key: {11: {**SHOWN, "penalty": penalty}}})
+        expected = {**GRADE_DATA, "score": score, "btec_grade": name}
+        assert made_of(GRADE_UPDATED, log_row(GRADE_UPDATED, 11), facts) == expected
+
+
+@pytest.mark.parametrize(("attempt", "newest", "latest"), [(0, 0, True), (2, 2, True), (0, 1, False), (0, None, False)])
+def test_the_attempt_is_told_where_it_is_asked_for(attempt: int, newest: int | None, latest: bool) -> None:
+    pairs = {} if newest is None else {LATEST.name: {(12, 7): newest}}
+    facts = Facts(rows={GRADES.key: {11: {**SHOWN, "attemptnumber": attempt}}}, pairs=pairs)
+    options = replace(OPTIONS, chosen={("grade_updated", "attempt"): "true"})
+    event = envelope.build(GRADE_UPDATED, log_row(GRADE_UPDATED, 11), facts, options)
+    assert isinstance(event, Event)
+    data = json.loads(event.data)
+    assert list(data.items()) == [*GRADE_DATA.items(), ("attemptnumber", attempt), ("latest", latest)]
 
 
 def test_a_score_below_one_percent_has_the_grade_of_its_band() -> None:
