@@ -130,6 +130,32 @@ def test_no_more_is_claimed_than_the_workers_take_ahead_and_only_once_half_of_it
     assert world.pool.backlog() == 36
 
 
+@pytest.mark.parametrize(("under_way", "claimed"), [(19, 18), (20, 0)])
+def test_the_smaller_half_may_be_free(under_way: int, claimed: int, make: Make) -> None:
+    world = make(taken, users=50, events_each=1)
+    world.dispatch._workers.ahead, world.dispatch._under_way = 37, under_way
+    world.dispatch.run_once(START)
+    assert world.pool.backlog() == claimed
+
+
+def test_what_another_process_has_left_is_claimed_when_its_lease_has_ended(make: Make) -> None:
+    world = make(taken, users=1, events_each=1)
+    assert world.outbox.claim(START, 1, lease_s=3.0, types=frozenset({"user_updated"}))
+    world.dispatch.run_once(START + 2.0)
+    assert queued(world) == []
+    world.dispatch.run_once(START + 4.0)
+    assert queued(world) == [("normal", [1])]
+
+
+def test_the_pacer_is_told_how_many_are_claimed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make(taken, users=2, events_each=2)
+    spent: list[int] = []
+    monkeypatch.setattr(world.dispatch._pacer, "spend", spent.append)
+    world.run(5.0)
+    world.dispatch.replay([1, 2, 3], world.now)
+    assert spent == [4, 3]
+
+
 @pytest.mark.parametrize(
     ("under_way", "size", "asked"),
     [

@@ -22,7 +22,7 @@ from relay.events.enrolments import (
 from relay.events.grades import GRADE_UPDATED, GRADES, LATEST
 from relay.events.held import ENROLLED, Held
 from relay.events.kind import EventKind, Facts, Options
-from relay.events.rows import NoEvent
+from relay.events.rows import NoEvent, NotThere
 from relay.events.users import USER_CREATED, USER_DELETED, USER_UPDATED, USERS
 from relay.model import Event, Hold, LogRow, Skip, Told
 
@@ -471,6 +471,19 @@ def test_what_a_log_row_names_is_a_positive_number() -> None:
     for nobody in (None, 0, -1):
         with pytest.raises(NoEvent, match=r"^the log row names no user$"):
             rows.named("user", nobody)
+
+
+def test_a_log_row_that_names_no_row_finds_none() -> None:
+    with pytest.raises(NotThere, match=r"^the row is gone: there is no user.id None$"):
+        rows.find({1: USER}, log_row(USER_UPDATED, None), "user")
+
+
+def test_a_row_of_somebody_else_is_named_with_whom_the_log_row_says() -> None:
+    with pytest.raises(NoEvent, match=r"^the row does not match the log row: user 8, not 7$"):
+        rows.match("user", 7, b"8")
+    for silent in (None, 0):
+        rows.match("user", silent, 8)
+    rows.match("user", 8, b"8")
 
 
 @pytest.mark.parametrize(("object_id", "order"), [(5, -5), (1, -1), (0, 0), (None, 0), (-31337, 0)])
