@@ -156,6 +156,13 @@ def test_the_pacer_is_told_how_many_are_claimed(make: Make, monkeypatch: pytest.
     assert spent == [4, 3]
 
 
+def test_a_pace_is_said(make: Make) -> None:
+    world = make(lambda _delivery, at: Outcome(http_code=429, retry_after_s=1.0) if at < 1 else TAKEN)
+    world.run(60.0)
+    world.check_all_are_delivered_in_order()
+    assert "delivery.throttled" in world.slugs
+
+
 @pytest.mark.parametrize(
     ("under_way", "size", "asked"),
     [

@@ -451,7 +451,7 @@ def test_an_enrolment_is_early_while_its_role_is_missing(kind: EventKind, table:
         found: dict[str, Any] | None, pairs: dict[str, dict[tuple[int, int], int]], object_id: int | None
     ) -> bool:
         assert kind.is_early is not None
-        there = {} if found is None else {3: found}
+        there = {} if found is None else {3: found, 1: found}
         return kind.is_early(log_row(kind, object_id), Facts(rows={table.key: there}, pairs=pairs))
 
     asked: dict[str, dict[tuple[int, int], int]] = {ROLES.name: {}}
