@@ -368,6 +368,15 @@ def test_a_replay_sends_again_what_was_delivered_as_much_as_memory_holds_at_once
     assert sorted(again[:16]) == list(range(1, 17))
 
 
+@pytest.mark.parametrize(("size", "at_once"), [(BYTES_MOST + 1, 1), (BYTES_MOST // 3, 3), (1, 60)])
+def test_a_replay_claims_what_fits_into_memory_and_one_event_at_least(size: int, at_once: int, make: Make) -> None:
+    world = make(taken)
+    world.run(10.0)
+    world.dispatch._replays.size = size
+    world.dispatch.replay(range(1, 61), world.now)
+    assert (world.dispatch._under_way, world.dispatch.under_way) == (at_once, 60)
+
+
 def test_a_replay_that_is_stopped_says_how_many_were_sent(make: Make) -> None:
     world = make(taken, users=4, events_each=10, workers=1)
     world.run(20.0)
