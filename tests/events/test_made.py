@@ -105,6 +105,21 @@ GRADE: dict[str, Any] = {
     "finalgrade": Decimal(61),
     "grade_hidden": 0,
 }
+SHOWN = {**GRADE, "item_hidden": 0}
+GRADE_DATA = {
+    "gradeid": 11,
+    "userid": 7,
+    "assignmentid": 12,
+    "assignmentname": "Essay",
+    "courseid": 5,
+    "coursename": "Computing",
+    "score": 61.0,
+    "btec_grade": "Merit",
+    "feedback": "",
+    "grader": 2,
+    "timecreated": 50,
+    "timemodified": 60,
+}
 REASON = "the grade item is hidden in Moodle's gradebook"
 
 
@@ -166,6 +181,7 @@ def event(
         (USER_UPDATED, USER, USER_DATA, AT - 5),
         (ENROLLMENT_CREATED, ENROLMENT, ENROLMENT_DATA, 30),
         (ENROLLMENT_UPDATED, CHANGED, CHANGED_DATA, 40),
+        (GRADE_UPDATED, SHOWN, GRADE_DATA, 60),
     ],
 )
 def test_a_current_row_has_an_id_of_its_data_and_one_that_follows_a_trigger_of_the_log_row(
@@ -279,23 +295,6 @@ def test_an_enrolment_is_asked_for_by_user_and_course() -> None:
     assert ENROLLED.pair({"userid": 7, "courseid": b"5"}) == (7, 5)
     assert ENROLLED.pair({"userid": 7, "courseid": None}) is None
     assert ENROLLED.pair({"userid": 7}) is None
-
-
-SHOWN = {**GRADE, "item_hidden": 0}
-GRADE_DATA = {
-    "gradeid": 11,
-    "userid": 7,
-    "assignmentid": 12,
-    "assignmentname": "Essay",
-    "courseid": 5,
-    "coursename": "Computing",
-    "score": 61.0,
-    "btec_grade": "Merit",
-    "feedback": "",
-    "grader": 2,
-    "timecreated": 50,
-    "timemodified": 60,
-}
 
 
 def test_a_penalty_for_lateness_is_taken_off_where_moodle_has_one() -> None:
