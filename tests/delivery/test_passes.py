@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from virtual import OPTIONS, START, World
 
 from relay.delivery import dispatch
 from relay.delivery.dispatch import BYTES_AT_ONCE, BYTES_MOST, GROUP_S, LOOKED_AT_LEAST, PROBE_LIMIT
+from relay.delivery.replays import REPLAY_BATCH
 from relay.delivery.width import MOST_AHEAD, SLOW_S, WORK_S, ahead, count_slow, fastest_at_first
 from relay.delivery.workers import Purpose
 from relay.events import envelope
@@ -375,6 +377,17 @@ def test_a_replay_claims_what_fits_into_memory_and_one_event_at_least(size: int,
     world.dispatch._replays.size = size
     world.dispatch.replay(range(1, 61), world.now)
     assert (world.dispatch._under_way, world.dispatch.under_way) == (at_once, 60)
+
+
+@pytest.mark.parametrize(("room", "at_once"), [(math.inf, REPLAY_BATCH), (5.0, 5), (0.0, 0)])
+def test_a_replay_keeps_to_the_pace_and_to_so_many_at_once(
+    room: float, at_once: int, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(taken, users=50, events_each=5)
+    world.dispatch._replays.size = 1
+    monkeypatch.setattr(world.dispatch._pacer, "room", lambda: room)
+    world.dispatch.replay(range(1, 251), START)
+    assert (world.dispatch._under_way, world.dispatch.under_way) == (at_once, 250)
 
 
 def test_a_replay_that_is_stopped_says_how_many_were_sent(make: Make) -> None:
