@@ -199,6 +199,35 @@ def test_a_current_row_has_an_id_of_its_data_and_one_that_follows_a_trigger_of_t
     assert envelope.renamed(first, "before", OPTIONS) == event(after, kind, None, at, data, row_of)
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "data"),
+    [
+        (USER_UPDATED, USER, USER_DATA),
+        (ENROLLMENT_CREATED, ENROLMENT, ENROLMENT_DATA),
+        (ENROLLMENT_UPDATED, CHANGED, CHANGED_DATA),
+        (GRADE_UPDATED, SHOWN, GRADE_DATA),
+    ],
+)
+def test_a_log_row_has_an_id_of_its_own_or_the_one_that_it_was_held_under(
+    kind: EventKind, row: dict[str, Any], data: dict[str, Any]
+) -> None:
+    facts, row_of = Facts(rows={kind.current_table.key: {row["id"]: row}}), (kind.row_table, row["id"])
+    derived = envelope.derive_id(SITE, "log", 900, kind.moodle_event, row["id"], AT)
+    for event_id in ("", "an-id"):
+        found = envelope.build(kind, log_row(kind, row["id"]), facts, OPTIONS, event_id=event_id)
+        assert found == event(event_id or derived, kind, 900, AT, data, row_of)
+        gone = envelope.build(kind, log_row(kind, row["id"]), Facts(), OPTIONS, event_id=event_id)
+        assert gone == Skip(
+            event_id=event_id or derived,
+            event_type=kind.name,
+            log_id=900,
+            user_id=7 if kind is not USER_UPDATED else row["id"],
+            occurred_at=AT,
+            reason=f"the row is gone: there is no {kind.row_table}.id {row['id']}",
+            may_come=True,
+        )
+
+
 @pytest.mark.parametrize("row", [{**ENROLMENT, "fullname": None}, {**ENROLMENT, "status": b"x"}, {"id": 3}])
 def test_of_a_current_row_that_nothing_can_be_made_of_there_is_no_event(row: dict[str, Any]) -> None:
     kind = ENROLLMENT_CREATED
