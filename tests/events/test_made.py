@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -242,6 +244,27 @@ def test_a_kind_without_current_rows_or_an_end_says_so() -> None:
         envelope.build_current(USER_CREATED, USER, Facts(), OPTIONS)
     with pytest.raises(LookupError, match=r"^user_created does not tell that a row is gone$"):
         envelope.build_gone(USER_CREATED, 7, None, None, "", AT, OPTIONS)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine in another time zone."""
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(AT, "2026-02-01T14:30:00Z"), (0, "1970-01-01T00:00:00Z"), (-62_135_596_800, "0001-01-01T00:00:00Z")],
+)
+def test_a_time_is_told_in_utc_and_twenty_characters(seconds: int, text: str) -> None:
+    made = envelope.make_event("an-id", "user_updated", None, 7, seconds, {"a": 1}, OPTIONS, row_of=("user", None))
+    assert json.loads(made.body)["timestamp"] == text
+    assert (made.row_table, made.row_id) == ("user", 0)
 
 
 # -- what is held
