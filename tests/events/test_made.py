@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -265,6 +267,13 @@ def test_a_time_is_told_in_utc_and_twenty_characters(seconds: int, text: str) ->
     made = envelope.make_event("an-id", "user_updated", None, 7, seconds, {"a": 1}, OPTIONS, row_of=("user", None))
     assert json.loads(made.body)["timestamp"] == text
     assert (made.row_table, made.row_id) == ("user", 0)
+
+
+def test_an_id_is_derived_as_the_first_release_did() -> None:
+    raw = bytearray(hashlib.sha256(b'["site", "log", 1]').digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x40  # the version
+    raw[8] = raw[8] & 0x3F | 0x80  # the variant
+    assert envelope.derive_id("site", "log", 1) == str(uuid.UUID(bytes=bytes(raw)))
 
 
 # -- what is held
