@@ -18,7 +18,7 @@ FLOORS = (
     {"moodle", "outbox", "config"},
     {"capture", "delivery", "operations", "receivers"},
     {"service"},
-    {"demo"},
+    {"demo", "web"},
     {"cli"},
     {"__main__"},
 )
@@ -35,6 +35,9 @@ OWNERS = {
     "tenacity": {"service.daemon", "outbox.mysql_database"},
     "structlog": {"service.logs"},
     "random": {"service.parts"},
+    "jinja2": {"web.render"},
+    "markupsafe": {"web.render"},
+    "cheroot": {"web.server"},
     "time": {"service.parts", VERIFIER},
     "cryptography": {"rules.signing", "config.credentials", "operations.plugin", VERIFIER},
 }

@@ -12,11 +12,13 @@ from relay.config.events import EVENTS
 from relay.config.keys import Key
 from relay.config.reader import Mistakes, Section, compose
 from relay.config.schema import BACKEND, CONFIG, DATABASE, OUTBOX
+from relay.config.web import WEB
 from relay.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from relay.config.events import EventsConfig
     from relay.config.schema import BackendConfig, Config, DatabaseConfig, OutboxConfig
+    from relay.config.web import WebConfig
 
 #: Where a config is looked for when none is named (contract, section 5).
 PLACES = (Path("config.yaml"), Path("/etc/relay/config.yaml"))
@@ -113,6 +115,14 @@ def load_outbox(path: Path) -> OutboxConfig:
     outbox = OUTBOX.fill(_root(path, mistakes).section("outbox"))
     _refuse(path, "outbox", mistakes)
     return outbox
+
+
+def load_web(path: Path) -> WebConfig:
+    """Return who is let in to the page, whatever else the file holds. Raises ConfigError."""
+    mistakes = Mistakes()
+    web = WEB.fill(_root(path, mistakes).section("web"))
+    _refuse(path, "web", mistakes)
+    return web
 
 
 def load_backend(path: Path) -> BackendConfig:

@@ -29,6 +29,7 @@ from relay.config.values import (
     url_text,
     whole,
 )
+from relay.config.web import WEB
 from relay.events.marks import BTEC
 from relay.rules import signing
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from relay.config.btec import BtecConfig
     from relay.config.events import EventsConfig
     from relay.config.reader import Section
+    from relay.config.web import WebConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +309,7 @@ class Config:
     log: LogConfig = field(metadata=part(group(LogConfig, _log)))
     status: StatusConfig = field(metadata=part(group(StatusConfig)))
     metrics: MetricsConfig = field(metadata=part(group(MetricsConfig)))
+    web: WebConfig = field(metadata=part(WEB))
 
     def secrets(self) -> Iterator[tuple[str, Secret]]:
         """Yield every secret with its path in the file."""

@@ -75,7 +75,7 @@ SCHEMA = (
     contextid BIGINT NOT NULL DEFAULT 0, userid BIGINT NOT NULL DEFAULT 0, timemodified BIGINT NOT NULL DEFAULT 0,
     component VARCHAR(100) NOT NULL DEFAULT '', KEY (userid, contextid, roleid))""",
     """CREATE TABLE {p}role (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(255) NOT NULL DEFAULT '',
-    shortname VARCHAR(100) NOT NULL DEFAULT '')""",
+    shortname VARCHAR(100) NOT NULL DEFAULT '', archetype VARCHAR(30) NOT NULL DEFAULT '')""",
 )
 SETTINGS = {"siteidentifier": "kR2demoSiteOfNobody", "version": "2024042200.00", "release": "4.4 (Build: 20240422)"}
 PLUGIN_SETTINGS = (("tool_log", "enabled_stores", "logstore_standard"), ("logstore_standard", "loglifetime", "0"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from relay.errors import MoodleRefused
@@ -70,6 +70,16 @@ class Excess:
     found: str
     #: The statement that takes it away, for an administrator of the server; '' where there is none.
     remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What an account is, by Moodle's role tables."""
+
+    #: A site administrator, or a manager of the whole site.
+    is_manager: bool = False
+    #: The courses that it teaches now.
+    courses: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +246,20 @@ class SiteReads(Protocol):
         """Return what the database user may do and need not, itself or by a role."""
 
 
-class Moodle(LogReads, TableReads, DigestReads, SiteReads, Protocol):
+class PeopleReads(Protocol):
+    """Who somebody is: for the page."""
+
+    def account(self, username: str) -> int | None:
+        """Return the id of the account of this username; None where there is none that may log in, or several are."""
+
+    def standing(self, user: int) -> Standing | None:
+        """Return what an account is; None where there is none that may log in."""
+
+    def is_in(self, user: int, courses: Collection[int]) -> bool:
+        """Say whether somebody is enrolled in one of these courses, suspended or not."""
+
+
+class Moodle(LogReads, TableReads, DigestReads, SiteReads, PeopleReads, Protocol):
     """All of it, over one connection. For one thread."""
 
     @property

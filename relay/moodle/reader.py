@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from relay.moodle.digests import DigestReader
 from relay.moodle.log import LogReader
+from relay.moodle.people import PeopleReader
 from relay.moodle.rights import RightsReader
 from relay.moodle.site import SiteReader
 
 
-class MoodleReader(LogReader, DigestReader, SiteReader, RightsReader):
+class MoodleReader(LogReader, DigestReader, SiteReader, RightsReader, PeopleReader):
     """Moodle (contract.Moodle). For one thread."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleRefused
 from relay.events import catalogue
+from relay.events.people import with_people
 from relay.moodle.contract import Excess
 from relay.moodle.database import Database, leading_number, text
 from relay.moodle.log import log_columns
@@ -209,7 +210,7 @@ class RightsReader(Database):
 
     def _needed(self) -> dict[str, set[str]]:
         kinds = tuple(catalogue.KINDS.values())
-        needed = {table: set(names) for table, names in columns(kinds).items()}
+        needed = {table: set(names) for table, names in with_people(columns(kinds)).items()}
         for table, names in catalogue.newer_columns(kinds).items():
             needed[table] |= set(names)
         return needed

@@ -141,12 +141,13 @@ def replay(
     selector: Selector,
     now: Callable[[], float],
     wait: Callable[[float], object],
+    tell: Callable[[int, int], object] = lambda _done, _of: None,
 ) -> Replayed:
     """Send again, once, what the selector means. Raises OutboxError, and MoodleError where it is to be asked.
 
     Each event keeps its id and its bytes, and gets one more attempt row. One that Moodle keeps from the student now is
     not sent: its bytes say what stood there when it was recorded. `now` tells unix seconds; `wait` waits so many
-    seconds, or until something has come back.
+    seconds, or until something has come back; `tell` is told how many of how many have been sent.
     """
     meant = outbox.select(selector)
     kept_back = kept.events(meant)
@@ -154,6 +155,7 @@ def replay(
     held = len(kept_back) + outbox.count_held(selector)
     delivering.replay(ids, now())
     while delivering.under_way:
+        tell(delivering.replayed, len(ids))
         wait(delivering.settle(now()))
     is_one_left = selector.event_id is not None and len(ids) > delivering.replayed
     return Replayed(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.outbox.acknowledging import Acknowledging
 from relay.outbox.chunks import Chunks
+from relay.outbox.looking import Looking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -383,5 +384,5 @@ class Admin(State, Protocol):
         """Delete all that was loaded: the outbox is as new."""
 
 
-class Outbox(Chunks, Ledger, Queue, Membership, Reports, Admin, Acknowledging, Protocol):
+class Outbox(Chunks, Ledger, Queue, Membership, Reports, Admin, Acknowledging, Looking, Protocol):
     """All parts of an outbox, for who opens it and hands them out."""

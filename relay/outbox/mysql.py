@@ -16,6 +16,7 @@ from relay.outbox.mysql_queue import MysqlQueue
 from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
+from relay.outbox.sql_looking import SqlLooking
 from relay.outbox.sql_reports import SqlReports
 from relay.outbox.tables import EVENTS, LEASES, MOVED, STATE, USERS, VERSION
 from relay.outbox.values import Migrated
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from relay.rules.server import Address
 
 
-class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
+class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlLooking, SqlAdmin, Outbox):
     """The outbox in a schema: relays take part under leases, and every write says whose lease it is under."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP

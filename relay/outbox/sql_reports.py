@@ -49,7 +49,7 @@ class SqlReports(Sql, Reports):
         return {str(key)[len(beginning) + 1 :]: int(value) for key, value in found}
 
     def select(self, selector: Selector) -> Sequence[int]:
-        given = _terms(selector)
+        given = terms_of(selector)
         found = self._rows(
             f"SELECT id FROM {{p}}{EVENTS} WHERE {' AND '.join([*given, HAS_DATA, 'status <> ?'])} "
             "ORDER BY occurred_at, id",
@@ -58,7 +58,7 @@ class SqlReports(Sql, Reports):
         return [row[0] for row in found]
 
     def count_held(self, selector: Selector) -> int:
-        given = _terms(selector)
+        given = terms_of(selector)
         where = " AND ".join([*given, "status = ?"])
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}"
         return int(self._rows(statement, [*given.values(), Status.HELD])[0][0])
@@ -79,12 +79,12 @@ class SqlReports(Sql, Reports):
         return None if position is None or log_id <= position.high - PURGED_IDS else False
 
     def count_forgotten(self, selector: Selector) -> int:
-        given = _terms(selector)
+        given = terms_of(selector)
         where = " AND ".join([*given, "event_data IS NULL", "JSON_EXTRACT(last_error, '$.forgotten') = 1"])
         return int(self._rows(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}", [*given.values()])[0][0])
 
     def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
-        given = _terms(selector)
+        given = terms_of(selector)
         # Most events are delivered: to look at the last ones, and not at the index of all of them, is faster.
         terms = [NO_INDEX if value == Status.SUCCESS else term for term, value in given.items()]
         where = f"WHERE {' AND '.join(terms)}" if terms else ""
@@ -93,7 +93,7 @@ class SqlReports(Sql, Reports):
             "ORDER BY id DESC LIMIT ?",
             [*given.values(), limit],
         )
-        return [_listed(row) for row in found]
+        return [line_of(row) for row in found]
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) AND {HAS_DATA}"
@@ -176,7 +176,7 @@ class SqlReports(Sql, Reports):
         return found[0][0] if found else None
 
 
-def _terms(selector: Selector) -> dict[str, Any]:
+def terms_of(selector: Selector) -> dict[str, Any]:
     """Return the terms of a selector, each with its value."""
     terms = {
         "event_id = ?": selector.event_id,
@@ -189,7 +189,8 @@ def _terms(selector: Selector) -> dict[str, Any]:
     return {term: value for term, value in terms.items() if value is not None}
 
 
-def _listed(row: Sequence[Any]) -> Listed:
+def line_of(row: Sequence[Any]) -> Listed:
+    """Return the line of a list: a row of LISTED, the status, the last error, and the course."""
     status, error, course = row[len(LISTED) :]
     kept = dict(zip(LISTED, row, strict=False))
     return Listed(**kept, status=Status(status), last_error=json.loads(error or "{}"), course_id=_whole(course))

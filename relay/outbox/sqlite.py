@@ -15,6 +15,7 @@ from relay.outbox.contract import Outbox
 from relay.outbox.sql_acknowledged import SqlAcknowledged
 from relay.outbox.sql_admin import SqlAdmin
 from relay.outbox.sql_ledger import SqlLedger
+from relay.outbox.sql_looking import SqlLooking
 from relay.outbox.sql_reports import SqlReports
 from relay.outbox.sqlite_database import Database
 from relay.outbox.sqlite_queue import SqliteQueue
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Member
 
 
-class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlAdmin, Outbox):
+class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlLooking, SqlAdmin, Outbox):
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP

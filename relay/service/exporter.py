@@ -64,7 +64,7 @@ class Exporter:
     def _listen(self) -> socketserver.BaseServer:
         if isinstance(self._where, str):
             path = Path(self._where)
-            _remove_left_over(path)
+            remove_left_over(path)
             server: socketserver.BaseServer = _OnSocket(self._where, _Request)
             # The figures are nobody's secret, and a scraper is another user.
             path.chmod(0o666)
@@ -130,7 +130,7 @@ class _Request(BaseHTTPRequestHandler):
         """Say nothing: a scrape every few seconds is no news."""
 
 
-def _remove_left_over(path: Path) -> None:
+def remove_left_over(path: Path) -> None:
     """Remove a socket that a relay which was killed has left; one that somebody listens on stays."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.stat().st_mode):

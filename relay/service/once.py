@@ -171,9 +171,17 @@ def preview(config: Config) -> Iterator[Event | Hold | Skip]:
 
 
 def replay(
-    config: Config, selector: Selector, signals: Signals, *, stream: TextIO | Lines | None = sys.stdout
+    config: Config,
+    selector: Selector,
+    signals: Signals,
+    *,
+    stream: TextIO | Lines | None = sys.stdout,
+    tell: Callable[[int, int], object] = lambda _done, _of: None,
 ) -> replaying.Replayed:
-    """Send again what the selector means, beside a running daemon or not. Raises RelayError."""
+    """Send again what the selector means, beside a running daemon or not. Raises RelayError.
+
+    `tell` is told on the way how many of how many have been sent.
+    """
     if not config.enabled:
         raise UsageError(
             f"Nothing is sent: `enabled: false` in {config.source} is a pause.",
@@ -199,7 +207,7 @@ def replay(
             opened.outbox.join(opened.now())
             with lease.kept(opened):
                 kept = parts.make_kept(config, moodle, opened)
-                return replaying.replay(opened.outbox, kept, dispatch, selector, opened.now, wait)
+                return replaying.replay(opened.outbox, kept, dispatch, selector, opened.now, wait, tell)
         finally:
             dispatch.close()
             with contextlib.suppress(OutboxError):

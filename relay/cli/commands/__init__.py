@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: The names of the commands, by what they are for.
 GROUPS = {
     "run": ("run", "demo"),
-    "look": ("check", "status", "events", "explain", "metrics", "profile"),
+    "look": ("check", "status", "events", "explain", "metrics", "profile", "web"),
     "repair": ("sync", "reconcile", "acknowledge", "purge", "forget", "move-outbox"),
     "set up": ("grants", "seal", "import-plugin"),
     "for those who receive": ("keygen", "schema", "send-test", "receive", "test-backend"),

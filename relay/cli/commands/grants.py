@@ -10,6 +10,7 @@ from relay.cli.command import Command, Exit
 from relay.cli.configured import config_path
 from relay.errors import UsageError
 from relay.events import catalogue
+from relay.events.people import with_people
 from relay.moodle.rights import columns
 from relay.operations import grants
 
@@ -43,6 +44,8 @@ def handle(arguments: argparse.Namespace) -> int:
     events = config.load_events(path)
     kinds = catalogue.watched(events.kinds.values(), events.disabled)
     read, newer = columns(kinds), catalogue.newer_columns(kinds)
+    if config.load_web(path).proxy is not None:
+        read = with_people(read)
     for line in grants.statements(
         read, newer, schema=database.name, prefix=database.prefix, user=user, host=arguments.host
     ):

@@ -1,0 +1,72 @@
+"""Pages made of templates: what comes from outside is escaped, and its direction changes nothing around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from relay import times
+from relay.web import words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LANGUAGES = ("en", "ar")
+
+
+class Pages:
+    """Makes pages."""
+
+    def __init__(self) -> None:
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("relay.web"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {"when": times.show, "span": times.span, "utc": times.iso, "seconds": _seconds}
+
+    def page(self, template: str, language: str, values: Mapping[str, Any]) -> bytes:
+        """Return a page in a language of LANGUAGES."""
+
+        def say(sentence: str, **given: object) -> Markup:
+            return translated(sentence, language, given)
+
+        made = self._templates.get_template(f"{template}.html")
+        direction = "rtl" if language == "ar" else "ltr"
+        return made.render(t=say, language=language, direction=direction, **values).encode("utf-8", "replace")
+
+    def style(self) -> bytes:
+        """Return the style sheet."""
+        source, _, _ = self._templates.loader.get_source(self._templates, "style.css")  # type: ignore[union-attr]
+        return source.encode()
+
+
+def translated(sentence: str, language: str, values: Mapping[str, object]) -> Markup:
+    """Return a sentence in a language, with its {values}; one that is not translated stays as it is."""
+    text = words.ARABIC.get(sentence, sentence) if language == "ar" else sentence
+    kept = {name: Markup("<bdi>{}</bdi>").format(value) for name, value in values.items()}
+    return Markup(escape(text)).format(**kept)  # noqa: S704 -- it is escaped just before
+
+
+def language_of(header: str) -> str:
+    """Return which of LANGUAGES is wanted most, by Accept-Language (RFC 9110, section 12.5.4)."""
+    wanted: list[tuple[float, int, str]] = []
+    for place, one in enumerate(header.split(",")[:20]):
+        name, _, rest = one.strip().partition(";")
+        quality = rest.strip().removeprefix("q=") or "1"
+        try:
+            weight = float(quality)
+        except ValueError:
+            weight = 0.0
+        language = name.partition("-")[0].lower()
+        if language in LANGUAGES and weight > 0:
+            wanted.append((-weight, place, language))
+    return min(wanted)[2] if wanted else LANGUAGES[0]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value < 120 else times.span(value)

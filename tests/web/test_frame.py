@@ -1,0 +1,242 @@
+"""The frame of the page: names that it is asked by, forms from elsewhere, links, headers, and what goes wrong."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from visitor import ORIGIN, Visitor, Web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness import Relay
+
+    from relay.demo.moodle import College
+
+
+@pytest.fixture
+def web(relay: Relay, college: College) -> Iterator[Web]:
+    """The page on a port, of a relay that has delivered something."""
+    college.sign_up("Ada", "Ali", at=1_769_956_200)
+    relay.once()
+    with Web(relay) as made:
+        yield made
+
+
+def test_a_link_lets_in_once_and_for_good(web: Web) -> None:
+    link = web.link()
+    head = web.nobody().ask("HEAD", link)
+    assert head.code == 405, "who only looks at the link does not use it"
+    first, second = web.nobody().ask("GET", link), web.nobody().ask("GET", link)
+    assert (first.code, second.code) == (200, 403)
+    assert "works" not in first.text
+    cookie = first.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "Max-Age=28800" in cookie
+    visitor = Visitor(web.where, cookie=cookie.partition(";")[0])
+    assert "How it is" in visitor.get("/").text
+    assert "Set-Cookie" not in second.headers
+    assert "used, or is older than 5 minutes" in second.text
+
+
+def test_links_and_sessions_end(web: Web) -> None:
+    visitor, link = web.visitor(), web.link()
+    assert visitor.get("/").code == 200
+    web.relay.write_state("web.keys", "{}")
+    assert visitor.get("/").code == 403
+    assert visitor.ask("GET", link).code == 403
+
+
+@pytest.mark.parametrize("end", [60 * 5, 8 * 3600])
+def test_a_link_lasts_for_five_minutes_and_a_session_for_eight_hours(end: int) -> None:
+    from relay.outbox.sqlite import SqliteOutbox
+    from relay.web import keys
+
+    with pytest.MonkeyPatch.context():
+        import contextlib
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder, contextlib.closing(SqliteOutbox(Path(folder, "o.db"))) as outbox:
+            link = keys.make_link(outbox, "manager", None, 1000.0)
+            if end == keys.LINK_S:
+                assert keys.use_link(outbox, link, 1000.0 + end) is None
+                return
+            session = keys.use_link(outbox, link, 1000.0) or ""
+            assert keys.session(outbox, session, 999.0 + end)
+            assert keys.session(outbox, link, 1001.0) is None, "a link is no session"
+            assert keys.session(outbox, session, 1000.0 + end) is None
+
+
+def test_who_logs_out_is_nobody(web: Web) -> None:
+    visitor = web.visitor()
+    assert visitor.post("/logout").code == 200
+    assert visitor.get("/").code == 403
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.:80", "evil.example:80"])
+def test_another_name_is_refused(web: Web, host: str) -> None:
+    visitor = web.visitor()
+    visitor.host = host
+    got = visitor.ask("GET", "/")
+    assert got.code in (400, 421)
+    assert "ada" not in got.text.lower()
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "[::1]:80", "LOCALHOST"])
+def test_this_machine_is_asked_for_by_any_of_its_own_names(web: Web, host: str) -> None:
+    visitor = web.visitor()
+    visitor.host = host
+    assert visitor.get("/").code == 200
+
+
+def test_what_every_answer_says_to_the_browser(web: Web) -> None:
+    visitor = web.visitor()
+    answers = [visitor.get(path) for path in ("/", "/events.json", "/nowhere", "/style.css")]
+    for got in [*answers, web.nobody().get("/")]:
+        policy = got.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert "frame-ancestors 'none'" in policy
+        assert "script" not in policy
+        assert "unsafe" not in policy
+        assert got.headers["Cache-Control"] == "no-store"
+        assert got.headers["X-Content-Type-Options"] == "nosniff"
+        assert "heroot" not in str(got.headers)
+    assert "<script" not in answers[0].text
+    assert " style=" not in answers[0].text
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403),
+        ({"Origin": "http://localhost"}, 303),
+        (ORIGIN, 303),
+    ],
+)
+def test_a_form_is_to_come_from_the_page_itself(web: Web, headers: dict[str, str], code: int) -> None:
+    visitor = web.visitor()
+    form = {"token": visitor.token(), "kind": "users"}
+    assert visitor.ask("POST", "/sync", form, **headers).code == code
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64, "é"])
+def test_a_form_without_its_token_does_nothing(web: Web, token: str) -> None:
+    got = web.visitor().ask("POST", "/sync", {"token": token, "kind": "users"}, **ORIGIN)
+    assert got.code == 403
+    assert web.relay.rows("SELECT COUNT(*) FROM mdl_mb_zoho_sync_history") == [(0,)]
+
+
+def test_a_token_of_somebody_else_is_none(web: Web) -> None:
+    other = web.visitor().token()
+    assert web.visitor().ask("POST", "/sync", {"token": other, "kind": "users"}, **ORIGIN).code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "form", "code"),
+    [
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/../etc/passwd", None, 404),
+        ("POST", "/events", {}, 405),
+        ("PUT", "/sync", {}, 405),
+        ("GET", "/events?q=status%3Dnone", None, 400),
+        ("GET", "/events?before=x", None, 400),
+        ("GET", "/events?q=" + "9" * 300, None, 400),
+        ("GET", "/events?text=%ff", None, 400),
+        ("GET", "/%ff", None, 400),
+        ("GET", "/story?what=nothing:1", None, 400),
+        ("GET", "/profile?user=-1", None, 400),
+        ("POST", "/sync", {"kind": "everything"}, 400),
+        ("POST", "/sync", {"kind": "users", "since": "soon"}, 400),
+        ("POST", "/reconcile", {"table": "mdl_user"}, 400),
+        ("POST", "/reconcile", {"table": "all", "grace": "soon"}, 400),
+        ("POST", "/replay", {"q": "all"}, 400),
+        ("POST", "/forget", {"user": "42"}, 400),
+        ("POST", "/sync", {"kind": "x" * 100_000}, 413),
+        ("POST", "/sync", {str(number): "" for number in range(200)}, 400),
+    ],
+)
+def test_what_makes_no_sense_gets_a_sentence(
+    web: Web, method: str, path: str, form: dict[str, str] | None, code: int
+) -> None:
+    visitor = web.visitor()
+    given = None if form is None else {"token": visitor.token(), **form}
+    for one in (path, path.replace("?", ".json?", 1)) if "?" in path else (path,):
+        got = visitor.ask(method, one, given, **ORIGIN)
+        assert got.code == code
+        assert "Traceback" not in got.text
+    assert web.count("web.failed") == 0
+
+
+def test_an_outbox_that_is_away_is_said_with_what_to_do(web: Web) -> None:
+    visitor = web.visitor()
+    web.relay.outbox.rename(web.relay.outbox.with_suffix(".away"))
+    got = visitor.ask("GET", "/")
+    assert got.code == 503
+    assert "There is no outbox" in got.text
+    assert "What to do" in got.text
+
+
+def test_a_database_of_moodle_that_is_away_is_said_on_the_first_screen(web: Web) -> None:
+    visitor = web.visitor()
+    web.relay.set("moodle.database.port", 1)
+    with Web(web.relay) as other:
+        visitor.where = other.where
+        got = visitor.get("/")
+        assert got.code == 200
+        assert "Moodle" in got.text.split("</h1>")[0].split("<h1>")[1] + got.text
+
+
+def test_half_a_request_keeps_nobody_from_asking(web: Web) -> None:
+    visitor = web.visitor()
+    with socket.create_connection(("127.0.0.1", int(web.where))) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        assert visitor.get("/").code == 200
+
+
+def test_the_socket_lets_everybody_knock_and_is_gone_at_the_end(relay: Relay, tmp_path: Path, college: College) -> None:
+    assert college.connection.open
+    relay.once()
+    path = tmp_path / "web.sock"
+    with Web(relay, str(path)) as web:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        assert web.account().get("/").code == 200
+        assert web.stop() == 0
+    assert not path.exists()
+
+
+def test_a_port_that_is_taken_is_said(relay: Relay, college: College) -> None:
+    assert college.connection.open
+    relay.once()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        relay.set("web.listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        said = relay.run("web", expect=1).stderr
+    assert "cannot be had for the page" in said
+    assert "web.listen" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["login", "--as", "teacher"], "as whom"),
+        (["login", "--user", "-1"], "nobody's id"),
+        (["--user", "42"], "relay web login"),
+    ],
+)
+def test_a_login_that_makes_no_sense(relay: Relay, arguments: list[str], says: str) -> None:
+    relay.set("web.listen", "127.0.0.1:8090")
+    assert says in relay.run("web", *arguments, expect=2).stderr
+
+
+def test_nobody_logs_in_to_a_socket(relay: Relay) -> None:
+    assert "unix socket" in relay.run("web", "login", expect=2).stderr

@@ -1,0 +1,156 @@
+"""The real page in a process of its own, and those who ask it something: over a port, or over a socket as an account."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from harness import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness import Relay
+
+ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+#: Connects to a socket as another account, and hands the connection back: the account that connects is the one known.
+CONNECT = """
+import os, socket, sys
+wire = socket.socket(fileno=int(sys.argv[1]))
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+asked = socket.socket(socket.AF_UNIX); asked.connect(sys.argv[3])
+socket.send_fds(wire, [b"."], [asked.fileno()])
+"""
+
+
+@dataclass(frozen=True)
+class Got:
+    """An answer."""
+
+    code: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass
+class Visitor:
+    """Somebody who asks."""
+
+    where: str | int
+    host: str = "localhost"
+    cookie: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    #: The account, over a socket.
+    uid: int | None = None
+
+    def ask(self, method: str, path: str, form: Mapping[str, str] | None = None, **headers: str) -> Got:
+        body = None if form is None else urlencode(form)
+        given = {"Host": self.host, **self.headers, **{name.replace("_", "-"): one for name, one in headers.items()}}
+        if self.cookie:
+            given["Cookie"] = self.cookie
+        if body is not None:
+            given["Content-Type"] = "application/x-www-form-urlencoded"
+        connection = _Connection(self.where, self.uid)
+        with contextlib.closing(connection):
+            connection.request(method, path, body=body, headers={k: v for k, v in given.items() if v})
+            answer = connection.getresponse()
+            return Got(answer.status, dict(answer.getheaders()), answer.read().decode())
+
+    def get(self, path: str, **headers: str) -> Got:
+        """Ask for a page until it does not have to be waited for."""
+        while True:
+            got = self.ask("GET", path, **headers)
+            if got.code != 200 or "A moment" not in got.text and '"is_found": false' not in got.text:
+                return got
+
+    def token(self) -> str:
+        found = re.search(r'name="token" value="([0-9a-f]{64})"', self.get("/sync").text + self.get("/").text)
+        return found[1] if found else ""
+
+    def post(self, path: str, **form: str) -> Got:
+        """Send a form as the page's own forms do."""
+        return self.ask("POST", path, {"token": self.token(), **form}, **ORIGIN)
+
+    def done(self, path: str) -> dict[str, Any]:
+        """Wait for what was asked for to be done; return it as JSON types."""
+        while True:
+            job: dict[str, Any] = self.get(f"{path}.json").json["job"]
+            if job["has_ended"]:
+                return job
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to a port, to a socket, or to a socket as another account."""
+
+    def __init__(self, where: str | int, uid: int | None) -> None:
+        super().__init__("localhost", where if isinstance(where, int) else 0, timeout=60)
+        self._where = where
+        self._uid = uid
+
+    def connect(self) -> None:
+        if isinstance(self._where, int):
+            super().connect()
+        elif self._uid is None:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.connect(self._where)
+        else:
+            self.sock = _as_account(self._uid, self._where)
+
+
+def _as_account(uid: int, path: str) -> socket.socket:
+    """Return a connection to a socket that another account has made."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-c", CONNECT, str(theirs.fileno()), str(uid), path]
+        subprocess.run(command, pass_fds=[theirs.fileno()], check=True)
+        _, handles, _, _ = socket.recv_fds(ours, 1, 1)
+    return socket.socket(fileno=handles[0])
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        return int(made.getsockname()[1])
+
+
+class Web(Daemon):
+    """The page of a relay, in a process of its own."""
+
+    def __init__(self, relay: Relay, listen: str = "") -> None:
+        self.relay = relay
+        self.where: str | int = free_port() if not listen else listen
+        relay.set("web.listen", f"unix:{listen}" if listen else f"127.0.0.1:{self.where}")
+        relay.set("moodle.poll_interval", "20ms")
+        super().__init__(relay.command("web"))
+        self.wait_for("web.started")
+
+    def link(self, *arguments: str) -> str:
+        """Return the path of a new link."""
+        return self.relay.run("web", "login", *arguments).stdout.strip().partition(f":{self.where}")[2]
+
+    def visitor(self, *arguments: str) -> Visitor:
+        """Return somebody who was let in by a link."""
+        made = Visitor(self.where)
+        got = made.ask("GET", self.link(*arguments))
+        assert got.code == 200, got.text
+        made.cookie = got.headers["Set-Cookie"].partition(";")[0]
+        return made
+
+    def nobody(self) -> Visitor:
+        return Visitor(self.where)
+
+    def account(self, uid: int = 0, **headers: str) -> Visitor:
+        """Return who asks over the socket as an account of this machine."""
+        return Visitor(self.where, uid=uid or None, headers={k.replace("_", "-"): one for k, one in headers.items()})
