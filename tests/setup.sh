@@ -10,6 +10,9 @@ command -v my_print_defaults >/dev/null || missing="$missing mariadb-client-core
 if [ "$extras" = "[test]" ] && [ "$(id -u)" -eq 0 ]; then
     command -v php >/dev/null || missing="$missing php-cli"
     command -v node >/dev/null || missing="$missing nodejs"
+    # The page is tried in a real browser.
+    command -v chromium >/dev/null || missing="$missing chromium"
+    command -v chromedriver >/dev/null || missing="$missing chromium-driver"
 fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ]; then

@@ -23,7 +23,7 @@ README = (ROOT.parent / "README.md").read_text()
 EXAMPLE = (ROOT.parent / "config.example.yaml").read_text()
 SLUG = re.compile(
     r"(reconcile|relay|event|events|delivery|circuit|moodle|outbox|capture|lead|log_store|log|gap|config|clock|purge|metrics"
-    r"|grade)\.[a-z_]+"
+    r"|grade|web)\.[a-z_]+"
 )
 
 

@@ -178,10 +178,7 @@ def replay(
     stream: TextIO | Lines | None = sys.stdout,
     tell: Callable[[int, int], object] = lambda _done, _of: None,
 ) -> replaying.Replayed:
-    """Send again what the selector means, beside a running daemon or not. Raises RelayError.
-
-    `tell` is told on the way how many of how many have been sent.
-    """
+    """Send again what is meant, beside a daemon or not; `tell` hears how many of how many. Raises RelayError."""
     if not config.enabled:
         raise UsageError(
             f"Nothing is sent: `enabled: false` in {config.source} is a pause.",

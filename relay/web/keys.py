@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: How long a link lets in, and how long a session lasts, in seconds.
 LINK_S, SESSION_S = 5 * 60.0, 8 * 3600.0
 #: What is kept of them, by digest; and what the forms' tokens are made with.
-STATE, SEAL = "web.keys", "web.seal"
+STATE, SEAL = "page.keys", "page.seal"
 #: How many are kept at the most: the oldest go first.
 MOST = 200
 #: How often it is tried again where another process changes them at the same time.
@@ -30,7 +30,7 @@ Entry = dict[str, Any]
 def make_link(state: State, role: str, user: int | None, now: float) -> str:
     """Return the secret of a new link, which lets in once: as what, and as whom. Raises OutboxError."""
     key = secrets.token_urlsafe(32)
-    entry = {"is": "link", "role": role, "user": user, "until": now + LINK_S}
+    entry = {"is": "link", "as": role, "user": user, "until": now + LINK_S}
     _change(state, lambda kept: kept | {_digest(key): entry}, now)
     return key
 

@@ -145,7 +145,7 @@ def _by_session(request: Request, config: Config, opened: Opened) -> Person | No
     found = keys.session(opened.outbox, secret, opened.now()) if secret else None
     if found is None:
         return None
-    role, user, key = found["role"], found["user"], f"session {secret}"
+    role, user, key = found["as"], found["user"], f"session {secret}"
     if role == "manager":
         return Person(name=_session_name(user), key=key, may=ROLES[role], user=user, courses=None)
     if role == "student":

@@ -13,12 +13,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from harness import Daemon
+from harness import Daemon, Relay, fresh_moodle
+from receiver import Receiver, receiver
+
+from relay import config
+from relay.web import login
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from harness import Relay
+    from relay.demo.mariadb import MariaDB
+    from relay.demo.moodle import College
 
 ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 #: Connects to a socket as another account, and hands the connection back: the account that connects is the one known.
@@ -136,14 +142,15 @@ class Web(Daemon):
         super().__init__(relay.command("web"))
         self.wait_for("web.started")
 
-    def link(self, *arguments: str) -> str:
-        """Return the path of a new link."""
-        return self.relay.run("web", "login", *arguments).stdout.strip().partition(f":{self.where}")[2]
+    def link(self, role: str | None = None, user: int | None = None) -> str:
+        """Return the path of a new link, as `relay web login` makes it."""
+        made = login.link(config.load(self.relay.write()), role, user)
+        return made.partition(f":{self.where}")[2]
 
-    def visitor(self, *arguments: str) -> Visitor:
+    def visitor(self, role: str | None = None, user: int | None = None) -> Visitor:
         """Return somebody who was let in by a link."""
         made = Visitor(self.where)
-        got = made.ask("GET", self.link(*arguments))
+        got = made.ask("GET", self.link(role, user))
         assert got.code == 200, got.text
         made.cookie = got.headers["Set-Cookie"].partition(";")[0]
         return made
@@ -154,3 +161,19 @@ class Web(Daemon):
     def account(self, uid: int = 0, **headers: str) -> Visitor:
         """Return who asks over the socket as an account of this machine."""
         return Visitor(self.where, uid=uid or None, headers={k.replace("_", "-"): one for k, one in headers.items()})
+
+
+@dataclass
+class World:
+    """A college, its relay, and a backend: for all tests of a module, as each start takes a while."""
+
+    college: College
+    relay: Relay
+    backend: Receiver
+
+
+@contextlib.contextmanager
+def world(mariadb: MariaDB, folder: Path) -> Iterator[World]:
+    """Make a world."""
+    with fresh_moodle(mariadb) as college, receiver() as backend:
+        yield World(college=college, relay=Relay(folder, mariadb, backend.url), backend=backend)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("what", nargs="?", choices=("login",), help="login: print a link that lets somebody in once")
     parser.add_argument(
-        "--as", dest="role", choices=ROLES, help="as what (default: manager; with --user as Moodle says)"
+        "--as", dest="as_what", choices=ROLES, help="as what (default: manager; with --user as Moodle says)"
     )
     parser.add_argument("--user", type=int, metavar="ID", help="as whom: a Moodle user id")
 
@@ -50,8 +50,8 @@ def handle(arguments: argparse.Namespace) -> int:
             hint="Install relay with its extra: /opt/relay/bin/pip install '.[web]'",
         )
     if arguments.what == "login":
-        return _login(load_config(arguments), arguments.role, arguments.user)
-    if arguments.role is not None or arguments.user is not None:
+        return _login(load_config(arguments), arguments.as_what, arguments.user)
+    if arguments.as_what is not None or arguments.user is not None:
         raise UsageError("--as and --user are of `relay web login`.", hint="See `relay web --help`.")
     from relay.web import server  # noqa: PLC0415 -- an extra
 
