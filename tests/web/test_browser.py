@@ -1,0 +1,209 @@
+"""The page in a real Chromium: on a phone, in Arabic, by keyboard, without scripts, and with names that are HTML."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import axe_core_python
+import pytest
+from receiver import Reply
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from visitor import Web, World, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from receiver import Request
+
+    from relay.demo.mariadb import MariaDB
+
+AT = 1_769_956_200
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\">\u202egnirts\u202c\u200f'\"&</script>"
+#: The events of this user are refused, with an answer that is HTML, too.
+REFUSED = 3
+PATHS = (
+    "/",
+    "/events",
+    "/events?q=failed",
+    "/events?text=%3Cimg+src%3Dx+onerror%3D1%3E",
+    f"/story?what=user%3A{REFUSED}",
+    "/profile?user=2",
+    "/sync",
+    "/manage",
+    "/nowhere",
+    "/events?q=%3Cimg%20src%3Dx%3E",
+)
+AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text()
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+def answer(request: Request) -> Reply:
+    if request.method == "GET":
+        return Reply(body=json.dumps({HOSTILE: [HOSTILE, {"name": HOSTILE}], "credits": 120}).encode())
+    if request.envelope["data"]["userid"] == REFUSED:
+        return Reply(code=422, body=HOSTILE.encode())
+    return Reply()
+
+
+@pytest.fixture(scope="module")
+def made(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A college whose people and courses have names that are HTML, with something in every state."""
+    with world(mariadb, tmp_path_factory.mktemp("browser")) as one:
+        one.backend.answer = answer
+        college = one.college
+        course = college.course(HOSTILE, HOSTILE)
+        users = [college.sign_up("Ada", HOSTILE.lower(), AT, city=HOSTILE, username=f"u{n}") for n in range(12)]
+        college.run("UPDATE {p}user SET firstname = %s", HOSTILE)
+        for user in users:
+            college.enrol(user, course, AT)
+        assignment = college.assignment(course, HOSTILE)
+        college.grade(users[0], assignment, 71, AT, HOSTILE)
+        college.grade(users[1], assignment, 55, AT, "KEPT-BACK-COMMENT", is_released=False)
+        one.relay.once(expect=None)
+        yield one
+
+
+@pytest.fixture(scope="module")
+def web(made: World) -> Iterator[Web]:
+    """Its page."""
+    with Web(made.relay) as one:
+        yield one
+
+
+@dataclass
+class Browser:
+    """Somebody who has a browser."""
+
+    driver: webdriver.Chrome
+    web: Web
+
+    def go(self, path: str) -> str:
+        """Go to a page, and wait until it is there; return its source."""
+        self.driver.get(f"http://localhost:{self.web.where}{path}")
+        while "wait" in self.driver.find_element(By.TAG_NAME, "main").get_attribute("class").split():
+            pass
+        return str(self.driver.page_source)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+
+@pytest.fixture(scope="module")
+def start(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What starts browsers: skipped by a person who has none, failed in CI."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: tests/setup.sh installs it")
+        pytest.skip("Chromium is missing: apt install chromium chromium-driver")
+    started: list[webdriver.Chrome] = []
+
+    def start(language: str = "en", width: int = 1440, *, scripts: bool = True) -> Browser:
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", f"--accept-lang={language}"):
+            options.add_argument(flag)
+        options.add_experimental_option("prefs", {"intl.accept_languages": language})
+        if not scripts:
+            options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+        started.append(made)
+        made.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+        made.get(f"http://localhost:{web.where}{web.link()}")
+        return Browser(made, web)
+
+    yield start
+    for one in started:
+        one.quit()
+
+
+@pytest.fixture(scope="module", params=[("en", 1440), ("en", 375), ("ar", 1440), ("ar", 375)], ids=str)
+def browser(request: pytest.FixtureRequest, start: Any) -> Browser:
+    """A browser on a desk and on a phone, in English and in Arabic."""
+    language, width = request.param
+    made: Browser = start(language, width)
+    return made
+
+
+@pytest.fixture
+def shots(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where pictures go: RELAY_SHOTS, for those who want to look at them."""
+    assert request
+    return Path(os.environ.get("RELAY_SHOTS", str(tmp_path)))
+
+
+def test_pages_fit_are_read_by_all_and_run_nothing_of_what_stands_in_them(browser: Browser, shots: Path) -> None:
+    width = browser.run("return document.documentElement.clientWidth")
+    for number, path in enumerate(PATHS):
+        source = browser.go(path)
+        assert browser.driver.title != "hacked"
+        assert browser.driver.find_elements(By.CSS_SELECTOR, "img, script") == []
+        assert "KEPT-BACK-COMMENT" not in source
+        assert browser.run("return document.documentElement.scrollWidth") <= width, path
+        language = browser.run("return document.documentElement.lang")
+        assert browser.run("return document.documentElement.dir") == ("rtl" if language == "ar" else "ltr")
+        browser.driver.save_screenshot(str(shots / f"{language}-{width}-{number}.png"))
+        found = browser.run(f"{AXE}; return axe.run()")
+        assert [(path, one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    said = [line for line in browser.driver.get_log("browser") if "Content Security Policy" in line["message"]]
+    assert said == [], "what the page itself brings along needs no more than the policy grants"
+
+
+def test_the_page_is_gone_through_by_keyboard(start: Any) -> None:
+    browser: Browser = start()
+    browser.go("/")
+    tab = browser.driver.switch_to.active_element
+    reached: list[str] = []
+    for _ in range(12):
+        webdriver.ActionChains(browser.driver).send_keys(Keys.TAB).perform()
+        tab = browser.driver.switch_to.active_element
+        reached.append(str(tab.text))
+        assert browser.run("return getComputedStyle(arguments[0]).outlineStyle", tab) != "none", "it is seen where one is"
+        if tab.text == "Events":
+            break
+    assert reached[0] == "Skip to the content"
+    tab.send_keys(Keys.ENTER)
+    field = browser.driver.find_element(By.ID, "q")
+    field.send_keys("failed", Keys.ENTER)
+    rows = browser.driver.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert len(rows) == 2
+
+
+def test_all_is_done_without_scripts(start: Any, made: World) -> None:
+    browser: Browser = start(scripts=False)
+    browser.go("/sync")
+    before = len(made.backend.posts)
+    browser.driver.find_element(By.CSS_SELECTOR, "form[action='/sync'] button").click()
+    while "Done at" not in browser.driver.find_element(By.CLASS_NAME, "job").text:
+        pass
+    assert "12 rows read" in browser.driver.find_element(By.CLASS_NAME, "job").text
+    assert len(made.backend.posts) >= before
+    browser.go("/manage")
+    browser.driver.find_element(By.ID, "q").send_keys("status=success,type=user_created")
+    browser.driver.find_element(By.CSS_SELECTOR, "form[action='/replay'] button").click()
+    while "Done at" not in browser.driver.find_element(By.CLASS_NAME, "job").text:
+        pass
+    assert "11 of 11" in browser.driver.find_element(By.CLASS_NAME, "job").text
+
+
+def test_the_first_screen_says_what_relay_status_says(start: Any, made: World) -> None:
+    browser: Browser = start()
+    browser.go("/")
+    said = browser.driver.find_element(By.TAG_NAME, "main").text
+    for one in json.loads(made.relay.run("status", "--json").stdout)["problems"]:
+        assert one["says"][1:60] in said
+        assert one["hint"][1:] in said
