@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Listed, Selector
 
 #: How many events are looked through for a text or a time before the page is shown.
-LOOK = 5_000
+LOOK = 2_000
 #: How many attempts of a stretch are read, in so many places of it.
 SAMPLE, PLACES = 80, 4
 #: Nothing of a held event is found by what it says.

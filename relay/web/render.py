@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,17 @@ class Pages:
 
 def translated(sentence: str, language: str, values: Mapping[str, object]) -> Markup:
     """Return a sentence in a language, with its {values}; one that is not translated stays as it is."""
-    text = words.ARABIC.get(sentence, sentence) if language == "ar" else sentence
+    text = _escaped(sentence, language)
+    if not values:
+        return text
     kept = {name: Markup("<bdi>{}</bdi>").format(value) for name, value in values.items()}
-    return Markup(escape(text)).format(**kept)  # noqa: S704 -- it is escaped just before
+    return text.format(**kept)
+
+
+@functools.lru_cache(maxsize=500)
+def _escaped(sentence: str, language: str) -> Markup:
+    """Return a sentence in a language, to be shown as it is: a table asks for the same few in each of its rows."""
+    return escape(words.ARABIC.get(sentence, sentence) if language == "ar" else sentence)
 
 
 def language_of(header: str) -> str:

@@ -1,4 +1,4 @@
-"""The real page in a process of its own, and those who ask it something: over a port, or over a socket as an account."""
+"""The real page in a process of its own, and those who ask it: over a port, or over a socket as an account."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class Visitor:
             answer = connection.getresponse()
             return Got(answer.status, dict(answer.getheaders()), answer.read().decode())
 
-    def get(self, path: str, **headers: str) -> Got:
+    def get(self, path: str) -> Got:
         """Ask for a page until it does not have to be waited for."""
         while True:
-            got = self.ask("GET", path, **headers)
-            if got.code != 200 or "A moment" not in got.text and '"is_found": false' not in got.text:
+            got = self.ask("GET", path)
+            if got.code != 200 or not ("A moment" in got.text or '"is_found": false' in got.text):
                 return got
 
     def token(self) -> str:
@@ -136,7 +136,7 @@ class Web(Daemon):
 
     def __init__(self, relay: Relay, listen: str = "") -> None:
         self.relay = relay
-        self.where: str | int = free_port() if not listen else listen
+        self.where: str | int = listen or free_port()
         relay.set("web.listen", f"unix:{listen}" if listen else f"127.0.0.1:{self.where}")
         relay.set("moodle.poll_interval", "20ms")
         super().__init__(relay.command("web"))
