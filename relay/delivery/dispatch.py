@@ -6,6 +6,7 @@ threads while no pass runs, and the next pass records what came of them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from relay.delivery.replays import REPLAY_BATCH, Replays
 from relay.delivery.shared_circuit import SharedCircuit
 from relay.delivery.tally import Tally
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
+from relay.outbox.pausing import paused_by
 from relay.rules import circuit, retry
 
 if TYPE_CHECKING:
@@ -103,6 +105,8 @@ class Dispatch:
         self.tally = Tally()
         self._unsettled: list[Result] = []
         self._replays = Replays()
+        #: When it was last looked whether somebody has asked for a pause, and whether somebody had.
+        self._looked_at, self._is_told = -math.inf, False
         #: The types that a probe is under way for.
         self._probing: set[str] = set()
 
@@ -161,11 +165,17 @@ class Dispatch:
         self._circuits.load()
         self._clock_guard.look(now)
         self.settle(now)
-        if self._workers.is_stopping or self._settings.is_paused:
+        if self._workers.is_stopping or self.is_paused(now):
             return GROUP_S if self._under_way else IDLE_S
         self._circuits.adopt()
         self._claim_due(now)
         return GROUP_S if self._under_way else self._idle_s(now)
+
+    def is_paused(self, now: float) -> bool:
+        """Say whether nothing is sent: by the config, or as somebody has asked for that. Raises OutboxError."""
+        if abs(now - self._looked_at) >= IDLE_S:
+            self._looked_at, self._is_told = now, bool(paused_by(self._outbox))
+        return self._settings.is_paused or self._is_told
 
     def replay(self, ids: Sequence[int], now: float) -> None:
         """Send recorded events (row ids) once more, whatever their state; `replayed` says how many have been sent.

@@ -240,8 +240,9 @@ CONDITIONS = (
     Condition(
         "paused",
         Level.WARNING,
-        "delivery is paused by the config",
-        "set `enabled: true` in the config, and `systemctl reload relay`",
+        "delivery is paused",
+        "where the config pauses it, set `enabled: true` and `systemctl reload relay`; where a person did, `relay web "
+        "resume`",
         _paused,
     ),
     Condition("unsigned", Level.WARNING, "no signing key is configured", "name one in backend.signing_keys", _unsigned),

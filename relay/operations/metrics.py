@@ -101,7 +101,7 @@ def _state(report: Report) -> Iterator[list[str]]:
         ("open_gaps", "Stretches of log ids of which some are missing.", reading.open_gaps),
         ("circuit_open", "1 where nothing is delivered.", int(breaker.backend is not None)),
         ("paths_closed", "How many paths of the backend are closed.", len(breaker.paths)),
-        ("paused", "1 where delivery is paused by the config.", int(report.settings.is_paused)),
+        ("paused", "1 where delivery is paused.", int(report.settings.is_paused)),
         ("members", "Relays that take part in a shared outbox.", len(report.relays)),
         ("lease_held", "1 where a relay reads the log.", int(is_led)),
         ("clock_skew_seconds", "How far the backend's clock is ahead of relay's.", report.clock_skew_s),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import times
@@ -12,6 +12,7 @@ from relay.operations import compared as comparing
 from relay.outbox import owners
 from relay.outbox.acknowledging import Acknowledging
 from relay.outbox.contract import Reports
+from relay.outbox.pausing import paused_by
 from relay.outbox.values import Counts, Waiting
 from relay.rules import circuit, cursor
 from relay.rules.circuit import Breaker
@@ -203,6 +204,7 @@ def gather(
     log = look(position)
     compared = comparing.last(outbox)
     forgotten = outbox.numbers("count")
+    settings = replace(settings, is_paused=settings.is_paused or bool(paused_by(outbox)))
     return Report(
         counts=counted.counts,
         undelivered=waiting.count,

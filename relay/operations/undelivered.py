@@ -30,6 +30,8 @@ def why(one: Recorded, breaker: Breaker, rules: Rules, now: float) -> tuple[str,
     if rules.is_paused:
         said = "waits: `enabled: false` in the config is a pause. Set enabled: true, and let relay read that."
         return f"{name} {said}", "systemctl reload relay"
+    if rules.is_told_to_pause:
+        return f"{name} waits: somebody has paused delivery.", "relay web resume"
     return _held_back(one, breaker, name) or _due(one, name, now)
 
 

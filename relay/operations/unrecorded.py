@@ -30,6 +30,8 @@ class Rules:
     """What the config says that decides about an event."""
 
     is_paused: bool
+    #: Somebody has asked for a pause (`relay web pause`).
+    is_told_to_pause: bool = False
     #: All kinds by name, the config's own among them.
     kinds: Mapping[str, EventKind]
     disabled: frozenset[str]

@@ -15,6 +15,7 @@ from relay.operations import status as state
 from relay.operations.forget import forget as forget_user
 from relay.operations.move import Move
 from relay.operations.purge import purge as purge_before
+from relay.outbox import pausing
 from relay.rules.histogram import BEGINNING
 from relay.service import lease, parts
 
@@ -134,6 +135,18 @@ def purge(config: Config) -> int:
     with parts.opened(config, parts.REAL) as opened:
         opened.outbox.join(opened.now())
         return purge_before(opened.outbox, opened.now() - config.outbox.retention, opened.machine.sleep)
+
+
+def pause(config: Config, who: str) -> None:
+    """Let no relay on the outbox send anything from now on; `who` asked for it. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened:
+        pausing.pause(opened.outbox, who, opened.now())
+
+
+def resume(config: Config) -> None:
+    """End a pause that somebody has asked for. Raises OutboxError."""
+    with parts.opened(config, parts.REAL) as opened:
+        pausing.resume(opened.outbox, opened.now())
 
 
 def forget(config: Config, user: int, *, undelivered: bool) -> Forgotten:

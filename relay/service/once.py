@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from relay.errors import MoodleError, OutboxError, OutboxInUse, RelayError, UsageError
 from relay.model import Event, Hold, Status
 from relay.operations import replay as replaying
+from relay.outbox.pausing import paused_by
 from relay.service import lease, parts
 from relay.service.logs import make_log
 from relay.service.report import Reporter, write_down
@@ -140,7 +141,8 @@ class _Working:
         return max(next_at, self._opened.now()) >= self._ends_at
 
     def _next_try(self) -> float:
-        return self._relay.next_try(self._opened.now()) if self._relay.config.enabled else float("inf")
+        now = self._opened.now()
+        return float("inf") if self._relay.dispatch.is_paused(now) else self._relay.next_try(now)
 
     def _waits_for_rows(self) -> bool:
         return self._is_reading and self._relay.capture.waiting > 0
@@ -188,6 +190,7 @@ def replay(
     log = make_log(config.log, stream, machine.now)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(parts.opened(config, machine, log=log))
+        _refuse_paused(opened)
         moodle = stack.enter_context(parts.reading(config))
         sender = stack.enter_context(parts.sending(config, machine))
         dispatch = parts.make_dispatch(config, opened, sender, log)
@@ -209,6 +212,12 @@ def replay(
             dispatch.close()
             with contextlib.suppress(OutboxError):
                 write_down(dispatch, opened.outbox, opened.now())
+
+
+def _refuse_paused(opened: Opened) -> None:
+    """Raise UsageError where somebody has paused delivery."""
+    if by := paused_by(opened.outbox):
+        raise UsageError(f"Nothing is sent: {by} has paused delivery.", hint="`relay web resume`, and try again.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

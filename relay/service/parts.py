@@ -31,6 +31,7 @@ from relay.operations.kept import Kept
 from relay.operations.unrecorded import Rules as ExplainRules
 from relay.outbox import mysql_database
 from relay.outbox.mysql import MysqlOutbox
+from relay.outbox.pausing import paused_by
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
 from relay.service import addresses, reconciling
@@ -297,6 +298,7 @@ def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Ex
         breaker=circuit.load(opened.outbox.state(circuit.STATE)),
         rules=ExplainRules(
             is_paused=not config.enabled,
+            is_told_to_pause=bool(paused_by(opened.outbox)),
             kinds=config.events.kinds,
             disabled=config.events.disabled,
             ignore_actors=frozenset(config.events.ignore_actors),

@@ -1,4 +1,4 @@
-"""What can be done: sync, reconcile, replay, forget. Each by the code of the command line, with who asked on record."""
+"""What can be done: sync, reconcile, replay, pause, forget, by the code of the command line and with who asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from relay.capture.sync import Wanted
 from relay.errors import RelayError
 from relay.events.catalogue import SYNCED
 from relay.operations import replay as replaying
+from relay.outbox.pausing import paused_by
 from relay.outbox.values import Sync
 from relay.service import admin, comparing, once, parts
 from relay.service.reconciling import Asked
@@ -49,8 +50,13 @@ def sync_page(visit: Visit) -> Shown:
 
 
 def manage_page(visit: Visit) -> Shown:
-    """Show the forms of replay and forget."""
-    values = {"job": _job(visit, "replay", "forget"), "given": visit.request.text("q")}
+    """Show the forms of replay, pause and forget."""
+    values = {
+        "job": _job(visit, "replay", "forget"),
+        "given": visit.request.text("q"),
+        "paused_by": paused_by(visit.opened.outbox),
+        "is_off": not visit.config.enabled,
+    }
     return Shown(template="manage", values=values, json={"job": _as_json(visit)}, again_s=_again(visit))
 
 
@@ -204,6 +210,22 @@ def _replay(config: Config, selector: Selector, job: Job, person: Person) -> Non
     _on_record(config, job, person, work)
 
 
+def pause(visit: Visit) -> Moved:
+    """Pause delivery, or let it go on."""
+    config, person, outbox = visit.config, visit.person, visit.opened.outbox
+    what = visit.request.text("do")
+    if what not in ("pause", "resume"):
+        raise Refused(400, "It is not said whether delivery is to be paused, or to go on")
+    if what == "pause":
+        admin.pause(config, person.name)
+    else:
+        admin.resume(config)
+    line = outbox.begin_sync(what, f"by {person.name}"[:200], person.user, visit.opened.now())
+    outbox.note_sync(Sync(id=line, status="completed"), visit.opened.now())
+    visit.log.info("web.asked", action=what, what="delivery", who=person.name)
+    return Moved(path="/manage")
+
+
 def forget(visit: Visit) -> Moved:
     """Take a user's personal data out of the outbox."""
     request, config, person = visit.request, visit.config, visit.person
@@ -255,5 +277,6 @@ ROUTES = (
     Route(method="POST", path="/reconcile", needs=May.SYNC, handle=reconcile),
     Route(method="GET", path="/manage", needs=May.MANAGE, handle=manage_page),
     Route(method="POST", path="/replay", needs=May.MANAGE, handle=replay),
+    Route(method="POST", path="/pause", needs=May.MANAGE, handle=pause),
     Route(method="POST", path="/forget", needs=May.MANAGE, handle=forget),
 )

@@ -49,11 +49,21 @@ _PAGES = {
     "Progress": "التقدّم",
     "Reconcile": "المطابقة",
     "Replay": "إعادة الإرسال",
-    "Replay and forget": "إعادة الإرسال والنسيان",
+    "Replay, pause, forget": "إعادة الإرسال والإيقاف والنسيان",
     "Send it again": "أرسله مجددًا",
     "Send them": "أرسلها",
     "Send them again": "أرسلها مجددًا",
     "Send what differs": "أرسل ما يختلف",
+    "Pause": "إيقاف مؤقت",
+    "Pause delivery": "أوقف التسليم مؤقتًا",
+    "Let it go on": "دعه يتابع",
+    "The config pauses delivery; only there can it be let go on.": "الإعدادات توقف التسليم، ولا يُستأنف إلا منها.",
+    "Delivery is paused: {who} has asked for that. Events are captured and kept.": (
+        "التسليم موقوف مؤقتًا: طلب ذلك {who}. تُلتقط الأحداث وتُحفظ."
+    ),
+    "Lets nothing be sent until somebody ends it. Events are captured and kept meanwhile.": (
+        "لا يُرسل شيء حتى يُنهي أحد ذلك. وتُلتقط الأحداث وتُحفظ في هذه الأثناء."
+    ),
     "Sends recorded events again, with their ids and bytes. What Moodle keeps from the student now is not sent.": (
         "يعيد إرسال الأحداث المسجّلة بأرقامها ومحتواها نفسه. وما يحجبه Moodle عن الطالب الآن لا يُرسل."
     ),
@@ -184,6 +194,7 @@ _REFUSALS = {
     "A form is to come as application/x-www-form-urlencoded": (
         "يجب أن يأتي النموذج بصيغة application/x-www-form-urlencoded"
     ),
+    "It is not said whether delivery is to be paused, or to go on": "لم يُذكر هل يوقف التسليم أم يتابع",
     "It is not said which events are to be sent again": "لم يُذكر أي الأحداث يُعاد إرسالها",
     "It is not said which rows are to be sent": "لم يُذكر أي الصفوف يُرسل",
     "It is not said which table is to be compared": "لم يُذكر أي جدول يُقارن",

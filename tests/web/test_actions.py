@@ -103,6 +103,20 @@ def test_no_page_shows_what_is_held(manager: Visitor) -> None:
     assert manager.get("/events.json?text=KEPT-BACK").json["events"] == []
 
 
+def test_a_pause_holds_until_it_is_ended(made: World, web: Web, manager: Visitor) -> None:
+    manager.post("/pause", do="pause")
+    assert "has asked for that" in manager.get("/manage").text
+    assert [one["name"] for one in json.loads(made.relay.run("status", "--json").stdout)["problems"]].count(
+        "paused"
+    ) == 1
+    manager.post("/replay", q="user=1,type=user_created")
+    assert "has paused delivery" in manager.done("/manage")["error"]
+    manager.post("/pause", do="resume")
+    assert history(web)[0][:3] == ("resume", "completed", 42)
+    assert web.wait_for("web.asked")["who"]
+    assert manager.post("/pause").code == 400
+
+
 def test_who_is_forgotten_is_named_by_id_and_somebody_is_sure(made: World, web: Web, manager: Visitor) -> None:
     assert manager.post("/forget", user="2").code == 400
     assert web.relay.rows("SELECT COUNT(*) FROM {log} WHERE user_id = 2 AND event_data IS NULL") == [(0,)]

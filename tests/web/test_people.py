@@ -49,7 +49,7 @@ LOOKS = {
     "/manage.json": "all",
 }
 #: Forms that say nothing of use: 400 for who may send them, who are told what is missing.
-FORMS = ("/sync", "/reconcile", "/replay", "/forget")
+FORMS = ("/sync", "/reconcile", "/replay", "/pause", "/forget")
 
 
 @pytest.fixture(scope="module")

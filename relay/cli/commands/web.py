@@ -1,4 +1,4 @@
-"""`relay web`: the page for those who run relay, and the links that let people in to it."""
+"""`relay web`: the page for those who run relay, the links that let people in to it, and the pause that it knows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_config, load_to_look
+from relay.cli.command import Command, Exit, load_to_look
 from relay.errors import UsageError
+from relay.service import admin
 from relay.service.daemon import Signals
 from relay.service.lines import Lines
 
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   relay web login                              a link for this machine's port: it works once, for 5 minutes
   relay web login --user 42                    as Moodle's user 42, with what Moodle's role tables say of them
   relay web login --as teacher --user 42       as one who teaches
+  relay web pause                              send nothing until `relay web resume`, as the page does
 
 On the unix socket, root and the members of the group relay need no link; from your own machine:
   ssh -L 8090:/run/relay-web/web.sock host     and then http://localhost:8090/
@@ -34,7 +36,12 @@ FIRST_FD = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("what", nargs="?", choices=("login",), help="login: print a link that lets somebody in once")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("login", "pause", "resume"),
+        help="login: print a link that lets somebody in once; pause, resume: delivery",
+    )
     parser.add_argument(
         "--as", dest="as_what", choices=ROLES, help="as what (default: manager; with --user as Moodle says)"
     )
@@ -42,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Serve the page, or print a link."""
+    """Serve the page, print a link, or pause delivery."""
+    if arguments.what in ("pause", "resume"):
+        return _pause(load_to_look(arguments), is_pausing=arguments.what == "pause")
     missing = [name for name in ("jinja2", "cheroot") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -50,7 +59,7 @@ def handle(arguments: argparse.Namespace) -> int:
             hint="Install relay with its extra: /opt/relay/bin/pip install '.[web]'",
         )
     if arguments.what == "login":
-        return _login(load_config(arguments), arguments.as_what, arguments.user)
+        return _login(load_to_look(arguments), arguments.as_what, arguments.user)
     if arguments.as_what is not None or arguments.user is not None:
         raise UsageError("--as and --user are of `relay web login`.", hint="See `relay web --help`.")
     from relay.web import server  # noqa: PLC0415 -- an extra
@@ -64,6 +73,16 @@ def handle(arguments: argparse.Namespace) -> int:
     signals = Signals()
     with signals.installed():
         server.serve(loaded, signals, Lines(sys.stdout, journal=os.environ.get("JOURNAL_STREAM")), given=given)
+    return Exit.WELL
+
+
+def _pause(loaded: Config, *, is_pausing: bool) -> int:
+    if is_pausing:
+        admin.pause(loaded, f"uid {os.getuid()}")
+        print("relay: nothing is sent from now on; `relay web resume` ends that.")
+    else:
+        admin.resume(loaded)
+        print("relay: what waits is sent, where a relay runs and the config does not pause it.")
     return Exit.WELL
 
 
