@@ -6,7 +6,6 @@ threads while no pass runs, and the next pass records what came of them.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from relay.delivery.replays import REPLAY_BATCH, Replays
 from relay.delivery.shared_circuit import SharedCircuit
 from relay.delivery.tally import Tally
 from relay.delivery.workers import STOPPED, Purpose, Result, UserQueue, Workers
-from relay.outbox.pausing import paused_by
+from relay.outbox.pausing import Pause
 from relay.rules import circuit, retry
 
 if TYPE_CHECKING:
@@ -104,9 +103,7 @@ class Dispatch:
         #: What has come of attempts.
         self.tally = Tally()
         self._unsettled: list[Result] = []
-        self._replays = Replays()
-        #: When it was last looked whether somebody has asked for a pause, and whether somebody had.
-        self._looked_at, self._is_told = -math.inf, False
+        self._replays, self._pause = Replays(), Pause(outbox)
         #: The types that a probe is under way for.
         self._probing: set[str] = set()
 
@@ -173,9 +170,7 @@ class Dispatch:
 
     def is_paused(self, now: float) -> bool:
         """Say whether nothing is sent: by the config, or as somebody has asked for that. Raises OutboxError."""
-        if abs(now - self._looked_at) >= IDLE_S:
-            self._looked_at, self._is_told = now, bool(paused_by(self._outbox))
-        return self._settings.is_paused or self._is_told
+        return self._settings.is_paused or self._pause.holds(now)
 
     def replay(self, ids: Sequence[int], now: float) -> None:
         """Send recorded events (row ids) once more, whatever their state; `replayed` says how many have been sent.

@@ -199,8 +199,7 @@ def gather(
     `look` says what is known of Moodle's log, given the position. `counted`: what was counted before is taken.
     """
     position, counted = outbox.position(), counted or count(outbox)
-    waiting = counted.waiting
-    oldest = waiting.oldest_created_at
+    waiting, oldest = counted.waiting, counted.waiting.oldest_created_at
     log = look(position)
     compared = comparing.last(outbox)
     forgotten = outbox.numbers("count")

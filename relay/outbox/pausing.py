@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
 
 #: Under this key is kept who asked for a pause, without a name; '' where nobody did.
 PAUSED = "paused"
+#: How often whoever sends looks for it, in seconds.
+LOOK_S = 1.0
 
 
 def paused_by(state: State) -> str:
@@ -24,3 +27,18 @@ def pause(state: State, who: str, now: float) -> None:
 def resume(state: State, now: float) -> None:
     """Let what waits be sent. Raises OutboxError."""
     state.set_state(PAUSED, "", now)
+
+
+class Pause:
+    """Looks whether nothing is to be sent, now and then."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._looked_at = -math.inf
+        self._holds = False
+
+    def holds(self, now: float) -> bool:
+        """Say whether somebody has asked for a pause, at a time in unix seconds. Raises OutboxError."""
+        if abs(now - self._looked_at) >= LOOK_S:
+            self._looked_at, self._holds = now, bool(paused_by(self._state))
+        return self._holds

@@ -7,7 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from relay.cli.command import Command, Exit, load_to_look
+from relay.cli.command import Command, Exit
+from relay.cli.configured import load_to_look
 from relay.errors import UsageError
 from relay.service import admin
 from relay.service.daemon import Signals
