@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from relay.service.lines import Lines
 
 #: So many requests are answered at once, and so long a request may take to come, in seconds.
-THREADS, REQUEST_S = 4, 10
+THREADS, REQUEST_S = 8, 10
 #: The longest head of a request, in bytes.
 HEAD_BYTES = 16 * 1024
 #: A page that systemd has started ends when nobody has asked for anything for so long, in seconds.

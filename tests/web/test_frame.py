@@ -13,7 +13,8 @@ import pytest
 from visitor import ORIGIN, Visitor, Web, World, world
 
 from relay.outbox.sqlite import SqliteOutbox
-from relay.web import keys
+from relay.service.daemon import Signals
+from relay.web import keys, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,6 +260,43 @@ def test_what_relay_web_login_prints_is_a_link(made: World) -> None:
     assert made.relay.run("web", "login", "--as", "student", "--user", "42").stdout.startswith(
         "http://127.0.0.1:8090/login?key="
     )
+
+
+def test_without_the_extra_it_is_said_what_is_missing(made: World) -> None:
+    without = "import sys; sys.modules['jinja2'] = None; from relay.__main__ import entry; sys.exit(entry())"
+    command = [sys.executable, "-c", without, "--config", str(made.relay.write()), "web"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "jinja2" in done.stderr
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Unasked:
+    """A page that nobody asks for anything: a signal comes when it was looked at a hundred times."""
+
+    is_busy = False
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._looked = 0
+
+    @property
+    def requests(self) -> int:
+        self._looked += 1
+        if self._looked > 100:
+            self._signals.stop.set()
+        return 0
+
+
+@pytest.mark.parametrize("is_lasting", [True, False])
+def test_what_systemd_has_started_ends_when_nobody_asks(monkeypatch: pytest.MonkeyPatch, *, is_lasting: bool) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.0)
+    monkeypatch.setattr(server, "LOOK_S", 0.0001)
+    signals = Signals()
+    page = Unasked(signals)
+    server._wait(signals, page, page, is_lasting=is_lasting)  # type: ignore[arg-type] # all that it looks at
+    assert signals.stop.is_set() is is_lasting
 
 
 def test_a_proxys_header_is_for_a_socket_alone(made: World) -> None:
