@@ -6,6 +6,7 @@ cheroot and not waitress, though it takes 1.5 MiB more: it tells which account i
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from pathlib import Path
@@ -112,10 +113,12 @@ def listen(where: str | tuple[str, int], given: int | None) -> socket.socket:
             made = socket.create_server(where, family=socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
         made.listen(128)
     except OSError as error:
-        raise RelayError(
-            f"{address(where)} cannot be had for the page: {error.strerror}.",
-            hint="Is another `relay web` there? Mend web.listen in the config.",
-        ) from None
+        hint = "Is another `relay web` there? Mend web.listen in the config."
+        if error.errno == errno.ENOENT:
+            hint = (
+                "Its folder is made by relay-web.socket (systemd); or name another place in web.listen in the config."
+            )
+        raise RelayError(f"{address(where)} cannot be had for the page: {error.strerror}.", hint=hint) from None
     return made
 
 

@@ -170,7 +170,8 @@ class Site:
             return Answer(body=b"", code=303, headers={"Location": shown.path})
         again = {} if shown.again_s is None else {"Refresh": str(shown.again_s)}
         if request.is_json:
-            return _json(shown.json, headers=again)
+            is_complete = shown.template != "wait" or again == {}
+            return _json(shown.json, code=200 if is_complete else 202, headers=again)
         values = {"person": person, "token": token, "path": request.path, **shown.values}
         return Answer(body=self._pages.page(shown.template, language, values), headers=again)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from receiver import Reply
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from visitor import Web, World, world
+from visitor import Web, World, patience, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,9 +93,21 @@ class Browser:
         """Go to a page, and wait until it is there; return its source."""
         self.driver.get(f"http://localhost:{self.web.where}{path}")
         # At once, as the page comes again by itself.
-        while self.run("return document.querySelector('main.wait') !== null"):
-            pass
+        for _ in patience():
+            if not self.run("return document.querySelector('main.wait') !== null"):
+                break
         return str(self.driver.page_source)
+
+    def done(self) -> str:
+        """Wait for what was asked for to be done; return what the page says of it."""
+        text = ""
+        for _ in patience():
+            # The page comes again by itself meanwhile.
+            with contextlib.suppress(StaleElementReferenceException, NoSuchElementException):
+                text = self.driver.find_element(By.CLASS_NAME, "job").text
+            if "Done at" in text:
+                return text
+        raise AssertionError(text)
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -192,16 +206,12 @@ def test_all_is_done_without_scripts(start: Any, made: World) -> None:
     browser.go("/sync")
     before = len(made.backend.posts)
     browser.driver.find_element(By.CSS_SELECTOR, "form[action='/sync'] button").click()
-    while "Done at" not in browser.driver.find_element(By.CLASS_NAME, "job").text:
-        pass
-    assert "12 rows read" in browser.driver.find_element(By.CLASS_NAME, "job").text
+    assert "12 rows read" in browser.done()
     assert len(made.backend.posts) >= before
     browser.go("/manage")
     browser.driver.find_element(By.ID, "q").send_keys("status=success,type=user_created")
     browser.driver.find_element(By.CSS_SELECTOR, "form[action='/replay'] button").click()
-    while "Done at" not in browser.driver.find_element(By.CLASS_NAME, "job").text:
-        pass
-    assert "11 of 11" in browser.driver.find_element(By.CLASS_NAME, "job").text
+    assert "11 of 11" in browser.done()
 
 
 def test_the_first_screen_says_what_relay_status_says(start: Any, made: World) -> None:

@@ -262,6 +262,24 @@ def test_what_relay_web_login_prints_is_a_link(made: World) -> None:
     )
 
 
+def test_a_folder_that_is_not_there_is_said(made: World, tmp_path: Path) -> None:
+    made.relay.set("web.listen", f"unix:{tmp_path}/none/web.sock")
+    said = made.relay.run("web", expect=1).stderr
+    assert "relay-web.socket" in said
+
+
+def test_a_database_of_moodle_that_is_away_is_said_on_the_first_screen(made: World) -> None:
+    port = made.relay.config["moodle"]["database"]["port"]
+    made.relay.set("moodle.database.port", 1)
+    with Web(made.relay) as other:
+        visitor = other.visitor()
+        made.relay.set("moodle.database.port", port)
+        problems = {one["name"] for one in visitor.get("/status.json").json["problems"]}
+        assert "moodle" in problems
+        assert "Moodle" in visitor.get("/").text.split("<h2>What needs a person</h2>")[1]
+        assert visitor.get("/events").code == 200
+
+
 def test_without_the_extra_it_is_said_what_is_missing(made: World) -> None:
     without = "import sys; sys.modules['jinja2'] = None; from relay.__main__ import entry; sys.exit(entry())"
     command = [sys.executable, "-c", without, "--config", str(made.relay.write()), "web"]

@@ -9,11 +9,12 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from harness import Daemon, Relay, fresh_moodle
+from harness import PATIENCE_S, Daemon, Relay, fresh_moodle
 from receiver import Receiver, receiver
 
 from relay import config
@@ -35,6 +36,13 @@ os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
 asked = socket.socket(socket.AF_UNIX); asked.connect(sys.argv[3])
 socket.send_fds(wire, [b"."], [asked.fileno()])
 """
+
+
+def patience() -> Iterator[None]:
+    """Yield again and again, for as long as something is waited for that is sure to come."""
+    ends_at = time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends_at:
+        yield
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,11 @@ class Visitor:
 
     def get(self, path: str) -> Got:
         """Ask for a page until it does not have to be waited for."""
-        while True:
+        for _ in patience():
             got = self.ask("GET", path)
-            if got.code != 200 or not ("A moment" in got.text or '"is_found": false' in got.text):
+            if got.code != 202 and "A moment" not in got.text:
                 return got
+        raise AssertionError(f"{path} does not come")
 
     def token(self) -> str:
         found = re.search(r'name="token" value="([0-9a-f]{64})"', self.get("/sync").text + self.get("/").text)
@@ -91,10 +100,11 @@ class Visitor:
 
     def done(self, path: str) -> dict[str, Any]:
         """Wait for what was asked for to be done; return it as JSON types."""
-        while True:
+        for _ in patience():
             job: dict[str, Any] = self.get(f"{path}.json").json["job"]
             if job["has_ended"]:
                 return job
+        raise AssertionError(f"it does not end: {job}")
 
 
 class _Connection(http.client.HTTPConnection):
