@@ -1,6 +1,6 @@
 """The server: cheroot on a unix socket, where it is known who asks, or on a port of this machine.
 
-cheroot and not waitress, though it takes 1.5 MiB more: it tells which account is at the other end of a unix socket
+cheroot and not waitress: it tells which account is at the other end of a unix socket
 (SO_PEERCRED), and the page goes by that.
 """
 
