@@ -234,3 +234,24 @@ def test_relay_grants_prints_what_the_page_reads_where_a_proxy_is_configured(
     assert "archetype" not in relay.run("grants").stdout
     relay.set("web", {"proxy": {}})
     assert "archetype" in relay.run("grants").stdout
+
+
+def test_a_database_user_that_may_not_read_who_is_who_is_said_with_what_to_do(
+    made: tuple[World, dict[str, int], str],
+) -> None:
+    one, users, _ = made
+    one.relay.set("web", {})
+    for line in one.relay.run("grants", "--user", "few", "--host", "%").stdout.splitlines():
+        one.college.run(line.replace("CHOOSE-A-PASSWORD", "made-up").removesuffix(";"))
+    before = dict(one.relay.config["moodle"]["database"])
+    one.relay.set("moodle.database", {**before, "user": "few", "password": "made-up"})
+    with Web(one.relay) as web:
+        got = web.nobody().ask("GET", web.link(None, users["student"]))
+        cookie = got.headers["Set-Cookie"].partition(";")[0]
+        refused = Visitor(web.where, cookie=cookie).get("/")
+        assert web.visitor().get("/events").code == 200, "who is not looked up there is let in all the same"
+    one.relay.set("moodle.database", before)
+    one.college.run("DROP USER few")
+    assert refused.code == 503
+    assert "relay grants" in refused.text
+    assert web.count("web.failed") == 0
