@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from relay import times
 from relay.cli.views import plain
 from relay.model import Status
+from relay.operations.listed import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +58,7 @@ def lines(events: Sequence[Listed], width: int | None, *, in_colour: bool) -> li
     is_beside = width is None or width - taken >= LEAST
     made = [_row((*HEADS, "error") if is_beside else HEADS, widths)[:width]]
     for event, row in zip(events, rows, strict=True):
-        error = _error(event)
+        error = plain(error_of(event))
         shown = _row((*row, error) if is_beside and error else row, widths)[:width]
         made.append(_coloured(shown, row[4], sum(widths[:4]) + 4) if in_colour else shown)
         if error and not is_beside:
@@ -76,10 +77,6 @@ def _cells(event: Listed) -> tuple[str, ...]:
         str(event.status),
         str(event.attempts),
     )
-
-
-def _error(event: Listed) -> str:
-    return plain(event.last_error.get("error") or event.last_error.get("reason") or "")
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -29,7 +29,13 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"when": times.show, "span": times.span, "utc": times.iso, "seconds": _seconds}
+        self._templates.filters |= {
+            "when": times.show,
+            "span": times.span,
+            "utc": times.iso,
+            "seconds": _seconds,
+            "commands": _commands,
+        }
 
     def page(self, template: str, language: str, values: Mapping[str, Any]) -> bytes:
         """Return a page in a language of LANGUAGES."""
@@ -80,3 +86,11 @@ def language_of(header: str) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 120 else times.span(value)
+
+
+def _commands(sentence: str) -> Markup:
+    """Return a sentence in which what stands between backquotes is a command, as the terminal's screens write it."""
+    parts = sentence.split("`")
+    made = [Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)]
+    # One that is never closed is a backquote.
+    return Markup("").join(made) if len(parts) % 2 else escape(sentence)

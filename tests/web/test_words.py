@@ -73,3 +73,16 @@ def test_the_language_is_the_one_that_is_wanted_most(header: str, language: str)
 def test_values_are_escaped_and_keep_their_direction_to_themselves() -> None:
     made = render.translated("user {id}", "ar", {"id": "<b>\u202e"})
     assert str(made) == "المستخدم <bdi>&lt;b&gt;\u202e</bdi>"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("`relay check` says why", "<code>relay check</code> says why"),
+        ("run `a`; or `<b>`", "run <code>a</code>; or <code>&lt;b&gt;</code>"),
+        ("one ` that is <never> closed", "one ` that is &lt;never&gt; closed"),
+        ("none", "none"),
+    ],
+)
+def test_commands_within_sentences_are_shown_as_commands_and_escaped(sentence: str, shown: str) -> None:
+    assert render._commands(sentence) == shown

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from relay import times
 from relay.cli import table
 from relay.cli.command import Command, Exit
 from relay.cli.configured import load_to_look
 from relay.cli.watching import repeated
 from relay.errors import UsageError
 from relay.model import Status
-from relay.operations import replay
+from relay.operations import listed, replay
 from relay.outbox.values import Selector
 from relay.service import admin
 
 if TYPE_CHECKING:
     import argparse
-
-    from relay.outbox.values import Listed
 
 EXAMPLES = """examples:
   relay events                                 the last 50 that were recorded
@@ -50,27 +47,12 @@ def handle(arguments: argparse.Namespace) -> int:
 
     def text() -> str:
         found = admin.events(loaded, selector, limit)
-        return json.dumps([_as_json(one) for one in found], indent=2) if arguments.json else table.show(found)
+        return json.dumps([listed.as_json(one) for one in found], indent=2) if arguments.json else table.show(found)
 
     if arguments.watch:
         return repeated(text)
     print(text())
     return Exit.WELL
-
-
-def _as_json(event: Listed) -> dict[str, Any]:
-    return {
-        "event_id": event.event_id,
-        "event_type": event.event_type,
-        "log_id": event.log_id,
-        "user_id": event.user_id,
-        "course_id": event.course_id,
-        "timestamp": times.iso(event.occurred_at),
-        "recorded": times.iso(event.created_at),
-        "status": str(event.status),
-        "attempts": event.attempts,
-        "last_error": dict(event.last_error) or None,
-    }
 
 
 COMMAND = Command(
