@@ -1,7 +1,8 @@
 """Looks at what is held, and lets out what Moodle shows by now. It serves `capture.log`.
 
 Most releases leave a log row about the grade. Others leave none: an anonymously marked assignment that is revealed, an
-item or a grade that is shown, a time that passes. So all that is held is looked at now and then, too.
+item or a grade that is shown, a time that passes. So all that is held is looked at now and then, too; and so is what
+waits for its first attempt, as an item or a grade may be hidden without a log row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.events import envelope
 from relay.events.catalogue import KINDS
-from relay.events.held import ENROLLED, HOLD
+from relay.events.held import ENROLLED, holds
 from relay.model import Event, Hold, LogRow, Skip
 from relay.outbox.values import HeldEvent, Judged
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from relay.capture.rules import Rules
-    from relay.events.kind import Facts, Options
+    from relay.events.kind import EventKind, Facts, Options
     from relay.model import Log
-    from relay.moodle.contract import Moodle
+    from relay.moodle.contract import Moodle, TableReads
     from relay.outbox.contract import Ledger
+    from relay.outbox.values import Unsent
 
 #: How often all that is held is looked at, in seconds: within 60 s (contract, section 2) it is seen and sent.
 LOOK_EVERY_S = 30.0
@@ -41,11 +43,44 @@ def hold_recorded(outbox: Ledger, options: Options, now: float) -> None:
     An older relay, or another config, has recorded it without asking. Call it before anything is sent.
     """
     saved = (outbox.state(STATE_KEY) or "").split()
-    held = sorted(name for name, kind in KINDS.items() if kind.may_be_held and kind.is_chosen(options, HOLD))
+    held = sorted(name for name, kind in KINDS.items() if holds(kind, options))
     for kind in [KINDS[name] for name in held if name not in saved]:
         outbox.hold_undelivered(kind.name, kind.row_table, kind.id_field, now)
     if held != saved:
         outbox.set_state(STATE_KEY, " ".join(held), now)
+
+
+def hold_hidden(
+    outbox: Ledger, moodle: TableReads, kind: EventKind, after: int, now: float, options: Options, log: Log
+) -> int | None:
+    """Hold what Moodle keeps back by now of a kind, among what waits for its first attempt behind a row of the outbox.
+
+    Looks at AT_ONCE of it, and at none that was recorded, and so judged, since the last look; returns up to which row,
+    None where there is no more. Raises MoodleError and OutboxError.
+    """
+    found = outbox.unsent(kind.name, kind.id_field, now, before=now - LOOK_EVERY_S, after=after, limit=AT_ONCE)
+    if not found:
+        return None
+    facts = moodle.current(kind, sorted({one.row_id for one in found}), options)
+    kept = {one: held for one in found if (held := envelope.kept_now(kind, one.row_id, facts, options)) is not None}
+    if kept:
+        only = {one.row_id: one.user_id for one in kept}
+        done = set(outbox.hold_undelivered(kind.name, kind.row_table, kind.id_field, now, only=only))
+        with log.buffered():
+            for one, held in kept.items():
+                if one.event_id in done:
+                    log.info("event.held", **_names(one), reason=held.reason)
+    return found[-1].id if len(found) == AT_ONCE else None
+
+
+def hold_all_hidden(
+    outbox: Ledger, moodle: TableReads, kinds: Collection[EventKind], now: float, options: Options, log: Log
+) -> None:
+    """Hold all of these kinds that `hold_hidden` finds. Call it before anything is sent that lay in the outbox."""
+    for kind in kinds:
+        after: int | None = 0
+        while after is not None and holds(kind, options):
+            after = hold_hidden(outbox, moodle, kind, after, now, options, log)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +101,17 @@ class Releasing:
         self._outbox = outbox
         self._rules = rules
         self._log = log
-        #: Up to which row of the outbox this round of looks has come; 0 between two rounds.
+        #: Up to which row of the outbox this round of looks has come; 0 between two rounds. It begins with what waits
+        #: for its first attempt, of these kinds.
         self._after = 0
+        self._unsent: list[EventKind] = []
         #: When the next round begins, in unix seconds, and the one after it, as far as this round has seen.
         self._round_at = 0.0
         self._soonest = float("inf")
 
     def due_in(self, now: float) -> float:
         """Return after how many seconds the next look is wanted."""
-        if self._after:
+        if self._after or self._unsent:
             return 0.0
         wait = self._round_at - now
         # The clock may have been set back.
@@ -105,8 +142,16 @@ class Releasing:
         """Look at the next of what is held, if it is time. Raises MoodleError and OutboxError."""
         if self.due_in(now) > 0:
             return Looked()
-        if not self._after:
+        if not self._after and not self._unsent:
             self._soonest = now + LOOK_EVERY_S
+            self._unsent = [kind for kind in self._moodle.kinds if holds(kind, options)]
+        while self._unsent:
+            after = hold_hidden(self._outbox, self._moodle, self._unsent[0], self._after, now, options, self._log)
+            if after is not None:
+                self._after = after
+                return Looked(is_more=True)
+            self._after = 0
+            self._unsent.pop(0)
         held = self._outbox.held(self._after, AT_ONCE)
         released = self._judge(held, now, options)
         is_more = len(held) == AT_ONCE
@@ -223,5 +268,5 @@ def _judged(made: Mapping[HeldEvent, Event | Hold | Skip], absent: Collection[He
     return Judged(released=released, sent=sent, skipped=skipped, kept=kept)
 
 
-def _names(one: HeldEvent | Hold) -> dict[str, Any]:
+def _names(one: HeldEvent | Hold | Unsent) -> dict[str, Any]:
     return {"event_id": one.event_id, "event_type": one.event_type, "log_id": one.log_id}

@@ -81,12 +81,17 @@ def released(kind: EventKind, options: Options) -> Options:
     return replace(options, chosen={**options.chosen, (kind.name, UNRELEASED.name): "send"})
 
 
+def holds(kind: EventKind, options: Options) -> bool:
+    """Say whether the config holds what Moodle keeps back of a kind."""
+    return kind.may_be_held and kind.is_chosen(options, HOLD)
+
+
 def check(kind: EventKind, options: Options, facts: Facts, *, finalgrade: Any, item: Any, grade: Any) -> None:
     """Raise Held where Moodle keeps a grade back, as `kept_back` finds it, unless the config sends it all the same.
 
     `item` and `grade` are the columns `hidden` of both.
     """
-    if kind.is_chosen(options, HOLD):
+    if holds(kind, options):
         held = kept_back(finalgrade, item, grade, facts.now)
         if held is not None:
             raise held

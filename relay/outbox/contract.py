@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Selector,
         Settled,
         Sync,
+        Unsent,
         Waiting,
     )
 
@@ -123,6 +124,15 @@ class Holding(HeldReads, Protocol):
         """Hold what is undelivered of a type, and not under way; return the ids. `field` of its data has the row's id.
 
         It keeps its body until it is judged. `only`: what was never under way, about these rows: the user of each.
+        """
+
+    @abstractmethod
+    def unsent(
+        self, event_type: str, field: str, now: float, *, before: float, after: int, limit: int
+    ) -> Sequence[Unsent]:
+        """Return what waits for its first attempt of a type, recorded up to a time, behind a row of the outbox.
+
+        In the order in which it was recorded. `field` as in `hold_undelivered`; times in unix seconds.
         """
 
 

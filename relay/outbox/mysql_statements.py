@@ -47,7 +47,8 @@ WHERE c.id {{ids}} AND {{due}} AND c.leased_by IS NULL AND NOT EXISTS (
 ORDER BY {{order}}
 """
 OF_TYPES = f"SELECT id FROM {{p}}{EVENTS} WHERE id {{ids}} AND event_type {{types}}"
-UNLEASED = f"SELECT id FROM {{p}}{EVENTS} WHERE leased_by IS NULL AND id {{ids}} FOR UPDATE"
+# It may have become held since it was looked for.
+UNLEASED = f"SELECT id FROM {{p}}{EVENTS} WHERE leased_by IS NULL AND status <> 'held' AND id {{ids}} FOR UPDATE"
 LEASE = f"UPDATE {{p}}{EVENTS} SET attempts = attempts + 1, leased_by = ? WHERE leased_by IS NULL AND id {{ids}}"
 LEASED = f"""
 SELECT {CLAIMED}, body FROM {{p}}{EVENTS}

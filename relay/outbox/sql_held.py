@@ -12,7 +12,7 @@ from relay.outbox import rows
 from relay.outbox.contract import Holding
 from relay.outbox.sql import IDS, Sql
 from relay.outbox.tables import EVENTS, FOUND, HELD, MEMORY
-from relay.outbox.values import HeldEvent, Judged
+from relay.outbox.values import HeldEvent, Judged, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -159,28 +159,51 @@ class SqlHeld(Sql, Holding):
         self, event_type: str, table: str, field: str, now: float, *, only: Mapping[int, int] | None = None
     ) -> Sequence[str]:
         free, values = self._free(now)
-        waits = f"due_at IS NOT NULL AND {free}"
+        # What was under way once the backend may have: it goes on, with the bytes that it has.
+        waits = f"due_at IS NOT NULL AND {free}{'' if only is None else ' AND attempts = 0'}"
         among, users = ("", ()) if only is None else self._among(sorted(set(only.values())))
         found = (
             f"SELECT id, event_id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
-            f"WHERE {waits} AND event_type = ? {among and f'AND attempts = 0 AND user_id {among}'}"
+            f"WHERE {waits} AND event_type = ? {among and f'AND user_id {among}'}"
         )
         error = json.dumps({"reason": "it was recorded already, and is looked at once more before it is sent"})
 
         def work(run: Run) -> Sequence[str]:
             every = run(found, (*values, event_type, *users)).fetchall()
             rows = [row for row in every if only is None or int(row[2] or 0) in only]
+            held: list[str] = []
             for start in range(0, len(rows), IDS):
                 some = rows[start : start + IDS]
                 term, numbers = self._among([row[0] for row in some])
                 hold = f"UPDATE {{p}}{EVENTS} SET status = ?, due_at = NULL, last_error = ? WHERE id {term} AND {waits}"
                 run(hold, (Status.HELD, error, *numbers, *values))
-                # Another relay may do the same at this moment.
+                # Some may have been claimed since they were found; another relay may do the same at this moment.
+                kept = f"SELECT id FROM {{p}}{EVENTS} WHERE id {term} AND status = ?"
+                there = {row[0] for row in run(kept, (*numbers, Status.HELD)).fetchall()}
+                some = [row for row in some if row[0] in there]
                 run(f"DELETE FROM {{p}}{HELD} WHERE id {term}", numbers)
                 self._insert_held(run, [(row_id, table, int(about or 0)) for row_id, _, about in some])
-            return [row[1] for row in rows]
+                held += [event_id for _, event_id, _ in some]
+            return held
 
         return self._do(work)
+
+    def unsent(
+        self, event_type: str, field: str, now: float, *, before: float, after: int, limit: int
+    ) -> Sequence[Unsent]:
+        free, values = self._free(now)
+        # The index of what waits is to be used: of all others there may be a million.
+        found = self._rows(
+            f"SELECT id, event_id, log_id, user_id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
+            f"WHERE due_at > -1 AND {free} AND event_type = ? AND attempts = 0 AND created_at <= ? AND id + 0 > ? "
+            "ORDER BY id + 0 LIMIT ?",
+            (*values, event_type, before, after, limit),
+        )
+        return [
+            Unsent(id=row[0], event_id=row[1], event_type=event_type, log_id=row[2], user_id=row[3], row_id=int(row[4]))
+            for row in found
+            if row[4] is not None
+        ]
 
 
 def _held_event(row: Sequence[Any]) -> HeldEvent:

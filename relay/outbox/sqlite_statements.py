@@ -49,10 +49,10 @@ MORE_DUE = f"""
 SELECT 1 FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL AND {{due}} ORDER BY due_at, id LIMIT 1 OFFSET :looked_at
 """
 
-#: Of these rows, those of the types that may be sent and that nobody has leased.
+#: Of these rows, those of the types that may be sent, and that nobody has leased; they may be held by now.
 FREE = f"""
 SELECT json_group_array(id) FROM {{p}}{EVENTS}
-WHERE id IN (SELECT value FROM json_each(:ids)) AND {_FREE}
+WHERE id IN (SELECT value FROM json_each(:ids)) AND {_FREE} AND status <> 'held'
   AND event_type IN (SELECT value FROM json_each(:types))
 """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.capture.held import hold_recorded
+from relay.capture.held import hold_all_hidden, hold_recorded
 from relay.capture.log import Capture
 from relay.capture.reconcile import STATEMENT_S
 from relay.capture.rules import Rules
@@ -250,6 +250,13 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
     """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
     sender = make_sender(config, opened.machine)
     tables = make_moodle(config, limit_s=STATEMENT_S)
+    options = make_options(config)("")
+
+    def hold_hidden(now: float) -> None:
+        # The passes of capture use the relay's own connection meanwhile.
+        with reading(config) as moodle:
+            hold_all_hidden(opened.outbox, moodle, moodle.kinds, now, options, log)
+
     return Relay(
         config=config,
         outbox=opened.outbox,
@@ -259,7 +266,8 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
-        hold_recorded=partial(hold_recorded, opened.outbox, make_options(config)("")),
+        hold_recorded=partial(hold_recorded, opened.outbox, options),
+        hold_hidden=hold_hidden,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ class Relay:
     log: Log
     #: Holds, at a time in unix seconds, what an older relay has recorded and Moodle may keep back. Raises OutboxError.
     hold_recorded: Callable[[float], object]
+    #: Holds, at such a time, what was recorded and never sent, and Moodle keeps back by now. Raises RelayError.
+    hold_hidden: Callable[[float], object]
     #: Let the next pass of dispatch, or of capture, begin at once; whoever runs the passes sets them.
     wake_dispatch: Callable[[], None] = field(default=lambda: None)
     wake_capture: Callable[[], None] = field(default=lambda: None)
@@ -58,6 +61,7 @@ class Relay:
     moodle_error: str = ""
     _was_leading: bool = False
     _has_held: bool = False
+    _has_looked: bool = False
     _holding: threading.Lock = field(default_factory=threading.Lock)
     _purge: Purge | None = None
 
@@ -84,6 +88,7 @@ class Relay:
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""
         self._hold_recorded(now)
+        self._look_first(now)
         delay = self.dispatch.run_once(now)
         self.dispatched_at = now
         return delay
@@ -94,6 +99,16 @@ class Relay:
             if not self._has_held:
                 self.hold_recorded(now)
                 self._has_held = True
+
+    def _look_first(self, now: float) -> None:
+        """Look, once, at what was recorded before this start: from then on the passes of capture do so.
+
+        Where Moodle is away, nothing can be asked, and what is recorded goes out.
+        """
+        if not self._has_looked and self.config.enabled:
+            with contextlib.suppress(MoodleError):
+                self.hold_hidden(now)
+            self._has_looked = True
 
     def log_seen(self) -> MoodleLog:
         """Return what the passes over Moodle's log have found."""

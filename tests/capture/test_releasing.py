@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -356,6 +358,114 @@ def test_what_an_older_relay_recorded_is_looked_at_before_it_is_sent(
     assert holds(captured) == [Status.SUCCESS, Status.HELD]
     assert captured.outbox.remembered("assign_grades", [hidden]) == {}
     assert "66.66" not in "".join(json.dumps(data) for data in captured.data("grade_updated"))
+
+
+HIDE = ["UPDATE {p}grade_items SET hidden = 1", "UPDATE {p}grade_grades SET hidden = UNIX_TIMESTAMP() + 500"]
+
+
+@pytest.mark.parametrize("hide", HIDE)
+def test_what_is_hidden_before_its_first_attempt_is_held_at_the_next_look(
+    hide: str, ada: Class, captured: Captured
+) -> None:
+    """Nothing in the log says it; the backend is away, or the queue is long."""
+    grade = ada.grade(is_released=True)
+    captured.read()
+    ((_, event_id, _),) = grades(captured)
+    ada.college.run(hide)
+    captured.read()
+    assert holds(captured) == [Status.PENDING], "it is not time to look yet"
+    captured.read(LOOK_S)
+    assert [(state, one) for state, one, _ in grades(captured)] == [(Status.HELD, event_id)]
+    assert "hidden in Moodle's gradebook" in grades(captured)[0][2]
+    assert holds(captured) == [Status.HELD]
+    assert captured.data("grade_updated") == [{}]
+    assert captured.outbox.remembered("assign_grades", [grade]) == {}
+    assert captured.log.fields("event.held")["event_id"] == event_id
+    assert captured.outbox.claim(captured.now, 9, lease_s=9, types=frozenset({"grade_updated"})) in ((), [])
+    ada.college.run("UPDATE {p}grade_items SET hidden = 0")
+    ada.college.run("UPDATE {p}grade_grades SET hidden = 0")
+    captured.read(LOOK_S)
+    assert [(state, one) for state, one, _ in grades(captured)] == [(Status.PENDING, event_id)]
+    assert captured.data("grade_updated")[0]["score"] == 77.77
+
+
+def test_what_has_an_attempt_goes_on_with_its_bytes(ada: Class, captured: Captured) -> None:
+    """The backend may have taken the request."""
+    ada.grade(is_released=True)
+    captured.read()
+    claimed = captured.outbox.claim(captured.now, 9, lease_s=60, types=TYPES)
+    ada.college.run(HIDE[0])
+    captured.read(LOOK_S)
+    assert holds(captured) == [Status.PENDING]
+    captured.outbox.release([one for one in claimed if one.event_type == "grade_updated"])
+    captured.read(LOOK_S)
+    assert holds(captured) == [Status.HELD], "that request never left"
+
+
+def test_the_queue_is_looked_at_in_pieces(ada: Class, captured: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releasing, "AT_ONCE", 4)
+    for i in range(10):
+        ben = ada.college.sign_up("Ben", str(i), AT)
+        ada.college.grade(ben, ada.work, SCORE, AT, is_released=True)
+    captured.read()
+    ada.college.run(HIDE[0])
+    captured.now += LOOK_S
+    while captured.capture.run_once(captured.now).is_more:
+        pass
+    assert holds(captured) == [Status.HELD] * 10
+    assert captured.data("grade_updated") == [{}] * 10
+
+
+@pytest.mark.parametrize("command", [("run", "--once"), ("sync", "users")])
+def test_what_lay_in_the_outbox_is_looked_at_before_anything_is_sent(
+    command: tuple[str, ...], ada: Class, relay: Relay, backend: Receiver
+) -> None:
+    """Relay was stopped, or paused, while it was hidden; a sync without a daemon delivers, too."""
+    relay.set("enabled", False)
+    relay.once(expect=1)
+    ada.grade(is_released=True)
+    relay.once(expect=1)
+    age(relay)
+    ada.college.run(HIDE[0])
+    relay.set("enabled", True)
+    relay.run(*command)
+    assert [post.path for post in backend.posts if "grade" in post.path] == []
+    assert len(backend.posts) > 0
+    assert relay.statuses()["held"] == 1
+
+
+def age(relay: Relay) -> None:
+    """Let what is recorded be a minute old."""
+    with contextlib.closing(sqlite3.connect(relay.outbox)) as file, file:
+        file.execute("UPDATE mdl_mb_zoho_event_log SET created_at = created_at - 60")
+
+
+def test_the_daemon_looks_before_it_sends_and_sends_where_moodle_is_away(
+    ada: Class, relay: Relay, backend: Receiver
+) -> None:
+    relay.set("enabled", False)
+    ada.grade(is_released=True)
+    relay.once(expect=1)
+    age(relay)
+    ada.college.run(HIDE[0])
+    relay.set("enabled", True)
+    with relay.start() as daemon:
+        daemon.wait_for("delivery.succeeded", 2)
+        daemon.wait_for("event.held")
+        assert daemon.stop() == 0
+    assert [post.path for post in backend.posts if "grade" in post.path] == []
+    ada.college.run("UPDATE {p}grade_items SET hidden = 0")
+    ada.college.update(ada.ada, AT + 9, city="York")
+    relay.set("enabled", False)
+    relay.once(expect=1)
+    age(relay)
+    relay.set("enabled", True)
+    relay.set("moodle.database.port", 9)
+    with relay.start() as daemon:
+        daemon.wait_for("moodle.unreachable")
+        daemon.wait_for("delivery.succeeded", 2)
+        assert daemon.stop() == 0
+    assert [post.path.rsplit("/", 1)[1] for post in backend.posts][2:] == ["grade_updated", "user_updated"]
 
 
 def test_the_payload_is_what_stands_there_when_it_is_released(ada: Class, captured: Captured) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,57 @@ def test_of_named_rows_only_what_never_left_is_held(outbox: Outbox) -> None:
     decision = retry.decide(first, outcome, retry.Policy(), now=NOW, jitter=0.0, is_outage=False)
     outbox.settle([Settled(delivery=first, outcome=outcome, decision=decision, started_at=NOW)], NOW)
     assert outbox.hold_undelivered(KIND, TABLE, "gradeid", NOW, only={7: 1}) == [], "the backend may have it"
+
+
+def unsent(outbox: Outbox, *, before: float = NOW, after: int = 0, limit: int = 9) -> list[tuple[str, int, int]]:
+    found = outbox.unsent(KIND, "gradeid", NOW, before=before, after=after, limit=limit)
+    return [(one.event_id, one.row_id, one.user_id) for one in found]
+
+
+def test_what_waits_for_its_first_attempt_is_found_in_pieces(outbox: Outbox) -> None:
+    accept(outbox, hold(9), events=(event(1), event(2), event(3)))
+    every = [(event(number).event_id, 7, 1) for number in (1, 2, 3)]
+    assert unsent(outbox) == every
+    assert unsent(outbox, before=NOW - 1) == []
+    first, second = outbox.unsent(KIND, "gradeid", NOW, before=NOW, after=0, limit=2)
+    assert unsent(outbox, after=second.id) == every[2:]
+    assert (first.log_id, first.event_type) == (1, KIND)
+    (claimed_one,) = outbox.claim(NOW, 1, lease_s=60, types=TYPES)
+    assert unsent(outbox) == every[1:], "one is under way"
+    outbox.release([claimed_one])
+    assert unsent(outbox) == every, "it never left"
+    assert outbox.unsent("user_created", "gradeid", NOW, before=NOW, after=0, limit=9) == []
+
+
+def test_what_is_held_after_it_was_chosen_is_not_claimed(outbox: Outbox) -> None:
+    """A replay has chosen it, or a claim on a shared outbox has looked at it, when it becomes held."""
+    accept(outbox, events=(event(1),))
+    chosen = outbox.select(Selector())
+    outbox.hold_undelivered(KIND, TABLE, "gradeid", NOW, only={7: 1})
+    assert outbox.claim_again(chosen, NOW, lease_s=60, types=TYPES) == ()
+    assert counts(outbox) == {"held": 1}
+
+
+def test_a_claim_and_a_hold_at_once_never_both_have_an_event(outbox: Outbox) -> None:
+    """Whoever comes first: what is held is not sent, and what is claimed is not held."""
+    if isinstance(outbox, SqliteOutbox):
+        pytest.skip("a file has one writer at a time")
+    for number in range(1, 41):
+        accept(outbox, events=(event(number),))
+        (row,) = outbox.unsent(KIND, "gradeid", NOW, before=NOW, after=0, limit=9)
+        held: list[str] = []
+        holding = threading.Thread(
+            target=lambda held=held: held.extend(outbox.hold_undelivered(KIND, TABLE, "gradeid", NOW, only={7: 1}))
+        )
+        holding.start()
+        sent = outbox.claim(NOW, 9, lease_s=60, types=TYPES)
+        holding.join()
+        assert [*held, *(one.event_id for one in sent)] == [row.event_id]
+        for one in sent:
+            outcome = Outcome(http_code=200, duration_ms=7)
+            decision = retry.decide(one, outcome, retry.Policy(), now=NOW, jitter=0.0, is_outage=False)
+            outbox.settle([Settled(delivery=one, outcome=outcome, decision=decision, started_at=NOW)], NOW)
+        outbox.judge(Judged(skipped=[(one, "it is over") for one in outbox.held(0, 99)]), NOW)
 
 
 def test_one_that_the_outbox_cannot_keep_is_skipped_and_the_others_are_released(outbox: Outbox) -> None:

@@ -267,8 +267,8 @@ def test_a_pass_of_the_daemon_is_one_step_so_that_the_watchdog_is_fed(outbox: Ou
     said: list[tuple[str, dict[str, Any]]] = []
     log: Any = SimpleNamespace(info=lambda slug, **fields: said.append((slug, fields)))
     nothing = cast("Any", None)
-    parts = dict.fromkeys(("capture", "tables", "daily", "sender", "dispatch"), nothing)
-    relay = Relay(config=config, outbox=outbox, log=log, hold_recorded=lambda _now: None, **parts)
+    parts = dict.fromkeys(("capture", "tables", "daily", "sender", "dispatch", "hold_recorded", "hold_hidden"), nothing)
+    relay = Relay(config=config, outbox=outbox, log=log, **parts)
     later = NOW + 7200
     assert outbox.state("purged_at") is None
     outbox.renew(later)
