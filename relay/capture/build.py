@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,7 @@ def build(
     wanted, triggers, unwanted = _sorted(rows, rules, history, built)
     own = [row for row in unwanted if not row.is_trigger]
     facts = tables.facts([*wanted, *own], options)
+    facts = replace(facts, held=_held(wanted, ledger, rules.kinds))
     _build_own(built, wanted, facts, rules.kinds, options, may_wait)
     built.noted.extend(_noted(own, facts, rules.kinds, options))
     read = partial(changed, tables=tables, ledger=ledger, kinds=rules.kinds, options=options)
@@ -87,6 +88,15 @@ def _sorted(
             built.ignored[reason] += 1
         unwanted += [row] if reason in NOTED else []
     return wanted, triggers, unwanted
+
+
+def _held(rows: Sequence[LogRow], ledger: Ledger, kinds: Mapping[str, EventKind]) -> dict[str, set[int]]:
+    """Return of which rows the outbox holds something, by table, where builders ask for it."""
+    asked: defaultdict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        if kinds[row.event_type].held_of and row.object_id is not None:
+            asked[kinds[row.event_type].held_of].add(row.object_id)
+    return {table: {one.row_id for one in ledger.held_of(table, sorted(ids))} for table, ids in asked.items()}
 
 
 def _noted(rows: Sequence[LogRow], facts: Facts, kinds: Mapping[str, EventKind], options: Options) -> Iterator[Event]:

@@ -146,8 +146,11 @@ def _of_row(kind: EventKind, row: Row, facts: Facts, options: Options, trigger: 
         return None
 
 
-def kept_now(kind: EventKind, row_id: int, facts: Facts, options: Options) -> Held | None:
-    """Return why Moodle keeps from the student what an event about a row would say; None where nothing is kept."""
+def kept_now(kind: EventKind, row_id: int, facts: Facts, options: Options, *, gone: Held | None = None) -> Held | None:
+    """Return why Moodle keeps from the student what an event about a row would say; None where nothing is kept.
+
+    `gone`: what to return where the row is not there.
+    """
     row = LogRow(
         id=0,
         event_type=kind.name,
@@ -162,6 +165,8 @@ def kept_now(kind: EventKind, row_id: int, facts: Facts, options: Options) -> He
         kind.build(row, facts, options)
     except Held as held:
         return held
+    except NotThere:
+        return gone
     except (NoEvent, *UNUSABLE):
         pass
     return None

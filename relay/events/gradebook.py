@@ -40,6 +40,12 @@ GRADES = FactsTable(
 )
 #: What a grade that is gone was for.
 ITEMS = FactsTable(table="grade_items", columns=("id", "itemtype", "itemmodule", "iteminstance", "itemname", "hidden"))
+#: What a grade, and an item, was when it was last changed or deleted; empty where Moodle keeps no history of grades
+#: (`disablegradehistory`), and cut off where it is cleaned up (`gradehistorylifetime`).
+GRADES_HISTORY, ITEMS_HISTORY = (
+    FactsTable(table=f"{table}_history", columns=("id", "oldid", "hidden"), by="oldid", order="t.id")
+    for table in ("grade_grades", "grade_items")
+)
 
 
 def item_data(item: Row | None) -> dict[str, Any]:
@@ -100,11 +106,15 @@ def _item_id(row: LogRow) -> int | None:
 def _deleted(row: LogRow, facts: Facts, _options: Options) -> dict[str, Any]:
     """Return the `data` of gradebook_grade_deleted: the row is gone, and `other` has what it was.
 
-    A grade that Moodle kept from the student with its item is not told by its end either.
+    A grade that Moodle kept from the student is not told by its end either.
     """
-    item = facts.of(ITEMS).get(_item_id(row) or 0)
+    item_id, grade_id = _item_id(row) or 0, row.object_id or 0
+    item = facts.of(ITEMS).get(item_id)
     finalgrade = other.number(other.parse(row.other), "finalgrade")
-    is_kept = item is not None and held.kept_back(finalgrade, item["hidden"], 0, row.created_at) is not None
+    hidden_item = (item or facts.of(ITEMS_HISTORY).get(item_id) or {}).get("hidden")
+    hidden_grade = facts.of(GRADES_HISTORY).get(grade_id, {}).get("hidden")
+    is_held = grade_id in facts.held.get(GRADES.table, ())
+    is_kept = is_held or held.kept_back(finalgrade, hidden_item, hidden_grade, row.created_at) is not None
     return {
         "gradeid": named("grade", row.object_id),
         "itemid": _item_id(row),
@@ -157,7 +167,12 @@ GRADEBOOK_GRADE_DELETED = EventKind(
     name="gradebook_grade_deleted",
     moodle_event=r"\core\event\grade_deleted",
     meaning="a grade was taken out of the gradebook, with its activity, its course or its student's enrolment mostly",
-    related=(Related(table=ITEMS, id_of=_item_id),),
+    related=(
+        Related(table=ITEMS, id_of=_item_id),
+        Related(table=ITEMS_HISTORY, id_of=_item_id),
+        Related(table=GRADES_HISTORY, id_of=lambda row: row.object_id),
+    ),
+    held_of=GRADES.table,
     subject=related_user,
     build=_deleted,
     fields=(
@@ -168,7 +183,7 @@ GRADEBOOK_GRADE_DELETED = EventKind(
         Field(
             "finalgrade",
             "float or null",
-            "the grade, as it was, in the item's own points; null where Moodle hides the item",
+            "the grade, as it was, in the item's own points; null where Moodle hid it, or its item, from the student",
         ),
         Field("itemtype", "str or null", "mod (an activity), manual, category or course; null where the item is gone"),
         Field("itemmodule", "str or null", "the kind of activity, such as assign or quiz; null for what is none"),

@@ -84,9 +84,11 @@ def grade_data(grade: Row, facts: Facts, options: Options) -> dict[str, Any]:
     """Return the `data` of grade_updated. Raises NotThere where the course is gone, Held where the grade is held."""
     if grade["fullname"] is None:
         raise NotThere("the row is gone: its course is no longer there")
-    if _is_graded(grade):
-        hidden = {"item": grade["item_hidden"], "grade": grade["grade_hidden"]}
+    hidden = {"item": grade["item_hidden"], "grade": grade["grade_hidden"]}
+    if is_graded := _is_graded(grade):
         held.check(GRADE_UPDATED, options, facts, finalgrade=grade["finalgrade"], **hidden)
+    # Without a grade there is nothing to hold, and the comment may be hidden all the same.
+    is_said = is_graded or not held.is_hidden(GRADE_UPDATED, options, facts, **hidden)
     scale = None if grade["scale"] is None else text.as_stored(grade["scale"])
     score, btec = mark(grade["grade"], grade["maximum"], scale, options.btec, penalty=grade.get("penalty"))
     is_plain = GRADE_UPDATED.chosen(options, "feedback") == "plain"
@@ -99,7 +101,7 @@ def grade_data(grade: Row, facts: Facts, options: Options) -> dict[str, Any]:
         "coursename": text.shared_name(grade["fullname"]),
         "score": score,
         "btec_grade": btec,
-        "feedback": text.feedback(grade["commenttext"], plain=is_plain),
+        "feedback": text.feedback(grade["commenttext"], plain=is_plain) if is_said else "",
         **integers(grade, "grader", "timecreated", "timemodified"),
     }
     if GRADE_UPDATED.is_chosen(options, ATTEMPT):
@@ -139,7 +141,11 @@ GRADE_UPDATED = EventKind(
         Field("coursename", "str", "the course's full name, without tags"),
         Field("score", "float or null", "percent, two decimals, half up; null where nothing is graded"),
         Field("btec_grade", "str or null", "the grade that the score, or the scale's item, gives"),
-        Field("feedback", "str", "the teacher's comment without its tags; `&`, `<`, `>` escaped"),
+        Field(
+            "feedback",
+            "str",
+            "the teacher's comment without its tags; `&`, `<`, `>` escaped; '' where it is hidden and nothing graded",
+        ),
         Field("grader", "int", "user.id of the teacher"),
         Field("timecreated", "int", "when the grade was made, in unix seconds"),
         Field("timemodified", "int", "when it was last changed, in unix seconds"),

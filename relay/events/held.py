@@ -86,6 +86,11 @@ def holds(kind: EventKind, options: Options) -> bool:
     return kind.may_be_held and kind.is_chosen(options, HOLD)
 
 
+def is_hidden(kind: EventKind, options: Options, facts: Facts, *, item: Any, grade: Any) -> bool:
+    """Say whether `hidden` of an item or a grade keeps from the student what is said without a grade, as a comment."""
+    return holds(kind, options) and kept_back(0, item, grade, facts.now) is not None
+
+
 def check(kind: EventKind, options: Options, facts: Facts, *, finalgrade: Any, item: Any, grade: Any) -> None:
     """Raise Held where Moodle keeps a grade back, as `kept_back` finds it, unless the config sends it all the same.
 

@@ -73,6 +73,8 @@ class FactsTable:
     #: Without the prefix.
     table: str
     columns: tuple[str, ...]
+    #: The column that rows are asked for by.
+    by: str = "id"
     #: What tells it from other readings of the same table, with other columns or joins; '' for the only one.
     shape: str = ""
     joins: tuple[Join, ...] = ()
@@ -97,7 +99,7 @@ class FactsTable:
         names = [f"t.{name}" for name in (*self.columns, *newer)]
         names += [f"{join.alias}.{column} AS {name}" for join in self.joins for name, column in join.columns.items()]
         order = f" ORDER BY {self.order}" if self.order else ""
-        return f"SELECT {', '.join(names)} FROM {self.source()} WHERE t.id IN %s{order}"
+        return f"SELECT {', '.join(names)} FROM {self.source()} WHERE t.{self.by} IN %s{order}"
 
     def source(self) -> str:
         """Return the FROM of the table with its joins, with `{p}` for the prefix."""
@@ -226,6 +228,8 @@ class Facts:
     rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
     #: Values by the name of their lookup and the pair of ids.
     pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
+    #: The ids of rows of which the outbox holds something, by table.
+    held: Mapping[str, Collection[int]] = field(default_factory=dict)
     #: When they were read, in unix seconds by the clock of Moodle's database: what is hidden until a time is judged by
     #: it. Relay's own clock may be another, and one that is ahead would give a grade away. At 0 nothing is over.
     now: int = 0
@@ -293,6 +297,8 @@ class EventKind:
     listed: tuple[str, ...] | None = None
     #: So many of them in a page of the log at most, as each may be large; None for any number.
     most_in_page: int | None = None
+    #: The table that its log rows point to, where the builder asks whether the outbox holds something of the row.
+    held_of: str = ""
     #: Says that something which belongs to the row is not there yet; a young row is read again for it.
     is_early: Callable[[LogRow, Facts], bool] | None = None
 

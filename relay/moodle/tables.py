@@ -137,4 +137,4 @@ class TableReader(Database):
 
     def _by_id(self, table: FactsTable, ids: Collection[int]) -> dict[int, Row]:
         statement = table.statement(self._newer_columns(table))
-        return {int(row["id"]): row for row in self.select_for(statement, sorted(ids))}
+        return {int(row[table.by]): row for row in self.select_for(statement, sorted(ids))}

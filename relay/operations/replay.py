@@ -10,6 +10,7 @@ from relay import times
 from relay.errors import UsageError
 from relay.model import Status
 from relay.operations import undelivered
+from relay.operations.kept import GONE
 from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Replayed:
     delivered: int
     #: How many of them were not sent, as Moodle keeps from the student what they say.
     held: int = 0
+    #: How many of those were never delivered, and their rows of Moodle are gone.
+    gone: int = 0
     #: How many more the selector meant whose data was forgotten: they can't be sent again.
     forgotten: int = 0
     #: Why the one event that was meant was not sent, where it is under way; '' for any other.
@@ -164,5 +167,6 @@ def replay(
         sent=delivering.replayed,
         delivered=delivering.redelivered,
         held=held,
+        gone=sum(one is GONE for one in kept_back.values()),
         forgotten=outbox.count_forgotten(selector),
     )

@@ -296,10 +296,10 @@ class Reports(State, Sharing, HeldReads, Protocol):
         """Return how many held events are meant."""
 
     @abstractmethod
-    def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
+    def row_ids(self, ids: Sequence[int], event_type: str, field: str, *, delivered: bool) -> Mapping[int, int]:
         """Return which row of Moodle those of the events (row ids) of a type are about: what `field` of the data says.
 
-        One whose data say nothing is left out.
+        One whose data say nothing is left out. `delivered`: those that the backend has taken, or all others.
         """
 
     @abstractmethod
@@ -368,9 +368,9 @@ class Admin(State, Protocol):
     def forget(self, user_id: int, now: float, limit: int, *, undelivered: bool) -> Forgotten:
         """Take the personal data out of so many events of a user at the most: bodies, data, and what was answered.
 
-        What has ended and was delivered loses it, and where `undelivered` says so what is still to be delivered too,
-        which is given up by that. Their ids, times and outcomes stay. Nothing is written over for those who look at the
-        disk before `shrink` has come to its end.
+        What has ended and was delivered loses it, and where `undelivered` says so what is still to be delivered or is
+        held too, which is given up by that. Their ids, times and outcomes stay. Nothing is written over for those who
+        look at the disk before `shrink` has come to its end.
         """
 
     @abstractmethod

@@ -36,7 +36,7 @@ WHOLE = (EVENTS, ATTEMPTS, HISTORY, MEMORY, PURGED, HELD, ACKNOWLEDGED, CHUNKS, 
 BY_ROW_TABLE = {MEMORY: "row_id", CHUNKS: "low_id"}
 
 #: The states of an event that the backend has not got.
-UNDELIVERED_ALL = (*UNDELIVERED, Status.GAVE_UP)
+UNDELIVERED_ALL = (*UNDELIVERED, Status.GAVE_UP, Status.HELD)
 #: What becomes of one whose data is taken out.
 GIVE_UP = (
     f"status = '{Status.GAVE_UP}', due_at = NULL, processed_at = COALESCE(processed_at, updated_at), "
@@ -96,6 +96,10 @@ class SqlAdmin(Sql, Admin):
             lost = [row[0] for row in found if row[1] != Status.SUCCESS]
             self._forget(run, [row[0] for row in found], now, self._FORGET)
             self._forget(run, lost, now, GIVE_UP)
+            if lost:
+                # What was held is not released any more.
+                term, ids = self._among(lost)
+                run(f"DELETE FROM {{p}}{HELD} WHERE id {term}", ids)
             for key, count in (("count.forgotten", len(found)), ("count.forgotten_undelivered", len(lost))):
                 if count:
                     run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})

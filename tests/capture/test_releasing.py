@@ -178,6 +178,31 @@ def test_what_is_not_graded_is_not_held(change: str, ada: Class, captured: Captu
     assert captured.data("grade_updated")[0]["score"] is None
 
 
+@pytest.mark.parametrize(
+    ("hide", "feedback"),
+    [
+        ("UPDATE {p}grade_items SET hidden = 1", ""),
+        ("UPDATE {p}grade_grades SET hidden = UNIX_TIMESTAMP() + 500", ""),
+        ("UPDATE {p}grade_grades SET hidden = UNIX_TIMESTAMP() - 500", "canary"),
+    ],
+)
+def test_the_comment_of_what_is_not_graded_is_sent_only_where_moodle_shows_it(
+    hide: str, feedback: str, ada: Class, captured: Captured, relay: Relay
+) -> None:
+    grade = ada.grade()
+    ada.college.run("UPDATE {p}assign_grades SET grade = -1")
+    ada.college.run(hide)
+    captured.read()
+    assert holds(captured) == [Status.PENDING]
+    assert captured.data("grade_updated")[0]["feedback"] == feedback
+    assert ("canary" in everything(captured)) is bool(feedback)
+    shown = relay.run("sync", "grades", "--dry-run", "--user", "1").stdout
+    assert json.loads(shown)["data"]["feedback"] == feedback
+    relay.set("events.grade_updated.unreleased", "send")
+    sent = json.loads(relay.run("sync", "grades", "--dry-run", "--user", "1").stdout)["data"]
+    assert (sent["gradeid"], sent["feedback"]) == (grade, "canary")
+
+
 def test_the_next_log_row_about_it_releases_it_at_once(ada: Class, captured: Captured) -> None:
     ada.grade()
     captured.read()

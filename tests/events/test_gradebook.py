@@ -163,3 +163,60 @@ def test_a_grade_that_was_hidden_is_not_told_by_its_end(
     relay.once()
     ends = [post.envelope["data"] for post in backend.posts if "finalgrade" in post.envelope["data"]]
     assert [(data["gradeid"], data["finalgrade"]) for data in ends] == [(70, None), (71, None), (72, 77.77)]
+
+
+DELETED = 3
+
+
+def delete(college: College, book: Book, *, at: int, with_item: bool = False, has_history: bool = True) -> None:
+    """Take the grade out of the gradebook, with its item or not, as Moodle does."""
+    ((finalgrade, hidden),) = college.rows("SELECT finalgrade, hidden FROM {p}grade_grades WHERE id = %s", book.grade)
+    ((item_hidden,),) = college.rows("SELECT hidden FROM {p}grade_items WHERE id = %s", book.item)
+    college.run("DELETE FROM {p}grade_grades WHERE id = %s", book.grade)
+    if has_history:
+        was = {"oldid": book.grade, "itemid": book.item, "userid": book.ada, "finalgrade": finalgrade, "hidden": hidden}
+        college.insert("grade_grades_history", action=1, **{**was, "hidden": 0})
+        college.insert("grade_grades_history", action=DELETED, **was)
+    if with_item:
+        college.run("DELETE FROM {p}grade_items WHERE id = %s", book.item)
+    if with_item and has_history:
+        college.insert("grade_items_history", action=1, oldid=book.item, hidden=1 - item_hidden)
+        college.insert("grade_items_history", action=DELETED, oldid=book.item, hidden=item_hidden)
+    other = json.dumps({"itemid": str(book.item), "overridden": False, "finalgrade": str(finalgrade)})
+    columns = {"courseid": book.course, "other": other}
+    college.log("gradebook_grade_deleted", book.grade, user=book.ada, at=at, **columns)
+
+
+def told_at_the_end(backend: Receiver) -> list[float | None]:
+    return [post.envelope["data"]["finalgrade"] for post in backend.posts if "grade_deleted" in post.path]
+
+
+@pytest.mark.parametrize("with_item", [False, True])
+@pytest.mark.parametrize(("table", "is_told"), [("grade_grades", False), ("grade_items", False), ("", True)])
+def test_the_history_tells_whether_a_grade_that_is_gone_was_hidden(
+    relay: Relay, college: College, backend: Receiver, book: Book, table: str, *, is_told: bool, with_item: bool
+) -> None:
+    """Nothing was ever recorded of it before: the other kinds are switched off, or relay was not there."""
+    relay.config["events"] = {"gradebook_grade_deleted": {"enabled": True}}
+    book.change(finalgrade="61.37")
+    if table:
+        college.run(f"UPDATE {{p}}{table} SET hidden = 1")
+    delete(college, book, at=AT + 5, with_item=with_item)
+    relay.once()
+    assert told_at_the_end(backend) == [61.37 if is_told else None]
+
+
+@pytest.mark.parametrize("with_item", [False, True])
+@pytest.mark.parametrize("table", ["grade_grades", "grade_items"])
+def test_without_a_history_what_is_held_tells_it(
+    relay: Relay, college: College, backend: Receiver, book: Book, table: str, *, with_item: bool
+) -> None:
+    relay.set("events.gradebook_grade_deleted", {"enabled": True})
+    book.change(finalgrade="61.37")
+    college.run(f"UPDATE {{p}}{table} SET hidden = 1")
+    book.log()
+    relay.once()
+    delete(college, book, at=AT + 9, with_item=with_item, has_history=False)
+    relay.once()
+    assert told_at_the_end(backend) == [None]
+    assert "61.37" not in "".join(post.body.decode() for post in backend.posts)

@@ -103,6 +103,32 @@ def test_a_later_event_of_the_user_goes_on(relay: Relay, college: College, backe
     assert relay.statuses() == {"failed_all_retries": 1, "success": 1}
 
 
+@pytest.mark.parametrize("which", ["relay", "other"])
+def test_what_is_held_is_undelivered_and_is_never_released_once_forgotten(
+    which: str, relay: Relay, other: Relay, college: College, backend: Receiver
+) -> None:
+    used = {"relay": relay, "other": other}[which]
+    ada, course = college.sign_up("Ada", "Lovelace", AT), college.course("Computing", "C1")
+    work = college.assignment(course, "Engine")
+    college.grade(ada, work, 61.37, AT + 1, is_released=False)
+    used.once()
+    finished = used.run("forget", str(ada), expect=1)
+    assert "1 events of user 1 are not delivered, and keep their data" in finished.stderr
+    assert used.statuses() == {"held": 1, "success": 1}
+    done = used.run("forget", str(ada), "--undelivered").stdout
+    assert "1 of them had not been delivered, and never will be" in done
+    assert used.statuses() == {"failed_all_retries": 1, "success": 1}
+    assert used.rows("SELECT COUNT(*) FROM mdl_mb_zoho_held")[0][0] == 0
+    ((event_id,),) = used.rows("SELECT event_id FROM {log} WHERE status = 'failed_all_retries'")
+    college.release(ada, work, 61.37)
+    backend.forget()
+    used.once()
+    used.run("run", "--replay", event_id, expect=1)
+    assert backend.posts == []
+    assert "It cannot be sent again." in used.run("explain", event_id).stdout
+    assert used.status()["conservation"]["holds"]
+
+
 def test_a_shared_outbox_forgets_the_same(
     other: Relay, college: College, backend: Receiver, outbox_address: Address
 ) -> None:

@@ -102,8 +102,12 @@ def _replay(loaded: config.Config, text: str, signals: Signals, lines: Lines) ->
         f"relay: {done.sent} of {done.meant} recorded events sent again; {failed} not delivered.",
         file=sys.stderr,
     )
-    if done.held:
-        print(f"  {done.held} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
+    if done.gone:
+        print(f"  {done.gone} not sent: never delivered, and gone from Moodle's tables since.", file=sys.stderr)
+        print("  Nobody can say any more whether Moodle showed these grades to their students.", file=sys.stderr)
+    if done.held > done.gone:
+        kept = done.held - done.gone
+        print(f"  {kept} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
         print("  What is held is sent once Moodle shows it: `relay explain ID` says why it is.", file=sys.stderr)
     if failed:
         print("  The log lines above say why; what was delivered before stays so.", file=sys.stderr)
