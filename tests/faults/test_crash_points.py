@@ -123,3 +123,42 @@ def test_killed_at_a_step(
     assert figures.faults() == {}
     assert figures.arrived == figures.rows == 25
     assert relay.status()["conservation"]["holds"]
+
+
+#: Each step of a look at what is held, from its beginning to its end.
+RELEASING = [
+    "relay.capture.held:Releasing._judge:before",
+    "relay.capture.held:Releasing._accept:before",
+    "relay.outbox.sqlite:SqliteOutbox.judge:before",
+    "outbox:UPDATE mdl_mb_zoho_event_log SET event_data",
+    "outbox:UPDATE mdl_mb_zoho_event_log SET envelope",
+    "outbox:DELETE FROM mdl_mb_zoho_held",
+    "outbox:INSERT INTO mdl_mb_zoho_row",
+    "relay.outbox.sqlite:SqliteOutbox.judge:after",
+    "relay.capture.held:Releasing._accept:after",
+]
+
+
+@pytest.mark.parametrize("step", RELEASING)
+def test_killed_while_it_releases(step: str, relay: Relay, college: College, backend: Receiver) -> None:
+    """The newest of each grade is sent once, with the id that it had; nothing is lost, and nothing comes twice."""
+    engine = college.assignment(college.course("Computing", "C1"), "Engine")
+    people = [college.sign_up("Ada", f"Number{i}", AT + i) for i in range(3)]
+    for at in (20, 21):
+        for user in people:
+            college.grade(user, engine, 61.37, AT + at, is_released=False)
+    relay.once()
+    held = [row[0] for row in relay.rows("SELECT event_id FROM {log} WHERE status = 'held' ORDER BY log_id")]
+    assert len(held) == 6
+    for user in people:
+        college.release(user, engine, 61.37)
+    backend.forget()
+    crash = [sys.executable, str(Path(__file__).with_name("crash.py")), step, "1", "--"]
+    arguments = ["--config", str(relay.write()), "run", "--once"]
+    done = subprocess.run([*crash, *arguments], capture_output=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, (done.stdout[-2000:], done.stderr[-2000:])
+    assert backend.posts == []
+    relay.once()
+    assert sorted(post.event_id for post in backend.posts) == sorted(held[3:])
+    assert relay.statuses() == {"success": 6, "skipped": 3}
+    assert relay.status()["conservation"]["holds"]
