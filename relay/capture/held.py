@@ -51,14 +51,22 @@ def hold_recorded(outbox: Ledger, options: Options, now: float) -> None:
 
 
 def hold_hidden(
-    outbox: Ledger, moodle: TableReads, kind: EventKind, after: int, now: float, options: Options, log: Log
+    outbox: Ledger,
+    moodle: TableReads,
+    kind: EventKind,
+    now: float,
+    options: Options,
+    log: Log,
+    *,
+    age_s: float,
+    after: int,
 ) -> int | None:
     """Hold what Moodle keeps back by now of a kind, among what waits for its first attempt behind a row of the outbox.
 
-    Looks at AT_ONCE of it, and at none that was recorded, and so judged, since the last look; returns up to which row,
-    None where there is no more. Raises MoodleError and OutboxError.
+    Looks at AT_ONCE of what was recorded, and so judged, at least so many seconds ago; returns up to which row, None
+    where there is no more. Raises MoodleError and OutboxError.
     """
-    found = outbox.unsent(kind.name, kind.id_field, now, before=now - LOOK_EVERY_S, after=after, limit=AT_ONCE)
+    found = outbox.unsent(kind.name, kind.id_field, now, before=now - age_s, after=after, limit=AT_ONCE)
     if not found:
         return None
     facts = moodle.current(kind, sorted({one.row_id for one in found}), options)
@@ -80,7 +88,7 @@ def hold_all_hidden(
     for kind in kinds:
         after: int | None = 0
         while after is not None and holds(kind, options):
-            after = hold_hidden(outbox, moodle, kind, after, now, options, log)
+            after = hold_hidden(outbox, moodle, kind, now, options, log, age_s=0.0, after=after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +154,7 @@ class Releasing:
             self._soonest = now + LOOK_EVERY_S
             self._unsent = [kind for kind in self._moodle.kinds if holds(kind, options)]
         while self._unsent:
-            after = hold_hidden(self._outbox, self._moodle, self._unsent[0], self._after, now, options, self._log)
+            after = self._hold_hidden(self._unsent[0], now, options)
             if after is not None:
                 self._after = after
                 return Looked(is_more=True)
@@ -159,6 +167,10 @@ class Releasing:
         if not is_more:
             self._round_at = self._soonest
         return Looked(released=released, is_more=is_more)
+
+    def _hold_hidden(self, kind: EventKind, now: float, options: Options) -> int | None:
+        about = (self._outbox, self._moodle, kind, now, options, self._log)
+        return hold_hidden(*about, age_s=LOOK_EVERY_S, after=self._after)
 
     def look_at(self, events: Sequence[Event], now: float, options: Options) -> int:
         """Look at what is held of the rows of these events, which Moodle shows; return how many are due now."""

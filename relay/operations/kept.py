@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Rows of Moodle in one query.
 AT_ONCE = 500
-#: Why what was never delivered is kept back where its row is gone: it may have been hidden before that.
+#: Why an event is kept back where its row is gone: it may have been hidden before that.
 GONE = Held("its row is gone from Moodle, and nobody can say any more whether the student was shown it")
 
 
@@ -32,14 +32,13 @@ class Kept:
     def events(self, ids: Sequence[int]) -> dict[int, Held]:
         """Return which of these events of the outbox are kept back now, by row, and why. Raises RelayError.
 
-        Where its row of Moodle is gone, an event that was not delivered is kept back (GONE). One that was is not: the
-        backend has had its bytes.
+        Where its row of Moodle is gone, an event is kept back, too (GONE).
         """
         found: dict[int, Held] = {}
         for kind in KINDS.values():
-            for delivered, gone in ((True, None), (False, GONE)) if holds(kind, self._options) else ():
-                about = self._outbox.row_ids(ids, kind.name, kind.id_field, delivered=delivered)
-                kept = self.rows(kind, sorted(set(about.values())), gone=gone)
+            if holds(kind, self._options):
+                about = self._outbox.row_ids(ids, kind.name, kind.id_field)
+                kept = self.rows(kind, sorted(set(about.values())), gone=GONE)
                 found |= {event: kept[row_id] for event, row_id in about.items() if row_id in kept}
         return found
 

@@ -36,7 +36,7 @@ class Replayed:
     delivered: int
     #: How many of them were not sent, as Moodle keeps from the student what they say.
     held: int = 0
-    #: How many of those were never delivered, and their rows of Moodle are gone.
+    #: Of how many of those the row of Moodle is gone.
     gone: int = 0
     #: How many more the selector meant whose data was forgotten: they can't be sent again.
     forgotten: int = 0

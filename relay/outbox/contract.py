@@ -296,10 +296,10 @@ class Reports(State, Sharing, HeldReads, Protocol):
         """Return how many held events are meant."""
 
     @abstractmethod
-    def row_ids(self, ids: Sequence[int], event_type: str, field: str, *, delivered: bool) -> Mapping[int, int]:
+    def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
         """Return which row of Moodle those of the events (row ids) of a type are about: what `field` of the data says.
 
-        One whose data say nothing is left out. `delivered`: those that the backend has taken, or all others.
+        One whose data say nothing is left out.
         """
 
     @abstractmethod

@@ -63,13 +63,12 @@ class SqlReports(Sql, Reports):
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}"
         return int(self._rows(statement, [*given.values(), Status.HELD])[0][0])
 
-    def row_ids(self, ids: Sequence[int], event_type: str, field: str, *, delivered: bool) -> Mapping[int, int]:
+    def row_ids(self, ids: Sequence[int], event_type: str, field: str) -> Mapping[int, int]:
         found: dict[int, int] = {}
         for start in range(0, len(ids), IDS):
             term, values = self._among(ids[start : start + IDS])
             statement = f"SELECT id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} WHERE event_type = ?"
-            state = f"status {'=' if delivered else '<>'} ?"
-            rows = self._rows(f"{statement} AND id {term} AND {state}", (event_type, *values, Status.SUCCESS))
+            rows = self._rows(f"{statement} AND id {term}", (event_type, *values))
             found |= {row[0]: int(row[1]) for row in rows if row[1] is not None}
         return found
 

@@ -103,8 +103,8 @@ def _replay(loaded: config.Config, text: str, signals: Signals, lines: Lines) ->
         file=sys.stderr,
     )
     if done.gone:
-        print(f"  {done.gone} not sent: never delivered, and gone from Moodle's tables since.", file=sys.stderr)
-        print("  Nobody can say any more whether Moodle showed these grades to their students.", file=sys.stderr)
+        print(f"  {done.gone} not sent: gone from Moodle, which may have hidden these grades before.", file=sys.stderr)
+        print("  `unreleased: send`, for this one command, sends what is recorded of them.", file=sys.stderr)
     if done.held > done.gone:
         kept = done.held - done.gone
         print(f"  {kept} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
