@@ -18,7 +18,7 @@ from relay.model import Event, Hold, LogRow, Skip
 from relay.outbox.values import HeldEvent, Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from relay.capture.rules import Rules
     from relay.events.kind import EventKind, Facts, Options
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 30.0
 #: How many held events are looked at in one pass: one query.
 AT_ONCE = 500
+#: Of what waits for its first attempt, what is due first is looked at: more than is sent before the next look.
+MOST = 50_000
 #: After how long without any enrolment in the course a student's held event is given up, in seconds.
 ABSENT_S = 86400
 #: The outbox's state that names the kinds whose events were held when the outbox was last used.
@@ -50,45 +52,43 @@ def hold_recorded(outbox: Ledger, options: Options, now: float) -> None:
         outbox.set_state(STATE_KEY, " ".join(held), now)
 
 
-def hold_hidden(
-    outbox: Ledger,
-    moodle: TableReads,
-    kind: EventKind,
-    now: float,
-    options: Options,
-    log: Log,
-    *,
-    age_s: float,
-    after: int,
-) -> int | None:
-    """Hold what Moodle keeps back by now of a kind, among what waits for its first attempt behind a row of the outbox.
+def pages_of_unsent(
+    outbox: Ledger, kinds: Collection[EventKind], now: float, options: Options, *, age_s: float
+) -> Iterator[tuple[EventKind, Sequence[Unsent]]]:
+    """Yield what waits for its first attempt, by AT_ONCE of a kind that may be held: of each what is due first.
 
-    Looks at AT_ONCE of what was recorded, and so judged, at least so many seconds ago; returns up to which row, None
-    where there is no more. Raises MoodleError and OutboxError.
+    None that was recorded, and so judged, less than so many seconds ago. Raises OutboxError.
     """
-    found = outbox.unsent(kind.name, kind.id_field, now, before=now - age_s, after=after, limit=AT_ONCE)
-    if not found:
-        return None
+    for kind in kinds:
+        if holds(kind, options):
+            found = outbox.unsent(kind.name, kind.id_field, now, before=now - age_s, limit=MOST)
+            for start in range(0, len(found), AT_ONCE):
+                yield kind, found[start : start + AT_ONCE]
+
+
+def hold_hidden(
+    outbox: Ledger, moodle: TableReads, page: tuple[EventKind, Sequence[Unsent]], now: float, options: Options, log: Log
+) -> None:
+    """Hold what Moodle keeps back by now of a page of what was not sent. Raises MoodleError and OutboxError."""
+    kind, found = page
     facts = moodle.current(kind, sorted({one.row_id for one in found}), options)
     kept = {one: held for one in found if (held := envelope.kept_now(kind, one.row_id, facts, options)) is not None}
-    if kept:
-        only = {one.row_id: one.user_id for one in kept}
-        done = set(outbox.hold_undelivered(kind.name, kind.row_table, kind.id_field, now, only=only))
-        with log.buffered():
-            for one, held in kept.items():
-                if one.event_id in done:
-                    log.info("event.held", **_names(one), reason=held.reason)
-    return found[-1].id if len(found) == AT_ONCE else None
+    if not kept:
+        return
+    only = {one.row_id: one.user_id for one in kept}
+    done = set(outbox.hold_undelivered(kind.name, kind.row_table, kind.id_field, now, only=only))
+    with log.buffered():
+        for one, held in kept.items():
+            if one.event_id in done:
+                log.info("event.held", **_names(one), reason=held.reason)
 
 
 def hold_all_hidden(
     outbox: Ledger, moodle: TableReads, kinds: Collection[EventKind], now: float, options: Options, log: Log
 ) -> None:
-    """Hold all of these kinds that `hold_hidden` finds. Call it before anything is sent that lay in the outbox."""
-    for kind in kinds:
-        after: int | None = 0
-        while after is not None and holds(kind, options):
-            after = hold_hidden(outbox, moodle, kind, now, options, log, age_s=0.0, after=after)
+    """Hold what `hold_hidden` finds of all pages. Call it before anything is sent that lay in the outbox."""
+    for page in pages_of_unsent(outbox, kinds, now, options, age_s=0.0):
+        hold_hidden(outbox, moodle, page, now, options, log)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +109,17 @@ class Releasing:
         self._outbox = outbox
         self._rules = rules
         self._log = log
-        #: Up to which row of the outbox this round of looks has come; 0 between two rounds. It begins with what waits
-        #: for its first attempt, of these kinds.
+        #: What this round of looks still has to look at of what waits for its first attempt; None between two rounds.
+        self._unsent: list[tuple[EventKind, Sequence[Unsent]]] | None = None
+        #: Up to which row of the outbox it has come, of what is held.
         self._after = 0
-        self._unsent: list[EventKind] = []
         #: When the next round begins, in unix seconds, and the one after it, as far as this round has seen.
         self._round_at = 0.0
         self._soonest = float("inf")
 
     def due_in(self, now: float) -> float:
         """Return after how many seconds the next look is wanted."""
-        if self._after or self._unsent:
+        if self._unsent is not None:
             return 0.0
         wait = self._round_at - now
         # The clock may have been set back.
@@ -150,27 +150,21 @@ class Releasing:
         """Look at the next of what is held, if it is time. Raises MoodleError and OutboxError."""
         if self.due_in(now) > 0:
             return Looked()
-        if not self._after and not self._unsent:
+        if self._unsent is None:
             self._soonest = now + LOOK_EVERY_S
-            self._unsent = [kind for kind in self._moodle.kinds if holds(kind, options)]
-        while self._unsent:
-            after = self._hold_hidden(self._unsent[0], now, options)
-            if after is not None:
-                self._after = after
-                return Looked(is_more=True)
-            self._after = 0
+            kinds = self._moodle.kinds
+            self._unsent = list(pages_of_unsent(self._outbox, kinds, now, options, age_s=LOOK_EVERY_S))
+        if self._unsent:
+            hold_hidden(self._outbox, self._moodle, self._unsent[0], now, options, self._log)
             self._unsent.pop(0)
+            return Looked(is_more=True)
         held = self._outbox.held(self._after, AT_ONCE)
         released = self._judge(held, now, options)
         is_more = len(held) == AT_ONCE
         self._after = held[-1].id if is_more else 0
         if not is_more:
-            self._round_at = self._soonest
+            self._unsent, self._round_at = None, self._soonest
         return Looked(released=released, is_more=is_more)
-
-    def _hold_hidden(self, kind: EventKind, now: float, options: Options) -> int | None:
-        about = (self._outbox, self._moodle, kind, now, options, self._log)
-        return hold_hidden(*about, age_s=LOOK_EVERY_S, after=self._after)
 
     def look_at(self, events: Sequence[Event], now: float, options: Options) -> int:
         """Look at what is held of the rows of these events, which Moodle shows; return how many are due now."""

@@ -127,12 +127,10 @@ class Holding(HeldReads, Protocol):
         """
 
     @abstractmethod
-    def unsent(
-        self, event_type: str, field: str, now: float, *, before: float, after: int, limit: int
-    ) -> Sequence[Unsent]:
-        """Return what waits for its first attempt of a type, recorded up to a time, behind a row of the outbox.
+    def unsent(self, event_type: str, field: str, now: float, *, before: float, limit: int) -> Sequence[Unsent]:
+        """Return what waits for its first attempt of a type, recorded up to a time: what is due first comes first.
 
-        In the order in which it was recorded. `field` as in `hold_undelivered`; times in unix seconds.
+        `field` as in `hold_undelivered`; times in unix seconds.
         """
 
 

@@ -188,16 +188,13 @@ class SqlHeld(Sql, Holding):
 
         return self._do(work)
 
-    def unsent(
-        self, event_type: str, field: str, now: float, *, before: float, after: int, limit: int
-    ) -> Sequence[Unsent]:
+    def unsent(self, event_type: str, field: str, now: float, *, before: float, limit: int) -> Sequence[Unsent]:
         free, values = self._free(now)
-        # The index of what waits is to be used: of all others there may be a million.
         found = self._rows(
             f"SELECT id, event_id, log_id, user_id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
-            f"WHERE due_at > -1 AND {free} AND event_type = ? AND attempts = 0 AND created_at <= ? AND id + 0 > ? "
-            "ORDER BY id + 0 LIMIT ?",
-            (*values, event_type, before, after, limit),
+            f"WHERE due_at IS NOT NULL AND {free} AND event_type = ? AND attempts = 0 AND created_at <= ? "
+            "ORDER BY due_at, id LIMIT ?",
+            (*values, event_type, before, limit),
         )
         return [
             Unsent(id=row[0], event_id=row[1], event_type=event_type, log_id=row[2], user_id=row[3], row_id=int(row[4]))

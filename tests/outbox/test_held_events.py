@@ -151,24 +151,24 @@ def test_of_named_rows_only_what_never_left_is_held(outbox: Outbox) -> None:
     assert outbox.hold_undelivered(KIND, TABLE, "gradeid", NOW, only={7: 1}) == [], "the backend may have it"
 
 
-def unsent(outbox: Outbox, *, before: float = NOW, after: int = 0, limit: int = 9) -> list[tuple[str, int, int]]:
-    found = outbox.unsent(KIND, "gradeid", NOW, before=before, after=after, limit=limit)
+def unsent(outbox: Outbox, *, before: float = NOW, limit: int = 9) -> list[tuple[str, int, int]]:
+    found = outbox.unsent(KIND, "gradeid", NOW, before=before, limit=limit)
     return [(one.event_id, one.row_id, one.user_id) for one in found]
 
 
-def test_what_waits_for_its_first_attempt_is_found_in_pieces(outbox: Outbox) -> None:
+def test_what_waits_for_its_first_attempt_is_found(outbox: Outbox) -> None:
     accept(outbox, hold(9), events=(event(1), event(2), event(3)))
     every = [(event(number).event_id, 7, 1) for number in (1, 2, 3)]
     assert unsent(outbox) == every
     assert unsent(outbox, before=NOW - 1) == []
-    first, second = outbox.unsent(KIND, "gradeid", NOW, before=NOW, after=0, limit=2)
-    assert unsent(outbox, after=second.id) == every[2:]
+    assert unsent(outbox, limit=2) == every[:2]
+    (first,) = outbox.unsent(KIND, "gradeid", NOW, before=NOW, limit=1)
     assert (first.log_id, first.event_type) == (1, KIND)
     (claimed_one,) = outbox.claim(NOW, 1, lease_s=60, types=TYPES)
     assert unsent(outbox) == every[1:], "one is under way"
     outbox.release([claimed_one])
     assert unsent(outbox) == every, "it never left"
-    assert outbox.unsent("user_created", "gradeid", NOW, before=NOW, after=0, limit=9) == []
+    assert outbox.unsent("user_created", "gradeid", NOW, before=NOW, limit=9) == []
 
 
 def test_what_is_held_after_it_was_chosen_is_not_claimed(outbox: Outbox) -> None:
@@ -186,7 +186,7 @@ def test_a_claim_and_a_hold_at_once_never_both_have_an_event(outbox: Outbox) -> 
         pytest.skip("a file has one writer at a time")
     for number in range(1, 41):
         accept(outbox, events=(event(number),))
-        (row,) = outbox.unsent(KIND, "gradeid", NOW, before=NOW, after=0, limit=9)
+        (row,) = outbox.unsent(KIND, "gradeid", NOW, before=NOW, limit=9)
         held: list[str] = []
         holding = threading.Thread(
             target=lambda held=held: held.extend(outbox.hold_undelivered(KIND, TABLE, "gradeid", NOW, only={7: 1}))
