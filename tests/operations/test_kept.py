@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from receiver import Reply
 
+from relay.events.catalogue import KINDS
+
 if TYPE_CHECKING:
     from harness import Relay
     from receiver import Receiver
@@ -30,39 +32,58 @@ def grades(backend: Receiver) -> list[str]:
     return [post.event_id for post in backend.posts if "grade_updated" in post.path]
 
 
+@pytest.mark.parametrize("which", ["relay", "other"])
+@pytest.mark.parametrize("hide", ["finalgrade = NULL", "hidden = 1"])
 def test_nothing_of_a_held_grade_is_in_any_request_line_or_screen(
-    relay: Relay, college: College, backend: Receiver
+    hide: str, which: str, relay: Relay, other: Relay, college: College, backend: Receiver
 ) -> None:
-    ada, _, grade = essay(college, is_released=False)
+    """With all types on, whatever is asked for."""
+    used = {"relay": relay, "other": other}[which]
+    for name in KINDS:
+        used.set(f"events.{name}.enabled", True)
+    used.set("log.level", "debug")
+    ada, _, grade = essay(college, is_released=True)
+    college.run(f"UPDATE {{p}}grade_grades SET feedback = %s, {hide}", COMMENT)
+    college.log("gradebook_grade_updated", 1, user=ada, at=AT + 1, courseid=1, other='{"finalgrade":"77.77000"}')
     shown = ""
     for command in (
         ("run", "--dry-run", "--from", "beginning"),
         ("run", "--once"),
+        ("reconcile", "all", "--grace", "0s", "--json"),
+        ("reconcile", "grades", "--grace", "0s", "--fix"),
         ("status",),
         ("status", "--json"),
+        ("metrics",),
+        ("events",),
+        ("events", "--json"),
         ("explain", f"grade:{grade}"),
-        ("explain", f"user:{ada}"),
+        ("explain", f"user:{ada}", "--json"),
         ("explain", "log:3"),
+        ("explain", "log:4"),
         ("sync", "grades", "--dry-run"),
         ("sync", "grades"),
         ("sync", "grades", "--user", str(ada)),
         ("run", "--replay", "status=held"),
         ("run", "--replay", f"user={ada}"),
+        ("run", "--replay", "type=gradebook_grade_updated", "--debug"),
         ("purge",),
-        ("run", "--once"),
+        ("forget", str(ada)),
+        ("run", "--once", "--debug"),
     ):
-        done = relay.run(*command, expect=None)
+        done = used.run(*command, expect=None)
         assert done.code in {0, 1}, command
         assert "Traceback" not in done.stderr
         shown += done.stdout + done.stderr
-    files = [path.read_bytes().decode("latin-1") for path in relay.folder.glob("outbox.db*")]
+    files = [path.read_bytes().decode("latin-1") for path in used.folder.glob("outbox.db*")]
+    rows = repr([used.rows(f"SELECT * FROM {table}") for table in ("{log}", "{attempt}")])
     sent = "".join(post.body.decode() for post in backend.posts)
-    for text in (shown, sent, *files):
+    for text in (shown, sent, rows, *files):
         assert "canary" not in text
         assert "77.7" not in text
         assert "Distinction" not in text
     assert grades(backend) == []
-    assert relay.statuses()["held"] == 1
+    assert used.statuses()["held"] == 2
+    assert used.status()["conservation"]["holds"]
 
 
 def test_a_dry_run_says_what_would_be_held(relay: Relay, college: College) -> None:
