@@ -72,7 +72,10 @@ def hold_hidden(
     """Hold what Moodle keeps back by now of a page of what was not sent. Raises MoodleError and OutboxError."""
     kind, found = page
     facts = moodle.current(kind, sorted({one.row_id for one in found}), options)
-    kept = {one: held for one in found if (held := envelope.kept_now(kind, one.row_id, facts, options)) is not None}
+    now_held = {one: envelope.kept_now(kind, one.row_id, facts, options) for one in found}
+    # Moodle showed it when it was recorded. It deletes the gradebook's rows of a student who has left since: that hides
+    # nothing, and the grade is still wanted.
+    kept = {one: held for one, held in now_held.items() if held is not None and not held.is_absent}
     if not kept:
         return
     only = {one.row_id: one.user_id for one in kept}

@@ -47,24 +47,27 @@ FROM {p}user_enrolments ue JOIN {p}enrol e ON e.id = ue.enrolid WHERE ue.userid 
 class Held(Exception):
     """Moodle keeps a grade from the student now: no event is made of it before that changes."""
 
-    def __init__(self, reason: str, *, until: int | None = None) -> None:
+    def __init__(self, reason: str, *, until: int | None = None, is_absent: bool = False) -> None:
         super().__init__(reason)
         #: Why, in words: neither personal data, nor anything of the grade.
         self.reason = reason
         #: When it ends by itself, in unix seconds; None where somebody has to do something.
         self.until = until
+        #: The gradebook has no row of it at all: not yet, or no more, as the student has left the course.
+        self.is_absent = is_absent
 
 
 def kept_back(finalgrade: Any, hidden_item: Any, hidden_grade: Any, now: int) -> Held | None:
     """Return why Moodle keeps a grade from the student at `now` (unix seconds), or None where it shows it.
 
-    Given `grade_grades.finalgrade` (None where the gradebook has no row), and `hidden` of the item and of the grade: 0,
-    1, or the time until which it is hidden. Contract, section 2 ("A grade that Moodle keeps from the student"); the
+    Given `grade_grades.finalgrade`, and `hidden` of the item and of the grade: 0, 1, or the time until which it is
+    hidden; None where the gradebook has no row. Contract, section 2 ("A grade that Moodle keeps from the student"); the
     first three lines of rule 1 in Moodle's RULES.md. `hidden` is judged as grade_grade::is_hidden does
     (lib/grade/grade_grade.php). What workflow and blind marking keep back has no finalgrade.
     """
     if finalgrade is None:
-        return Held("Moodle's gradebook has no grade for the student: it is not released, or still marked anonymously")
+        reason = "Moodle's gradebook has no grade for the student: it is not released, or still marked anonymously"
+        return Held(reason, is_absent=hidden_grade is None)
     hidden = {"grade item": integer(hidden_item), "student's grade": integer(hidden_grade)}
     kept = {name: value for name, value in hidden.items() if value == 1 or value > now}
     if not kept:

@@ -383,7 +383,11 @@ def test_what_an_older_relay_recorded_is_looked_at_before_it_is_sent(
     assert "66.66" not in "".join(json.dumps(data) for data in captured.data("grade_updated"))
 
 
-HIDE = ["UPDATE {p}grade_items SET hidden = 1", "UPDATE {p}grade_grades SET hidden = UNIX_TIMESTAMP() + 500"]
+HIDE = [
+    "UPDATE {p}grade_items SET hidden = 1",
+    "UPDATE {p}grade_grades SET hidden = UNIX_TIMESTAMP() + 500",
+    "UPDATE {p}grade_grades SET finalgrade = NULL",
+]
 
 
 @pytest.mark.parametrize("hide", HIDE)
@@ -399,14 +403,14 @@ def test_what_is_hidden_before_its_first_attempt_is_held_at_the_next_look(
     assert holds(captured) == [Status.PENDING], "it is not time to look yet"
     captured.read(LOOK_S)
     assert [(state, one) for state, one, _ in grades(captured)] == [(Status.HELD, event_id)]
-    assert "hidden in Moodle's gradebook" in grades(captured)[0][2]
+    assert "Moodle's gradebook" in grades(captured)[0][2]
     assert holds(captured) == [Status.HELD]
     assert captured.data("grade_updated") == [{}]
     assert captured.outbox.remembered("assign_grades", [grade]) == {}
     assert captured.log.fields("event.held")["event_id"] == event_id
     assert captured.outbox.claim(captured.now, 9, lease_s=9, types=frozenset({"grade_updated"})) in ((), [])
     ada.college.run("UPDATE {p}grade_items SET hidden = 0")
-    ada.college.run("UPDATE {p}grade_grades SET hidden = 0")
+    ada.college.run("UPDATE {p}grade_grades SET hidden = 0, finalgrade = %s", SCORE)
     captured.read(LOOK_S)
     assert [(state, one) for state, one, _ in grades(captured)] == [(Status.PENDING, event_id)]
     assert captured.data("grade_updated")[0]["score"] == 77.77
@@ -423,6 +427,18 @@ def test_what_has_an_attempt_goes_on_with_its_bytes(ada: Class, captured: Captur
     captured.outbox.release([one for one in claimed if one.event_type == "grade_updated"])
     captured.read(LOOK_S)
     assert holds(captured) == [Status.HELD], "that request never left"
+
+
+def test_what_waits_of_a_student_who_has_left_the_course_is_sent(ada: Class, captured: Captured) -> None:
+    """Moodle deletes the gradebook's rows then; Moodle showed the grade, and the registrar still needs it."""
+    ada.grade(is_released=True)
+    captured.read()
+    for table in ("user_enrolments", "grade_grades"):
+        ada.college.run(f"DELETE FROM {{p}}{table}")
+    captured.read(LOOK_S)
+    captured.read(2 * releasing.ABSENT_S)
+    assert holds(captured) == [Status.PENDING]
+    assert captured.data("grade_updated")[0]["score"] == 77.77
 
 
 def test_the_queue_is_looked_at_in_pieces(ada: Class, captured: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
