@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relay.model import Log
     from relay.moodle.contract import Moodle, TableReads
     from relay.outbox.contract import Ledger
-    from relay.outbox.values import Unsent
+    from relay.outbox.unsent import Unsent
 
 #: How often all that is held is looked at, in seconds: within 60 s (contract, section 2) it is seen and sent.
 LOOK_EVERY_S = 30.0

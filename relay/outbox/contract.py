@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from relay.model import Delivery, Position
+    from relay.outbox.unsent import Unsent
     from relay.outbox.values import (
         Accepted,
         Batch,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         Selector,
         Settled,
         Sync,
-        Unsent,
         Waiting,
     )
 

@@ -12,7 +12,8 @@ from relay.outbox import rows
 from relay.outbox.contract import Holding
 from relay.outbox.sql import IDS, Sql
 from relay.outbox.tables import EVENTS, FOUND, HELD, MEMORY
-from relay.outbox.values import HeldEvent, Judged, Unsent
+from relay.outbox.unsent import Unsent
+from relay.outbox.values import HeldEvent, Judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -88,20 +88,6 @@ class HeldEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
-    """An event of the outbox that waits for its first attempt."""
-
-    #: Its row in the outbox.
-    id: int
-    event_id: str
-    event_type: str
-    log_id: int | None
-    user_id: int
-    #: The id of the row of Moodle that it is about.
-    row_id: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
     """What is to become of held events."""
 

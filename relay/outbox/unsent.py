@@ -1,0 +1,19 @@
+"""What waits for its first attempt, as the part of the outbox that holds events gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """An event of the outbox that waits for its first attempt."""
+
+    #: Its row in the outbox.
+    id: int
+    event_id: str
+    event_type: str
+    log_id: int | None
+    user_id: int
+    #: The id of the row of Moodle that it is about.
+    row_id: int
