@@ -30,7 +30,7 @@ OWNERS = {
     "sqlite3": {"outbox.sqlite_database"},
     "requests": {"delivery.transport"},
     "urllib3": {"delivery.transport"},
-    "yaml": {"config.reader"},
+    "yaml": {"config.reader", "config.edit"},
     "signal": {"service.daemon"},
     "tenacity": {"service.daemon", "outbox.mysql_database"},
     "structlog": {"service.logs"},

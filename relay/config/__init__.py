@@ -1,5 +1,6 @@
 """The config: YAML to frozen dataclasses, all mistakes at once, each with its path and line (contract, section 6)."""
 
+from relay.config.events import EventsConfig
 from relay.config.files import (
     find,
     load,
@@ -15,11 +16,14 @@ from relay.config.files import (
 )
 from relay.config.outbox_url import outbox_server
 from relay.config.schema import BackendConfig, Config, DatabaseConfig
+from relay.config.web import WebConfig
 
 __all__ = [
     "BackendConfig",
     "Config",
     "DatabaseConfig",
+    "EventsConfig",
+    "WebConfig",
     "find",
     "load",
     "load_backend",

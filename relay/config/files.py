@@ -43,7 +43,7 @@ def find(explicit: Path | None, environment: str | None) -> Path:
 
 def load(path: Path) -> Config:
     """Return the config of a file. Raises ConfigError with all its mistakes."""
-    return parse(_text(path), path=path)
+    return parse(text_of(path), path=path)
 
 
 def load_to_look(path: Path) -> Config:
@@ -51,14 +51,15 @@ def load_to_look(path: Path) -> Config:
 
     Raises ConfigError with all other mistakes, and those secrets among them.
     """
-    text = _text(path)
+    text = text_of(path)
     try:
         return parse(text, path=path, is_lenient=True)
     except ConfigError:
         return parse(text, path=path)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return the text of a config. Raises ConfigError where it cannot be read."""
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
@@ -131,7 +132,7 @@ def load_backend(path: Path) -> BackendConfig:
     Even what a relay needs may be missing, and is None then: who only tries a receiver has no relay yet.
     """
     mistakes = Mistakes()
-    root = Section(compose(_text(path), path), "", mistakes, path)
+    root = Section(compose(text_of(path), path), "", mistakes, path)
     keys = {name: replace(key, is_required=False) for name, key in BACKEND.keys.items() if isinstance(key, Key)}
     backend = replace(BACKEND, keys=keys).fill(root.section("backend"))
     _refuse(path, "backend", mistakes)
@@ -167,5 +168,5 @@ def _database_section(path: Path, mistakes: Mistakes) -> Section:
 
 
 def _root(path: Path, mistakes: Mistakes) -> Section:
-    text = _text(path) if is_there(path) else ""
+    text = text_of(path) if is_there(path) else ""
     return Section(compose(text, path), "", mistakes, path)

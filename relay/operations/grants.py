@@ -27,13 +27,14 @@ def statements(
     prefix: str,
     user: str,
     host: str,
+    password: str = PLACEHOLDER,
 ) -> Iterator[str]:
-    """Yield the statements, for MariaDB and MySQL alike; the password is to be filled in.
+    """Yield the statements, for MariaDB and MySQL alike; without a password, it is to be filled in.
 
     `columns` are those that every Moodle has, `newer` those that are granted where they are there, both by table.
     """
     account = f"{_text(user)}@{_text(host)}"
-    yield from _user(account)
+    yield from _user(account, password)
     for table, names in columns.items():
         listed = ", ".join(_name(name) for name in names)
         yield f"GRANT SELECT ({listed}) ON {_name(schema)}.{_name(prefix + table)} TO {account};"
@@ -60,14 +61,14 @@ def outbox_statements(*, schema: str, user: str, host: str) -> Iterator[str]:
     yield f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON {_name(schema)}.* TO {account};"
 
 
-def _user(account: str) -> Iterator[str]:
+def _user(account: str, password: str = PLACEHOLDER) -> Iterator[str]:
     """Yield what makes an account, as soon as somebody has put a password of their own into the first statement.
 
-    As it is printed, the second one fails, and what runs the statements stops there: nobody gets an account whose
+    With the placeholder, the second one fails, and what runs the statements stops there: nobody gets an account whose
     password is known.
     """
     made = _text(f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY ")
-    yield f"SET @relay_password = '{PLACEHOLDER}';"
+    yield f"SET @relay_password = {_text(password)};"
     yield (
         "SET @relay = IF(@relay_password LIKE 'CHOOSE-A-%', 'first put a password of your own into the line above', "
         f"CONCAT({made}, QUOTE(@relay_password)));"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
 from relay.config import outbox_server
+from relay.config.checks import is_loopback
 from relay.config.tls import identify, trusting
 from relay.errors import ConfigError, CredentialError, RelayError
 from relay.rules.server import Address
@@ -51,6 +53,20 @@ def of_outbox(outbox: OutboxConfig) -> Address:
         title="The outbox's database",
         keys={**keys, "password": "outbox.password", "prefix": "outbox.prefix", "tls": "outbox.tls"},
     )
+
+
+def own_host(database: DatabaseConfig) -> str:
+    """Return where a database's server sees this machine: `localhost`, or the address that is used towards it."""
+    if database.unix_socket or is_loopback(database.host):
+        return "localhost"
+    try:
+        family, kind, _, _, there = socket.getaddrinfo(database.host, database.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as way:
+            # Nothing is sent: the system only chooses the way.
+            way.connect(there)
+            return str(way.getsockname()[0])
+    except OSError:
+        return "localhost"
 
 
 def of_moodle(database: DatabaseConfig) -> Address:

@@ -8,10 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import __version__
+from relay.errors import MoodleError, MoodleRefused
 from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
 from relay.operations import health, metrics, plugin, profile
 from relay.operations import status as state
+from relay.operations.check import backend as backend_checks
+from relay.operations.check import moodle as moodle_checks
+from relay.operations.check.result import guarded
 from relay.operations.forget import forget as forget_user
 from relay.operations.move import Move
 from relay.operations.purge import purge as purge_before
@@ -38,16 +42,43 @@ CHECK_MOST_S = 10.0
 def check(config: Config) -> Iterator[Check]:
     """Yield what is found of all that relay needs, one after the other, as each is looked at."""
     machine = parts.REAL
-    # Who waits for an answer does not wait as long as an event may.
-    patient = replace(config, backend=replace(config.backend, timeout=min(config.backend.timeout, CHECK_MOST_S)))
     yield from checking.examine(
         config,
         moodle=partial(parts.reading, config),
         open_outbox=lambda: parts.make_outbox(config, create=False),
         try_schema=partial(parts.try_schema, config),
-        backend=partial(parts.sending, patient, machine),
+        backend=partial(parts.sending, _patient(config), machine),
         now=machine.now,
     )
+
+
+def try_database(config: Config) -> MoodleError | None:
+    """Return why Moodle's database cannot be read as relay reads it, None where it can. Raises ConfigError."""
+    try:
+        with parts.reading(config) as moodle:
+            try:
+                moodle.site()
+                return next(iter(moodle.missing()), None)
+            except MoodleRefused as error:
+                found = moodle_checks.refused(error, moodle, config.moodle.database.prefix)
+                return MoodleRefused(found.found, hint=found.hint)
+    except MoodleError as error:
+        return error
+
+
+def try_backend(config: Config) -> Iterator[Check]:
+    """Yield what the backend says to our token, as `check` does."""
+
+    def ask() -> Iterator[Check]:
+        with parts.sending(_patient(config), parts.REAL) as sender:
+            yield from backend_checks.checks(sender, parts.REAL.now)
+
+    yield from guarded("backend", ask)
+
+
+def _patient(config: Config) -> Config:
+    """Return the config with a time for the backend's answer that somebody at a terminal waits for."""
+    return replace(config, backend=replace(config.backend, timeout=min(config.backend.timeout, CHECK_MOST_S)))
 
 
 def status(config: Config) -> Report:

@@ -43,7 +43,7 @@ def handle(arguments: argparse.Namespace) -> int:
     for one in checks:
         done.append(one)
         if not arguments.json:
-            _print(one)
+            show(one)
     if arguments.json:
         fields = ("name", "verdict", "found", "hint")
         print(json.dumps([{name: str(getattr(one, name)) for name in fields} for one in done], indent=2))
@@ -51,7 +51,8 @@ def handle(arguments: argparse.Namespace) -> int:
     return code or (Exit.UNDELIVERED if has_failed else Exit.WELL)
 
 
-def _print(one: Check) -> None:
+def show(one: Check) -> None:
+    """Print a check, and its remedy below it."""
     print(f"{one.verdict:<5} {one.name}: {one.found}", flush=True)
     if one.hint:
         print(f"      -> {one.hint}", flush=True)

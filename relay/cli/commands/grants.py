@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from relay import config
@@ -16,6 +17,7 @@ from relay.operations import grants
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 EXAMPLES = """examples:
   relay grants > grants.sql                    put a password of your own into the first line, and give it to the
@@ -41,17 +43,32 @@ def handle(arguments: argparse.Namespace) -> int:
     path = config_path(arguments)
     database = config.load_database(path)
     user = arguments.user or database.user
-    events = config.load_events(path)
-    kinds = catalogue.watched(events.kinds.values(), events.disabled)
-    read, newer = columns(kinds), catalogue.newer_columns(kinds)
-    if config.load_web(path).proxy is not None:
-        read = with_people(read)
-    for line in grants.statements(
-        read, newer, schema=database.name, prefix=database.prefix, user=user, host=arguments.host
-    ):
+    events, web = config.load_events(path), config.load_web(path)
+    for line in statements(replace(database, user=user), events, web, arguments.host):
         print(line)
     _note(*grants.NOTES)
     return Exit.WELL
+
+
+def statements(
+    database: config.DatabaseConfig,
+    events: config.EventsConfig,
+    web: config.WebConfig,
+    host: str,
+    password: str = grants.PLACEHOLDER,
+) -> Iterator[str]:
+    """Yield the SQL of the database's user, who connects from `host`, for these events and the page."""
+    kinds = catalogue.watched(events.kinds.values(), events.disabled)
+    read = columns(kinds)
+    yield from grants.statements(
+        read if web.proxy is None else with_people(read),
+        catalogue.newer_columns(kinds),
+        schema=database.name,
+        prefix=database.prefix,
+        user=database.user,
+        host=host,
+        password=password,
+    )
 
 
 def _note(*notes: str) -> None:

@@ -1,0 +1,282 @@
+"""`relay init`: a config with its secrets, each answer tried at once; or a change of one that is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relay.cli.asking import HOST, PORT, Answers, Question, agrees, say
+from relay.cli.command import Command, Exit
+from relay.cli.commands import check, grants
+from relay.cli.configured import config_path
+from relay.config.draft import KEYS, PASSWORD, TOKEN, Draft, service_group
+from relay.errors import CredentialError, MoodleRefused, RelayError, UsageError
+from relay.operations.check.result import Verdict
+from relay.operations.grants import PLACEHOLDER
+from relay.rules import signing
+from relay.service import addresses, admin
+from relay.service.daemon import Signals
+
+if TYPE_CHECKING:
+    from relay.errors import MoodleError
+
+EXAMPLES = """examples:
+  relay init                                  asks, and writes the config; Enter takes what stands in brackets
+  relay init --backend-url https://new.example.edu       changes that, and keeps all else
+  relay init --moodle-url https://moodle.college.example --database-name moodle \\
+    --backend-url https://backend.college.example --backend-token-file token > grants.sql
+                                              from a script; exit 1 where grants.sql must be run first, then init again
+A secret comes from a file, or is typed unseen. It is kept in a file of its own beside the config, for root to write and
+relay to read. A secret that is there is replaced only where its option, or an answer, says so.
+"""
+#: Where the service keeps its outbox (systemd/relay.tmpfiles.conf).
+STATE = Path("/var/lib/relay")
+PLACE = Path("/etc/relay/config.yaml")
+UNITS = (Path("/etc/systemd/system/relay.service"), Path("/usr/lib/systemd/system/relay.service"))
+
+
+def _make_password() -> str:
+    # The end is for servers that want a character of each kind.
+    return secrets.token_urlsafe(24) + "-Aa1"
+
+
+def _make_key() -> str:
+    return signing.symmetric_texts(secrets.token_bytes(signing.SEED))[0]
+
+
+URL = Question(
+    path="moodle.url", option="moodle-url", metavar="URL", words="The Moodle site's own address ($CFG->wwwroot)"
+)
+DATABASE = (
+    Question(
+        path=HOST,
+        option="database-host",
+        metavar="HOST",
+        words="Moodle's database server, or the path of its socket",
+        default="localhost",
+    ),
+    Question(path=PORT, option="database-port", metavar="PORT", words="The server's port", default="3306"),
+    Question(path="moodle.database.name", option="database-name", metavar="NAME", words="The database's name"),
+    Question(
+        path="moodle.database.prefix",
+        option="database-prefix",
+        metavar="PREFIX",
+        words="What its tables' names begin with ($CFG->prefix)",
+        default="mdl_",
+    ),
+    Question(
+        path="moodle.database.user",
+        option="database-user",
+        metavar="USER",
+        words="The database user that relay is to have for itself",
+        default="relay",
+    ),
+)
+DATABASE_PASSWORD = Question(
+    path=PASSWORD,
+    option="database-password-file",
+    metavar="FILE",
+    words="That user's password",
+    make=_make_password,
+)
+BACKEND = (
+    Question(path="backend.url", option="backend-url", metavar="URL", words="The backend's address"),
+    Question(
+        path="backend.ca_bundle",
+        option="backend-ca",
+        metavar="FILE",
+        words="A file with the CA of its certificate, where the system does not know it",
+        is_optional=True,
+    ),
+    Question(
+        path="backend.tenant_id",
+        option="tenant",
+        metavar="TENANT",
+        words="The tenant that the events are of",
+        default="default",
+    ),
+)
+BACKEND_TOKEN = Question(
+    path=TOKEN, option="backend-token-file", metavar="FILE", words="The token that the backend knows relay by"
+)
+SIGNING_KEY = Question(
+    path=KEYS,
+    option="signing-key-file",
+    metavar="FILE",
+    words="The signing key, where the backend's developers have given you one",
+    make=_make_key,
+)
+OUTBOX = Question(
+    path="outbox.url",
+    option="outbox",
+    metavar="URL",
+    words="Where events are kept (sqlite:///PATH)",
+    default="sqlite:///var/lib/relay/outbox.db" if STATE.is_dir() else "sqlite:///outbox.db",
+    is_optional=True,
+)
+QUESTIONS = (URL, *DATABASE, DATABASE_PASSWORD, *BACKEND, BACKEND_TOKEN, SIGNING_KEY, OUTBOX)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments: one for each question."""
+    for question in QUESTIONS:
+        words = f"{question.words[:1].lower()}{question.words[1:]}"
+        default = f" (a new config: {question.default})" if question.default else ""
+        made = " (a new config: one is made)" if question.make else ""
+        parser.add_argument(f"--{question.option}", metavar=question.metavar, help=f"{words}{default}{made}")
+    parser.add_argument(
+        "--relay-host",
+        metavar="HOST",
+        help="of the SQL: from where the database's server sees relay come (default: localhost, or this machine's "
+        "address)",
+    )
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Ask, try, write, and check what was written."""
+    draft = Draft(_place(arguments))
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    answers = Answers(draft, arguments, is_terminal=is_terminal)
+    is_given = any(getattr(arguments, question.option.replace("-", "_")) is not None for question in QUESTIONS)
+    answers.asks_all = is_terminal and not is_given
+    say(f"relay: {draft.source} {'is there, and is changed' if draft.was_there else 'will be made'}.")
+    try:
+        refused = _gather(draft, answers, arguments)
+    except (KeyboardInterrupt, EOFError):
+        say("", "relay: broken off; nothing was written.")
+        return 130
+    signals = Signals()
+    with signals.installed():
+        # A signal waits until all is written.
+        for path in draft.save():
+            say(f"relay: {path} is written.")
+    if signals.stop.is_set():
+        return 130
+    if KEYS in answers.made:
+        say(f"relay: the signing key in {draft.place(KEYS)} is new: the backend's developers get it, too.")
+    if refused is not None:
+        say(f"relay: {refused}")
+        _print_sql(draft, arguments)
+        raise RelayError(
+            "The database's user is not there yet, or may not read what relay reads.",
+            hint="Run the SQL above as the database's administrator, then `relay init` again: it tries anew.",
+        )
+    code = check.handle(argparse.Namespace(config=draft.source, json=False, config_only=False))
+    _say_next(draft, code)
+    return code
+
+
+def _place(arguments: argparse.Namespace) -> Path:
+    try:
+        return config_path(arguments)
+    except UsageError:
+        return PLACE if os.geteuid() == 0 else Path("config.yaml")
+
+
+def _gather(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> MoodleRefused | None:
+    """Take all answers; return why the database refuses its user, where nobody was there to mend that."""
+    answers.take([URL, *DATABASE])
+    answers.take_secret(DATABASE_PASSWORD)
+    if answers.is_terminal:
+        _settle_database(draft, answers, arguments)
+    answers.take(BACKEND)
+    answers.take_secret(BACKEND_TOKEN)
+    answers.take_secret(SIGNING_KEY)
+    if answers.is_terminal:
+        _settle_backend(draft, answers)
+    answers.take([OUTBOX])
+    if answers.missing:
+        raise UsageError(
+            f"There is no terminal to ask at, and this is missing: {', '.join(f'--{one}' for one in answers.missing)}.",
+            hint="Nothing was written. See `relay init --help`.",
+        )
+    if answers.is_terminal:
+        return None
+    error = _try_database(draft)
+    return error if isinstance(error, MoodleRefused) else None
+
+
+def _try_database(draft: Draft) -> MoodleError | CredentialError | None:
+    try:
+        return admin.try_database(draft.config())
+    except CredentialError as error:
+        return error
+
+
+def _settle_database(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> None:
+    """Try the database until it can be read, or the person leaves it as it is."""
+    while (error := _try_database(draft)) is not None:
+        _complain(error)
+        if isinstance(error, MoodleRefused):
+            _print_sql(draft, arguments)
+            input("Run this as the database's administrator, then press Enter: ")
+            error = _try_database(draft)
+            if error is None:
+                break
+            _complain(error)
+        if not agrees("Change the answers about the database?"):
+            return
+        answers.ask_again(DATABASE, [DATABASE_PASSWORD])
+    say("ok    database: it answers, and what relay reads can be read")
+
+
+def _settle_backend(draft: Draft, answers: Answers) -> None:
+    """Try the backend until it knows us, or the person leaves it as it is."""
+    while True:
+        has_failed = False
+        for one in admin.try_backend(draft.config()):
+            check.show(one)
+            has_failed |= one.verdict is Verdict.FAIL
+        if not has_failed or not agrees("Change the answers about the backend?"):
+            return
+        answers.ask_again(BACKEND, [BACKEND_TOKEN])
+
+
+def _complain(error: RelayError) -> None:
+    say(f"fail  database: {error}", *([f"      -> {error.hint}"] if error.hint else []))
+
+
+def _print_sql(draft: Draft, arguments: argparse.Namespace) -> None:
+    """Print the SQL that makes the database's user, with its password."""
+    made = draft.config()
+    database = made.moodle.database
+    host = arguments.relay_host or addresses.own_host(database)
+    try:
+        password = PLACEHOLDER if database.password is None else database.password.reveal()
+    except CredentialError:
+        password = PLACEHOLDER
+    for line in grants.statements(database, made.events, made.web, host, password):
+        print(line, flush=True)
+    account = f"'{database.user}'@'{host}'"
+    say(
+        f"relay: the SQL is for {account}; `--relay-host HOST` names another host that relay comes from.",
+        "  Where that account is there already, is relay's alone, and has another password, run this, too, with the",
+        f"  password of the first line: ALTER USER {account} IDENTIFIED BY '...';",
+    )
+
+
+def _say_next(draft: Draft, code: int) -> None:
+    """Say which command is next."""
+    name = sys.argv[0] if Path(sys.argv[0]).name == "relay" else "relay"
+    command = f"{name} --config {draft.source}"
+    if service_group() is not None:
+        command = f"runuser -u relay -- {command}"
+    if code != Exit.WELL:
+        say("", "Mend what has failed, then look again:", f"  {command} check")
+        return
+    has_unit = any(unit.exists() for unit in UNITS)
+    say("", "All is well. Look at what would be sent, then start it:", f"  {command} run --dry-run --from beginning")
+    say("  systemctl enable --now relay" if has_unit else f"  {command} run")
+
+
+COMMAND = Command(
+    name="init",
+    summary="ask the few things that relay must know, try them, and write the config",
+    examples=EXAMPLES,
+    add_arguments=add_arguments,
+    handle=handle,
+)
