@@ -16,7 +16,7 @@ GROUPS = {
     "run": ("run", "demo"),
     "look": ("check", "status", "events", "explain", "metrics", "profile", "web"),
     "repair": ("sync", "reconcile", "acknowledge", "purge", "forget", "move-outbox"),
-    "set up": ("init", "grants", "seal", "import-plugin"),
+    "set up": ("init", "grants", "seal", "import-plugin", "completion", "man"),
     "for those who receive": ("keygen", "schema", "send-test", "receive", "test-backend"),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)

@@ -263,11 +263,15 @@ def _say_next(draft: Draft, code: int) -> None:
     """Say which command is next."""
     name = sys.argv[0] if Path(sys.argv[0]).name == "relay" else "relay"
     command = f"{name} --config {draft.source}"
+    if code != Exit.WELL:
+        say(
+            "",
+            "Mend what has failed, then run this again: it tries anew, and keeps what is there.",
+            f"  {command} init",
+        )
+        return
     if service_group() is not None:
         command = f"runuser -u relay -- {command}"
-    if code != Exit.WELL:
-        say("", "Mend what has failed, then look again:", f"  {command} check")
-        return
     has_unit = any(unit.exists() for unit in UNITS)
     say("", "All is well. Look at what would be sent, then start it:", f"  {command} run --dry-run --from beginning")
     say("  systemctl enable --now relay" if has_unit else f"  {command} run")
