@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -42,9 +43,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         is_run = not {"-h", "--help", "--version"} & set(given)
     else:
         # `relay --once --timeout 5s`: the word is an option's value, not a command.
-        is_run = given[at] not in NAMES and any(word.startswith("-") for word in given[:at])
+        options = [word for word in given[:at] if word.startswith("-") and not word.startswith(("--config", "--debug"))]
+        is_run = given[at] not in NAMES and bool(options)
     if is_run:
         given, at = ["run", *given], 0
+    if at is not None and given[at] not in NAMES:
+        near = difflib.get_close_matches(given[at], NAMES, n=1, cutoff=0.5)
+        meant = f" Did you mean `relay {near[0]}`?" if near else ""
+        raise UsageError(f"There is no command {given[at]!r}.{meant}", hint="See `relay --help`.")
     return parsers({given[at]} if at is not None else ())[0].parse_args(given)
 
 

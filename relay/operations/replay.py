@@ -14,10 +14,11 @@ from relay.operations.kept import GONE
 from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from relay.operations.kept import Kept
     from relay.outbox.contract import Reports
+    from relay.outbox.values import Listed
 
 #: The states of events that can be sent: of what was skipped there is nothing to send.
 STATES = [status for status in Status if status is not Status.SKIPPED]
@@ -42,6 +43,20 @@ class Replayed:
     forgotten: int = 0
     #: Why the one event that was meant was not sent, where it is under way; '' for any other.
     under_way: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a replay would do."""
+
+    #: What would be sent, in the order it happened.
+    events: Iterator[Listed]
+    #: How many would not be sent, as Moodle keeps from the student what they say.
+    held: int
+    #: Of how many of those the row of Moodle is gone.
+    gone: int
+    #: How many more the selector means whose data was forgotten.
+    forgotten: int
 
 
 class Delivering(Protocol):
@@ -152,10 +167,7 @@ def replay(
     not sent: its bytes say what stood there when it was recorded. `now` tells unix seconds; `wait` waits so many
     seconds, or until something has come back; `tell` is told how many of how many have been sent.
     """
-    meant = outbox.select(selector)
-    kept_back = kept.events(meant)
-    ids = [one for one in meant if one not in kept_back]
-    held = len(kept_back) + outbox.count_held(selector)
+    ids, held, gone = _sendable(outbox, kept, selector)
     delivering.replay(ids, now())
     while delivering.under_way:
         tell(delivering.replayed, len(ids))
@@ -167,6 +179,27 @@ def replay(
         sent=delivering.replayed,
         delivered=delivering.redelivered,
         held=held,
-        gone=sum(one is GONE for one in kept_back.values()),
+        gone=gone,
         forgotten=outbox.count_forgotten(selector),
     )
+
+
+def preview(outbox: Reports, kept: Kept, selector: Selector, types: Collection[str]) -> Preview:
+    """Return what a replay would send, given the event types that are known; nothing is sent or recorded.
+
+    Raises OutboxError, and MoodleError where it is to be asked.
+    """
+    ids, held, gone = _sendable(outbox, kept, selector)
+    events = (one for one in outbox.listed_rows(ids) if one.event_type in types)
+    return Preview(events=events, held=held, gone=gone, forgotten=outbox.count_forgotten(selector))
+
+
+def _sendable(outbox: Reports, kept: Kept, selector: Selector) -> tuple[Sequence[int], int, int]:
+    """Return the rows of the events that may be sent now, in the order they happened.
+
+    Behind them, how many are kept back, and of how many of those the row of Moodle is gone.
+    """
+    meant = outbox.select(selector)
+    kept_back = kept.events(meant)
+    ids = [one for one in meant if one not in kept_back]
+    return ids, len(kept_back) + outbox.count_held(selector), sum(one is GONE for one in kept_back.values())

@@ -313,6 +313,10 @@ class Reports(State, Sharing, HeldReads, Protocol):
         """Return the events that are meant, skipped ones among them: so many at most, the last recorded first."""
 
     @abstractmethod
+    def listed_rows(self, ids: Sequence[int]) -> Iterator[Listed]:
+        """Yield the events of these rows, in the order of the ids."""
+
+    @abstractmethod
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         """Return how many events, of these rows or of all, have not reached the backend; dead letters count too.
 

@@ -12,7 +12,7 @@ from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, FOUND, PURGED, P
 from relay.outbox.values import Attempt, Counts, Listed, Recorded, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from relay.outbox.values import Selector
 
@@ -94,6 +94,15 @@ class SqlReports(Sql, Reports):
             [*given.values(), limit],
         )
         return [line_of(row) for row in found]
+
+    def listed_rows(self, ids: Sequence[int]) -> Iterator[Listed]:
+        columns = f"{', '.join(LISTED)}, status, last_error, {COURSE}"
+        for start in range(0, len(ids), IDS):
+            some = ids[start : start + IDS]
+            term, values = self._among(some)
+            rows = self._rows(f"SELECT {columns}, id FROM {{p}}{EVENTS} WHERE id {term}", values)
+            found = {row[-1]: line_of(row[:-1]) for row in rows}
+            yield from (found[one] for one in some if one in found)
 
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) AND {HAS_DATA}"

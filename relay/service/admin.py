@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.errors import MoodleError, MoodleRefused
+from relay.errors import MoodleError, MoodleRefused, OutboxMissing
 from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
 from relay.operations import health, metrics, plugin, profile
@@ -103,6 +103,16 @@ def _look(config: Config) -> tuple[Report, Mapping[str, int]]:
             disk_free=parts.disk_free(config),
         )
         return report, opened.outbox.numbers(BEGINNING)
+
+
+def cursor(config: Config) -> int | None:
+    """Return up to which id the log is read; None where it has not been read yet. Raises OutboxError."""
+    try:
+        with parts.opened(config, parts.REAL) as opened:
+            position = opened.outbox.position()
+    except OutboxMissing:
+        return None
+    return None if position is None else position.high
 
 
 def events(config: Config, selector: Selector, limit: int) -> Sequence[Listed]:

@@ -220,6 +220,14 @@ def _refuse_paused(opened: Opened) -> None:
         raise UsageError(f"Nothing is sent: {by} has paused delivery.", hint="`relay web resume`, and try again.")
 
 
+@contextlib.contextmanager
+def previewed_replay(config: Config, selector: Selector) -> Iterator[replaying.Preview]:
+    """Say within what a replay would send; nothing is sent or recorded. Raises RelayError."""
+    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
+        kept = parts.make_kept(config, moodle, opened)
+        yield replaying.preview(opened.outbox, kept, selector, config.events.kinds)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
     """What came of a sync."""

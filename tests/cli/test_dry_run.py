@@ -71,7 +71,7 @@ def test_beside_an_outbox_it_shows_what_comes_next_and_changes_nothing(
     graded.update(1, AT + 4, city="London")
     backend.forget()
     before = dump(relay)
-    finished = relay.run("run", "--dry-run", "--from", "beginning")
+    finished = relay.run("run", "--dry-run")
     assert (types(finished.stdout), finished.stderr) == (["user_updated"], "")
     assert dump(relay) == before
     assert backend.requests == []
@@ -120,7 +120,8 @@ def test_without_from_it_starts_where_the_config_says(relay: Relay, graded: Coll
     ("arguments", "sentence"),
     [
         (["--from", "99"], "relay: The log ends at id 4: it cannot be read from id 99 on.\n"),
-        (["--replay", "failed"], "relay: --replay and --dry-run cannot go together.\n"),
+        (["--replay", "failed", "--once"], "relay: --once and --replay cannot go together.\n"),
+        (["--replay", "failed", "--from", "3"], "relay: --replay and --from cannot go together.\n"),
     ],
 )
 def test_what_cannot_be_carried_out_is_a_sentence_and_exit_2(
@@ -163,3 +164,49 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(relay: Relay, college: Co
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+# -- a replay, and --from where the log has been read
+
+
+def test_a_dry_replay_lists_what_would_be_sent_and_sends_nothing(
+    relay: Relay, graded: College, backend: Receiver
+) -> None:
+    relay.once()
+    sent, recorded = (
+        len(backend.posts),
+        relay.rows("SELECT event_type, event_id FROM {log} ORDER BY occurred_at LIMIT 3"),
+    )
+    finished = relay.run("run", "--replay", "status=success", "--dry-run")
+    lines = finished.stdout.splitlines()
+    assert [tuple(line.split()[2:4]) for line in lines] == recorded
+    assert f"relay: {len(recorded)} recorded events would be sent again." in finished.stderr
+    assert not any(name in finished.stdout for name in ("Ada", "Lovelace", "Engine"))
+    assert len(backend.posts) == sent
+    assert relay.rows("SELECT COUNT(*) FROM {attempt}") == [(sent,)]
+    assert graded.connection.open
+
+
+def test_a_dry_replay_names_no_grade_that_moodle_keeps_back(relay: Relay, graded: College) -> None:
+    relay.once()
+    graded.run("UPDATE {p}grade_items SET hidden = 1")
+    finished = relay.run("run", "--replay", "type=grade_updated", "--dry-run")
+    assert finished.stdout == ""
+    assert "1 not sent: Moodle keeps these grades" in finished.stderr
+
+
+def test_a_dry_replay_of_nothing_says_so(relay: Relay, graded: College) -> None:
+    assert graded.connection.open
+    relay.once()
+    assert "means no recorded event" in relay.run("run", "--replay", "user=99", "--dry-run").stderr
+    nobody = "00000000-0000-4000-8000-000000000000"
+    assert "means no recorded event" in relay.run("run", "--replay", nobody, "--dry-run", expect=1).stderr
+
+
+def test_from_says_that_it_changes_nothing_where_the_log_has_been_read(relay: Relay, graded: College) -> None:
+    assert graded.connection.open
+    assert "changes nothing" not in relay.once("--from", "beginning").stderr
+    for mode in ("--once", "--dry-run"):
+        said = relay.run("run", mode, "--from", "beginning").stderr
+        assert "--from beginning changes nothing: the log has been read up to row 4" in said
+        assert "relay sync users" in said

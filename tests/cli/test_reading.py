@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from relay import __version__
+from relay.cli import main
 from relay.cli.commands import GROUPS, load
 
 
@@ -48,3 +49,18 @@ def test_a_name_loads_the_command_of_that_name(name: str) -> None:
 def test_the_version_is_the_package_s() -> None:
     done = subprocess.run([sys.executable, "-m", "relay", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"moodle-relay {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["statsu"], "relay: There is no command 'statsu'. Did you mean `relay status`?\n  See `relay --help`.\n"),
+        (["--config", "x.yaml", "exlain"], "relay: There is no command 'exlain'. Did you mean `relay explain`?\n"),
+        (["--debug", "zzzz", "--json"], "relay: There is no command 'zzzz'.\n"),
+    ],
+)
+def test_a_mistyped_command_names_the_nearest_one(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

@@ -107,6 +107,15 @@ def test_a_replay_of_what_was_delivered_says_that_it_failed(
     )
 
 
+def test_a_dry_replay_lists_what_would_be_sent(either: Relay, college: College, backend: Receiver) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    either.once()
+    (line,) = either.run("run", "--replay", "status=success", "--dry-run").stdout.splitlines()
+    assert backend.posts[0].event_id in line
+    assert "user 1" in line
+    assert len(backend.posts) == 1
+
+
 def test_a_replay_sends_nothing_while_relay_is_paused(either: Relay, college: College, backend: Receiver) -> None:
     college.sign_up("Ada", "Lovelace", AT)
     either.once()

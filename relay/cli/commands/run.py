@@ -13,7 +13,7 @@ from relay.cli.printing import print_envelope
 from relay.errors import UsageError
 from relay.model import Event, Hold
 from relay.operations import replay
-from relay.service import once, run
+from relay.service import admin, once, run
 from relay.service.daemon import Signals, Systemd
 from relay.service.lines import Lines
 
@@ -27,12 +27,15 @@ EXAMPLES = """examples:
   relay run --dry-run --from beginning         look at the envelopes, send nothing
   relay run --replay failed                    send again what was given up
   relay run --replay user=42,since=2026-02-01  send again what was about a user
+  relay run --replay failed --dry-run          which events that would be: time, type, id, status, user
 """
 #: Why an event that is meant was not sent.
 LEFT_OUT = (
     "they are under way in another process, or were when it was killed and are free again in some minutes; or this "
     "version of relay does not know their type. Try again later; a relay that runs sends what is due by itself."
 )
+
+NOTHING = "The selector means no recorded event: `relay events` shows what there is."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", metavar="SELECTOR", help=f"send again, once, and exit: {replay.FORMS}")
     start = "where to start where there is no cursor: now, beginning, a time, or a log id"
     parser.add_argument("--from", dest="start_from", metavar="WHERE", help=start)
-    parser.add_argument("--dry-run", action="store_true", help="print the envelopes; send and record nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent; send and record nothing")
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -56,8 +59,10 @@ def handle(arguments: argparse.Namespace) -> int:
         return loaded if arguments.start_from is None else config.with_start(loaded, arguments.start_from)
 
     _refuse_contradictions(arguments)
+    if arguments.start_from is not None:
+        _say_cursor(load(), arguments.start_from)
     if arguments.dry_run:
-        return _dry_run(load())
+        return _dry_run(load()) if arguments.replay is None else _dry_replay(load(), arguments.replay)
     signals = Signals()
     lines = Lines(sys.stdout, journal=os.environ.get("JOURNAL_STREAM"))
     with signals.installed():
@@ -69,10 +74,26 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
-    modes = [name for name in ("once", "replay", "dry_run") if getattr(arguments, name)]
-    if len(modes) > 1 and "replay" in modes:
-        names = " and ".join(f"--{name.replace('_', '-')}" for name in modes)
-        raise UsageError(f"{names} cannot go together.", hint="Give one of them.")
+    if arguments.replay is None:
+        return
+    if arguments.once:
+        raise UsageError("--once and --replay cannot go together.", hint="Give one of them.")
+    if arguments.start_from is not None:
+        hint = "A term of the selector says from when on: --replay since=TIME."
+        raise UsageError("--replay and --from cannot go together.", hint=hint)
+
+
+def _say_cursor(loaded: config.Config, start: str) -> None:
+    """Say that --from changes nothing where the log has been read before, and what sends the past."""
+    cursor = admin.cursor(loaded)
+    if cursor is None:
+        return
+    print(
+        f"relay: --from {start} changes nothing: the log has been read up to row {cursor}, and is read on from there.\n"
+        "  `relay run --replay since=TIME` sends again what was recorded; `relay sync users` (or enrolments, grades)\n"
+        "  sends what stands in Moodle now, also of what happened before relay began.",
+        file=sys.stderr,
+    )
 
 
 def _once(loaded: config.Config, timeout: str, signals: Signals, lines: Lines) -> int:
@@ -102,13 +123,7 @@ def _replay(loaded: config.Config, text: str, signals: Signals, lines: Lines) ->
         f"relay: {done.sent} of {done.meant} recorded events sent again; {failed} not delivered.",
         file=sys.stderr,
     )
-    if done.gone:
-        print(f"  {done.gone} not sent: gone from Moodle, which may have hidden these grades before.", file=sys.stderr)
-        print("  `unreleased: send`, for this one command, sends what is recorded of them.", file=sys.stderr)
-    if done.held > done.gone:
-        kept = done.held - done.gone
-        print(f"  {kept} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
-        print("  What is held is sent once Moodle shows it: `relay explain ID` says why it is.", file=sys.stderr)
+    _say_unsent(done)
     if failed:
         print("  The log lines above say why; what was delivered before stays so.", file=sys.stderr)
     if left and signals.stop.is_set():
@@ -117,10 +132,8 @@ def _replay(loaded: config.Config, text: str, signals: Signals, lines: Lines) ->
         print(f"  It was not sent: {done.under_way}", file=sys.stderr)
     elif left:
         print(f"  {left} were not sent: {LEFT_OUT}", file=sys.stderr)
-    if done.forgotten:
-        print(f"  {done.forgotten} more were forgotten (relay forget): they cannot be sent again.", file=sys.stderr)
-    elif done.meant == 0:
-        print("  The selector means no recorded event: `relay events` shows what there is.", file=sys.stderr)
+    if not done.meant + done.forgotten:
+        print(f"  {NOTHING}", file=sys.stderr)
     is_amiss = failed or left or done.held or done.forgotten or (selector.event_id and not done.meant)
     return Exit.UNDELIVERED if is_amiss else Exit.WELL
 
@@ -133,6 +146,35 @@ def _dry_run(loaded: config.Config) -> int:
             what = "held" if isinstance(made, Hold) else "skipped"
             print(f"relay: log row {made.log_id} would be {what}: {made.reason}", file=sys.stderr)
     return Exit.WELL
+
+
+def _dry_replay(loaded: config.Config, text: str) -> int:
+    """Print what a replay would send: the skeleton of each event, nothing of its data."""
+    selector = replay.parse_selector(text, loaded.events.kinds)
+    count = 0
+    with once.previewed_replay(loaded, selector) as found:
+        for one in found.events:
+            count += 1
+            whose = f"  user {one.user_id}" if one.user_id else ""
+            print(f"{times.show(one.occurred_at)}  {one.event_type:<20}  {one.event_id}  {one.status}{whose}")
+        print(f"relay: {count} recorded event{'s' * (count != 1)} would be sent again.", file=sys.stderr)
+        _say_unsent(found)
+        if not count + found.held + found.forgotten:
+            print(f"  {NOTHING}", file=sys.stderr)
+    return Exit.UNDELIVERED if selector.event_id and not count else Exit.WELL
+
+
+def _say_unsent(done: replay.Replayed | replay.Preview) -> None:
+    """Say what is not sent, and why."""
+    if done.gone:
+        print(f"  {done.gone} not sent: gone from Moodle, which may have hidden these grades before.", file=sys.stderr)
+        print("  `unreleased: send`, for this one command, sends what is recorded of them.", file=sys.stderr)
+    if done.held > done.gone:
+        kept = done.held - done.gone
+        print(f"  {kept} not sent: Moodle keeps these grades from their students.", file=sys.stderr)
+        print("  What is held is sent once Moodle shows it: `relay explain ID` says why it is.", file=sys.stderr)
+    if done.forgotten:
+        print(f"  {done.forgotten} more were forgotten (relay forget): they cannot be sent again.", file=sys.stderr)
 
 
 COMMAND = Command(
