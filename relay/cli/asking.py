@@ -60,7 +60,7 @@ class Answers:
                 continue
             given, known = self._given(question), self._known(question)
             if given is not None:
-                self._put_given(question, given)
+                self._put_given(question, _found_from_here(question, given))
             elif self.is_terminal and (self.asks_all or not (known or question.is_optional)):
                 self._ask(question)
             elif known:
@@ -104,7 +104,8 @@ class Answers:
     def _ask(self, question: Question) -> None:
         known = self._known(question)
         while True:
-            text = input(f"{question.words}{f' [{known}]' if known else ''}: ").strip() or known
+            given = input(f"{question.words}{f' [{known}]' if known else ''}: ").strip()
+            text = _found_from_here(question, given) if given else known
             try:
                 if text:
                     self._put(question, text)
@@ -163,6 +164,11 @@ class Answers:
             raise UsageError(
                 f"--{question.option}: {error}.", hint="It takes a file that holds the secret, on one line."
             ) from None
+
+
+def _found_from_here(question: Question, given: str) -> str:
+    """Return an answer; a file is named from this folder, and in the config from that of the config."""
+    return str(Path(given).absolute()) if question.metavar == "FILE" else given
 
 
 def say(*lines: str) -> None:

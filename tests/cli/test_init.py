@@ -118,6 +118,7 @@ def test_without_a_terminal_it_never_waits_and_names_what_is_missing(place: Path
         ("--database-prefix", "m;", "letters, digits and _"),
         ("--backend-url", "http://backend.example.edu", "must be https"),
         ("--backend-ca", "/nowhere.pem", "there is no file /nowhere.pem"),
+        ("--backend-ca", "nowhere.pem", f"there is no file {Path.cwd()}/nowhere.pem"),
         ("--backend-token-file", "/nowhere", "the file /nowhere cannot be read"),
     ],
 )
