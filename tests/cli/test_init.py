@@ -178,11 +178,13 @@ def test_a_config_that_is_the_example_is_filled_in_and_empty_secret_files_too(
 
 def test_secrets_that_come_from_elsewhere_stay_there(relay: Relay) -> None:
     relay.set("backend.token", {"env": "RELAY_TEST_TOKEN"})
+    relay.set("moodle.database.password", {"credential": "database-password"})
     before = relay.write().read_text()
     done = subprocess.run(relay.command("init"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert "backend.token: the environment variable RELAY_TEST_TOKEN is not set" in done.stdout
     assert (relay.folder / "config.yaml").read_text() == before
-    assert not list(relay.folder.glob("*token*"))
+    assert "CREATE USER" not in done.stdout
+    assert [path.name for path in relay.folder.iterdir()] == ["config.yaml"]
 
 
 def test_what_cannot_be_written_leaves_all_as_it_was(place: Path, mariadb: MariaDB, backend: Receiver) -> None:

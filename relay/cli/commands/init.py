@@ -143,7 +143,7 @@ def handle(arguments: argparse.Namespace) -> int:
     answers = Answers(draft, arguments, is_terminal=is_terminal)
     is_given = any(getattr(arguments, question.option.replace("-", "_")) is not None for question in QUESTIONS)
     answers.asks_all = is_terminal and not is_given
-    say(f"relay: {draft.source} {'is there, and is changed' if draft.was_there else 'will be made'}.")
+    say(f"relay: {draft.source} {'is there: what is not answered anew stays' if draft.was_there else 'will be made'}.")
     try:
         refused = _gather(draft, answers, arguments)
     except (KeyboardInterrupt, EOFError):
@@ -201,8 +201,12 @@ def _gather(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> Mo
 
 
 def _try_database(draft: Draft) -> MoodleError | CredentialError | None:
+    made = draft.config()
     try:
-        return admin.try_database(draft.config())
+        if made.moodle.database.password is not None:
+            # One that only the service can read is no reason to make another account.
+            made.moodle.database.password.reveal()
+        return admin.try_database(made)
     except CredentialError as error:
         return error
 
