@@ -107,3 +107,20 @@ def test_the_floors_of_dependencies_are_what_the_core_tests_are_run_with() -> No
     pinned = (ROOT.parent / "tests" / "lowest.txt").read_text().splitlines()
     lowest = {line.replace("==", ">=") for line in pinned if not line.startswith("#")}
     assert {floor.split(",")[0] for floor in floors} == lowest
+
+
+def commands_of(text: str) -> list[str]:
+    """Return the lines of a document's shell blocks, and its indented commands."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [*re.findall(r"^    (tests/\w+\.sh)$", text, re.MULTILINE), *"".join(blocks).splitlines()]
+
+
+def test_the_arabic_quick_start_has_the_same_commands_in_the_same_order() -> None:
+    arabic = (ROOT.parent / "README.ar.md").read_text()
+    english = iter(commands_of(README))
+    wanted = commands_of(arabic)
+    assert len(wanted) > 10
+    assert [line for line in wanted if line not in english] == []
+    named = set(re.findall(r"`relay ([a-z-]+)`", arabic))
+    assert named <= set(commands.NAMES)
+    assert {"init", "check", "status", "explain"} <= named
