@@ -15,19 +15,22 @@ from relay.delivery.dispatch import BYTES_AT_ONCE, BYTES_MOST, GROUP_S, LOOKED_A
 from relay.delivery.replays import REPLAY_BATCH
 from relay.delivery.width import MOST_AHEAD, SLOW_S, WORK_S, ahead, count_slow, fastest_at_first
 from relay.delivery.workers import Purpose
+from relay.errors import OutboxError
 from relay.events import envelope
 from relay.model import Outcome
 from relay.outbox.values import Batch
+from relay.rules import circuit
 from relay.rules.histogram import BEGINNING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from relay.model import Delivery
 
     Make = Callable[..., World]
 
 TAKEN = Outcome(http_code=200)
+DAY = 86400.0
 BOTH = frozenset({"user_updated", "grade_updated"})
 
 
@@ -240,7 +243,7 @@ def test_how_much_is_claimed_ahead(before: int, sent: int, concurrency: int, exp
 
 
 def test_a_request_is_slow_that_waits_for_the_backend_and_not_for_other_threads() -> None:
-    began = [100.0 - SLOW_S - WORK_S * 4 + one for one in (-1.0, -0.0001, 0.0001, 1.0)]
+    began = [100.0 - SLOW_S - WORK_S * 4 + one for one in (-1.0, -0.0001, 0.0, 0.0001, 1.0)]
     assert count_slow(began, 100.0, 4) == 2
     assert fastest_at_first(8) == 8 * WORK_S
 
@@ -278,9 +281,21 @@ def test_no_probe_goes_before_its_time(circuits: dict[str, float], make: Make) -
     assert queued(world) == [("probe", [1])]
 
 
+def test_the_backend_is_not_probed_while_anything_is_under_way(make: Make) -> None:
+    world = make(taken, stored(backend=-1.0))
+    world.dispatch._under_way = 1
+    assert world.dispatch.run_once(START) == GROUP_S
+    assert queued(world) == []
+
+
 @pytest.mark.parametrize(
     ("circuits", "asked"),
-    [({"backend": -1.0}, [None, None]), ({"user_updated": -1.0}, ["user_updated"])],
+    [
+        ({"backend": -1.0}, [None, None]),
+        ({"backend": 0.0}, [None, None]),
+        ({"user_updated": -1.0}, ["user_updated"]),
+        ({"user_updated": 0.0}, ["user_updated"]),
+    ],
 )
 def test_a_probe_is_put_off_for_the_other_relays_for_as_long_as_an_attempt_lasts(
     circuits: dict[str, float], asked: list[str | None], make: Make, monkeypatch: pytest.MonkeyPatch
@@ -344,6 +359,83 @@ def test_a_pass_with_nothing_to_do_is_wanted_now_and_then(make: Make, monkeypatc
     assert world.dispatch.settle(START) == GROUP_S
 
 
+def test_a_clock_that_was_set_back_lets_a_probe_go_at_once(make: Make) -> None:
+    world = make(taken, stored(backend=3600.0))
+    world.dispatch.run_once(START)
+    assert queued(world) == []
+    world.dispatch.run_once(START - 100)
+    assert queued(world) == [("probe", [1])]
+    assert world.slugs == ["clock.set_back"]
+
+
+# -- settling
+
+
+def test_circuits_are_recorded_with_the_attempts_that_open_and_close_them(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call is a transaction: none where nothing is to be recorded."""
+    world = make(lambda _, at: Outcome(http_code=401) if at < 1 else TAKEN, users=2, events_each=1, workers=1)
+    recorded: list[tuple[int, dict[str, str] | None]] = []
+    settle = world.outbox.settle
+
+    def noting(settled: Sequence[Any], now: float, state: dict[str, str] | None = None) -> None:
+        recorded.append((len(settled), state))
+        settle(settled, now, state)
+
+    monkeypatch.setattr(world.outbox, "settle", noting)
+    world.dispatch.run_once(START)
+    world.pool.step()
+    world.dispatch.settle(START)
+    world.pool.step()
+    world.dispatch.settle(START)
+    backend = world.dispatch.breaker.backend
+    assert backend is not None
+    assert recorded == [(1, {circuit.STATE: circuit.stored(world.dispatch.breaker)})]
+    for _ in range(3):
+        world.now = backend.probe_at
+        world.dispatch.run_once(world.now)
+        world.pool.step()
+    world.dispatch.settle(world.now)
+    assert recorded[1:] == [(1, {circuit.STATE: circuit.stored(circuit.Breaker())}), (1, None)]
+
+
+def test_what_could_not_be_recorded_is_recorded_by_the_next_pass(make: Make) -> None:
+    world = make(taken, users=1, events_each=1)
+    world.dispatch.run_once(START)
+    world.pool.step()
+    world.outbox._rows("PRAGMA query_only = ON")
+    with pytest.raises(OutboxError):
+        world.dispatch.settle(START)
+    world.outbox._rows("PRAGMA query_only = OFF")
+    world.dispatch.settle(START)
+    assert (world.outbox.count_undelivered(), world.dispatch.under_way) == (0, 0)
+
+
+def test_what_waits_is_due_when_the_circuit_closes(make: Make) -> None:
+    world = make(taken, stored(backend=-1.0), users=2, events_each=1)
+    world.outbox._do(lambda run: run("UPDATE {p}mb_zoho_event_log SET due_at = due_at + 3600 WHERE id = 2", {}))
+    world.dispatch.run_once(START)
+    world.pool.step()
+    world.dispatch.run_once(START + 1)
+    assert queued(world) == [("normal", [2])]
+
+
+def test_a_path_is_probed_again_once_its_own_probe_has_come_back(make: Make) -> None:
+    world = make(lambda *_: Outcome(http_code=404), stored(user_updated=-1.0, grade_updated=-1.0), workers=1)
+    with_grade(world)
+    world.dispatch.run_once(START)
+    first, second = world.pool._items
+    world.pool.step()
+    world.now += DAY
+    world.dispatch.run_once(world.now)
+    waiting = list(world.pool._items)
+    assert [one.deliveries[0].event_type for one in waiting] == [
+        second.deliveries[0].event_type,
+        first.deliveries[0].event_type,
+    ]
+
+
 # -- a replay
 
 
@@ -388,6 +480,14 @@ def test_a_replay_keeps_to_the_pace_and_to_so_many_at_once(
     monkeypatch.setattr(world.dispatch._pacer, "room", lambda: room)
     world.dispatch.replay(range(1, 251), START)
     assert (world.dispatch._under_way, world.dispatch.under_way) == (at_once, 250)
+
+
+def test_a_replay_is_sent_by_the_pace_that_it_was_claimed_by(make: Make) -> None:
+    world = make(taken, users=1, events_each=1)
+    world.dispatch._pacer.epoch = 5
+    world.dispatch.replay([1], START)
+    world.pool.step()
+    assert len(world.sent) == 1
 
 
 def test_a_replay_that_is_stopped_says_how_many_were_sent(make: Make) -> None:
