@@ -140,6 +140,22 @@ def test_what_is_skipped_and_what_is_ignored_is_said_once(captured: Captured, co
     assert len(lines(captured, "event.skipped")) == len(lines(captured, "events.ignored")) == 1
 
 
+def test_what_the_outbox_refuses_is_said_as_skipped_and_counts_as_new(captured: Captured, college: College) -> None:
+    """Here a trigger refuses it; what a real outbox refuses: tests/outbox/test_unfit.py."""
+    trigger = (
+        "CREATE TRIGGER full BEFORE INSERT ON mdl_mb_zoho_event_log WHEN NEW.log_id = 2 AND NEW.status <> 'skipped' "
+        "BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    captured.outbox._do(lambda run: run(trigger, {}))  # type: ignore[attr-defined]
+    users = [college.sign_up("Ada", f"Number{i}", AT) for i in range(3)]
+    assert captured.capture.run_once(captured.now) == Progress(accepted=3)
+    (said,) = lines(captured, "event.skipped")
+    assert said.pop("reason")
+    event_id = identifier(captured, 2, "user_created", users[1])
+    assert said == {"event_id": event_id, "event_type": "user_created", "log_id": 2, "user_id": users[1]}
+    assert [fields["log_id"] for fields in lines(captured, "event.captured")] == [1, 3]
+
+
 # -- what a pass has done and seen
 
 
@@ -221,6 +237,82 @@ def test_after_a_restart_the_newest_rows_are_read_again(
     assert [fields["log_id"] for fields in lines(captured, "event.captured")] == [4, 5]
     assert position(captured) == before
     assert captured.capture.waiting == 0
+
+
+def test_after_a_restart_old_history_is_still_not_waited_for(captured: Captured, college: College) -> None:
+    """A first start keeps below which id nothing is waited for."""
+    college.sign_up("Ada", "Lovelace", AT)
+    captured.read()
+    captured.outbox.set_state("watch_from", "200", captured.now)
+    captured.restart()
+    college.log("user_updated", 1, user=1, at=AT, id=300)
+    captured.read()
+    assert [(gap.low, gap.high) for gap in position(captured).gaps] == [(200, 299)]
+
+
+def test_what_was_read_by_other_rules_is_not_read_again(relay: Relay, college: College) -> None:
+    captured = Captured(config.load(relay.write()))
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    captured.read()
+    captured.close()
+    relay.set("events.ignore_actors", [77])
+    college.run("UPDATE {p}logstore_standard_log SET eventname = %s", KINDS["user_updated"].moodle_event)
+    captured = Captured(config.load(relay.write()))
+    assert captured.read() == 0
+    assert captured.outbox.state("rules_since") == "1"
+    assert (position(captured), lines(captured, "event.captured")) == (Position(high=1), [])
+    college.log("user_updated", ada, user=ada, at=AT)
+    assert captured.read() == 1
+    captured.close()
+
+
+def test_what_is_read_again_may_wait_for_what_it_points_to(captured: Captured, college: College) -> None:
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    college.log("user_updated", ada, user=ada, at=AT)
+    captured.read()
+    college.run("UPDATE {p}logstore_standard_log SET objectid = 77, timecreated = %s WHERE id = 2", int(captured.now))
+    captured.restart()
+    captured.read(0)
+    assert captured.capture.waiting == 1
+    assert json.loads(captured.outbox.state("deferred") or "") == {"2": captured.now}
+    assert lines(captured, "event.skipped") == []
+
+
+def test_what_is_read_again_may_be_skipped_or_held(captured: Captured, college: College) -> None:
+    course = college.course("Computing", "C1")
+    essay = college.assignment(course, "Essay")
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    college.enrol(ada, course, AT)
+    for _ in range(2):
+        college.log("user_updated", ada, user=ada, at=AT)
+    captured.read()
+    college.run("UPDATE {p}logstore_standard_log SET objectid = 77 WHERE id = 3")
+    college.run("DELETE FROM {p}logstore_standard_log WHERE id = 4")
+    college.grade(ada, essay, 50, AT, is_released=False)
+    college.run("UPDATE {p}logstore_standard_log SET id = 4 WHERE id = 5")
+    before = captured.outbox.counts()
+    captured.restart()
+    captured.read()
+    assert [one["log_id"] for slug in ("event.skipped", "event.held") for one in lines(captured, slug)] == [3, 4]
+    counts = captured.outbox.counts()
+    assert counts.by_type["user_updated"]["skipped"] == counts.by_type["grade_updated"]["held"] == 1
+    assert counts.ignored == before.ignored
+
+
+def test_what_is_read_again_may_release_what_is_held(captured: Captured, college: College) -> None:
+    course = college.course("Computing", "C1")
+    essay = college.assignment(course, "Essay")
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    college.enrol(ada, course, AT)
+    college.grade(ada, essay, 50, AT, is_released=False)
+    captured.read()
+    (held,) = lines(captured, "event.held")
+    college.release(ada, essay, 50)
+    college.run("UPDATE {p}logstore_standard_log SET timecreated = timecreated + 9 WHERE id = 3")
+    captured.restart()
+    captured.read()
+    assert captured.outbox.counts().by_type["grade_updated"] == {"pending": 2}
+    assert held["event_id"] in [one["event_id"] for one in lines(captured, "event.released")]
 
 
 def test_what_waits_still_waits_after_a_restart(captured: Captured, college: College) -> None:

@@ -63,3 +63,15 @@ def test_the_reason_says_what_keeps_a_grade_back(
     held = kept_back(finalgrade, item, grade, NOW)
     assert held is not None
     assert held.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("finalgrade", "item", "grade", "is_absent"),
+    [(None, None, None, True), (None, 0, None, True), (None, 0, 0, False), (None, 1, 1, False), (SHOWN, 1, 0, False)],
+)
+def test_it_is_known_whether_the_gradebook_has_a_row_at_all(
+    finalgrade: Decimal | None, item: int | None, grade: int | None, is_absent: bool
+) -> None:
+    held = kept_back(finalgrade, item, grade, NOW)
+    assert held is not None
+    assert held.is_absent is is_absent

@@ -312,6 +312,10 @@ def test_what_is_kept_back_now_is_told_and_nothing_else() -> None:
         assert kept({**GRADE, **ungraded}) is None
     assert kept(None) is None
     assert kept(GRADE, held.released(GRADE_UPDATED, OPTIONS)) is None
+    gone, nothing = Held("it is gone"), Facts(rows={GRADES.key: {}}, now=NOW)
+    assert envelope.kept_now(GRADE_UPDATED, 11, nothing, OPTIONS, gone=gone) is gone
+    unusable = Facts(rows={GRADES.key: {11: {**GRADE, "grader": b"x", "item_hidden": 0}}}, now=NOW)
+    assert envelope.kept_now(GRADE_UPDATED, 11, unusable, OPTIONS, gone=gone) is None
 
 
 def test_a_log_row_about_what_is_kept_back_is_held() -> None:
