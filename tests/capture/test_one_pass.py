@@ -359,6 +359,13 @@ def test_a_gap_of_which_a_row_is_gone_is_looked_into_once(
     assert asked == [(2, 4, cursor.WINDOW)]
 
 
+def test_each_gap_is_looked_into_though_nothing_is_new_in_the_one_before(captured: Captured, college: College) -> None:
+    ada = far_apart(captured, college)
+    college.log("user_updated", ada, user=ada, at=AT, id=400)
+    captured.read(60)
+    assert lines(captured, "event.captured")[-1]["log_id"] == 400
+
+
 def test_the_settings_of_a_pass_are_those_that_it_was_given(relay: Relay, college: College) -> None:
     relay.set("events.user_updated", {"enabled": False})
     captured = Captured(config.load(relay.write()))

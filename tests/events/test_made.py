@@ -318,6 +318,24 @@ def test_what_is_kept_back_now_is_told_and_nothing_else() -> None:
     assert envelope.kept_now(GRADE_UPDATED, 11, unusable, OPTIONS, gone=gone) is None
 
 
+@pytest.mark.parametrize(
+    ("item", "grade", "expected"),
+    [(0, 0, False), (1, 0, True), (0, 1, True), (NOW + 1, 0, True), (0, NOW + 1, True), (NOW, NOW, False)],
+)
+def test_a_comment_without_a_grade_is_hidden_by_the_gradebook_alone(item: int, grade: int, *, expected: bool) -> None:
+    facts = Facts(rows={}, now=NOW)
+    sending = held.released(GRADE_UPDATED, OPTIONS)
+    assert held.is_hidden(GRADE_UPDATED, OPTIONS, facts, item=item, grade=grade) is expected
+    assert not held.is_hidden(GRADE_UPDATED, sending, facts, item=item, grade=grade)
+    hidden = {"item_hidden": item, "grade_hidden": grade, "commenttext": "Late"}
+    for ungraded in ({"grade": None}, {"grade": Decimal(-1)}):
+        row = {**GRADE, **ungraded, **hidden}
+        for options, feedback in ((OPTIONS, "" if expected else "Late"), (sending, "Late")):
+            made = envelope.build_current(GRADE_UPDATED, row, facts, options)
+            assert made is not None
+            assert (json.loads(made.data)["feedback"], json.loads(made.data)["score"]) == (feedback, None)
+
+
 def test_a_log_row_about_what_is_kept_back_is_held() -> None:
     facts = Facts(rows={GRADES.key: {11: GRADE}}, now=NOW)
     for event_id in ("", "an-id"):
