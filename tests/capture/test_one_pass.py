@@ -366,6 +366,18 @@ def test_each_gap_is_looked_into_though_nothing_is_new_in_the_one_before(capture
     assert lines(captured, "event.captured")[-1]["log_id"] == 400
 
 
+def test_what_the_config_passes_over_is_remembered_so_that_reconcile_does_not_send_it(
+    relay: Relay, college: College
+) -> None:
+    relay.set("events.user_created", {"enabled": False})
+    captured = Captured(config.load(relay.write()))
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    assert captured.read() == 0
+    (told,) = captured.outbox.remembered("user", [ada]).values()
+    assert told.event_id == identifier(captured, 1, "user_created", ada)
+    captured.close()
+
+
 def test_the_settings_of_a_pass_are_those_that_it_was_given(relay: Relay, college: College) -> None:
     relay.set("events.user_updated", {"enabled": False})
     captured = Captured(config.load(relay.write()))
