@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from receiver import Reply
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from visitor import Web, World, patience, world
@@ -92,18 +92,19 @@ class Browser:
     def go(self, path: str) -> str:
         """Go to a page, and wait until it is there; return its source."""
         self.driver.get(f"http://localhost:{self.web.where}{path}")
-        # At once, as the page comes again by itself.
+        # At once, as the page comes again by itself; what was found of it may be gone at that moment.
         for _ in patience():
-            if not self.run("return document.querySelector('main.wait') !== null"):
-                break
-        return str(self.driver.page_source)
+            with contextlib.suppress(WebDriverException):
+                if self.run("return document.querySelector('main.wait') === null"):
+                    return str(self.driver.page_source)
+        raise AssertionError(path)
 
     def done(self) -> str:
         """Wait for what was asked for to be done; return what the page says of it."""
         text = ""
         for _ in patience():
             # The page comes again by itself meanwhile.
-            with contextlib.suppress(StaleElementReferenceException, NoSuchElementException):
+            with contextlib.suppress(WebDriverException):
                 text = self.driver.find_element(By.CLASS_NAME, "job").text
             if "Done at" in text:
                 return text
