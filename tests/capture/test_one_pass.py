@@ -268,9 +268,10 @@ def test_what_was_read_by_other_rules_is_not_read_again(relay: Relay, college: C
 
 def test_what_is_read_again_may_wait_for_what_it_points_to(captured: Captured, college: College) -> None:
     ada = college.sign_up("Ada", "Lovelace", AT)
-    college.log("user_updated", ada, user=ada, at=AT)
+    college.log("user_updated", ada, user=ada, at=int(captured.now))
     captured.read()
-    college.run("UPDATE {p}logstore_standard_log SET objectid = 77, timecreated = %s WHERE id = 2", int(captured.now))
+    # Of the same time as before: else the log counts as a restored one, and is read from there on.
+    college.run("UPDATE {p}logstore_standard_log SET objectid = 77 WHERE id = 2")
     captured.restart()
     captured.read(0)
     assert captured.capture.waiting == 1
@@ -288,7 +289,8 @@ def test_what_is_read_again_may_be_skipped_or_held(captured: Captured, college: 
     captured.read()
     college.run("UPDATE {p}logstore_standard_log SET objectid = 77 WHERE id = 3")
     college.run("DELETE FROM {p}logstore_standard_log WHERE id = 4")
-    college.grade(ada, essay, 50, AT, is_released=False)
+    college.grade(ada, essay, 50, AT)
+    college.run("UPDATE {p}grade_items SET hidden = UNIX_TIMESTAMP() + 500")
     college.run("UPDATE {p}logstore_standard_log SET id = 4 WHERE id = 5")
     before = captured.outbox.counts()
     captured.restart()
@@ -313,6 +315,22 @@ def test_what_is_read_again_may_release_what_is_held(captured: Captured, college
     captured.read()
     assert captured.outbox.counts().by_type["grade_updated"] == {"pending": 2}
     assert held["event_id"] in [one["event_id"] for one in lines(captured, "event.released")]
+
+
+def test_what_was_recorded_and_not_sent_is_held_with_a_later_one_of_its_row(
+    captured: Captured, college: College
+) -> None:
+    course = college.course("Computing", "C1")
+    essay = college.assignment(course, "Essay")
+    ada = college.sign_up("Ada", "Lovelace", AT)
+    college.enrol(ada, course, AT)
+    grade = college.grade(ada, essay, 50, AT)
+    captured.read()
+    college.run("UPDATE {p}grade_items SET hidden = 1")
+    college.log("grade_updated", grade, user=ada, at=AT + 1)
+    captured.read()
+    assert captured.outbox.counts().by_type["grade_updated"] == {"held": 2}
+    assert [one["log_id"] for one in lines(captured, "event.held")] == [4]
 
 
 def test_what_waits_still_waits_after_a_restart(captured: Captured, college: College) -> None:
@@ -359,6 +377,14 @@ def test_a_gap_of_which_a_row_is_gone_is_looked_into_once(
     assert asked == [(2, 4, cursor.WINDOW)]
 
 
+def test_each_gap_is_looked_into_by_the_first_pass_after_a_start(captured: Captured, college: College) -> None:
+    ada = far_apart(captured, college)
+    college.log("user_updated", ada, user=ada, at=AT, id=200)
+    captured.restart()
+    assert captured.read(0) == 1
+    assert lines(captured, "event.captured")[-1]["log_id"] == 200
+
+
 def test_each_gap_is_looked_into_though_nothing_is_new_in_the_one_before(captured: Captured, college: College) -> None:
     ada = far_apart(captured, college)
     college.log("user_updated", ada, user=ada, at=AT, id=400)
@@ -386,4 +412,18 @@ def test_the_settings_of_a_pass_are_those_that_it_was_given(relay: Relay, colleg
     assert captured.read() == 1
     assert lines(captured, "events.ignored") == [{"disabled": 1}]
     assert dataclasses.asdict(captured.capture.seen)["end"] == 2
+    captured.close()
+
+
+def test_what_is_on_from_the_first_start_is_not_said_to_have_been_off(relay: Relay, college: College) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.set("events.user_deleted", {"enabled": True})
+    captured = Captured(config.load(relay.write()))
+    captured.read()
+    assert lines(captured, "events.uncovered") == []
+    captured.outbox.close()
+    relay.set("events.course_created", {"enabled": True})
+    captured = Captured(config.load(relay.write()))
+    captured.read()
+    assert [one["event_type"] for one in lines(captured, "events.uncovered")] == ["course_created"]
     captured.close()
