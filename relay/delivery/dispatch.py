@@ -237,21 +237,23 @@ class Dispatch:
         backend = self.breaker.backend
         if backend is None or self._under_way or now < backend.probe_at:
             return
-        # An event whose path has no open circuit of its own says most of the backend; any other is better than none.
-        if not self._probe(now, self._flowing()):
-            self._probe(now, self.types)
+        if self._may_probe(now):
+            # An event whose path has no open circuit of its own says most of the backend; any is better than none.
+            _ = self._probe(now, self._flowing()) or self._probe(now, self.types)
 
     def _probe_paths(self, now: float) -> None:
         flowing = self._flowing()
         for name, path in self.breaker.paths.items():
             # A stored circuit may be of a type that this relay does not know: there is nothing to probe it with.
-            if name in self.types and name not in self._probing and now >= path.probe_at:
+            if name in self.types and name not in self._probing and now >= path.probe_at and self._may_probe(now, name):
                 self._probe(now, flowing | {name}, only=name)
+
+    def _may_probe(self, now: float, only: str | None = None) -> bool:
+        """Say whether it is this relay's turn to probe the backend, or the path of one type; others wait meanwhile."""
+        return self._circuits.is_first_to_probe(only, now, now + self._settings.attempt_s + IDLE_S)
 
     def _probe(self, now: float, types: frozenset[str], only: str | None = None) -> bool:
         """Claim one event for a probe: of one type only, or of any of these; say whether there was one."""
-        if not self._circuits.is_first_to_probe(only, now, now + self._settings.attempt_s + IDLE_S):
-            return False
         found = self._claim(now, PROBE_LIMIT, types, only=only, is_probe=True)
         self._probing.update(one.event_type for one in found)
         self._submit(found, Purpose.PROBE)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 import pymysql.cursors
 import tenacity
+from pymysql.constants import CLIENT
 
 from relay.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from relay.outbox import mysql_errors
@@ -149,8 +150,10 @@ class Database:
 
     def _connect(self) -> Connection:
         timeouts = {"connect_timeout": LOCK_WAIT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
+        # An UPDATE counts the rows that it finds, as SQLite does: those that stay as they are too.
+        found = CLIENT.FOUND_ROWS
         try:
-            connection = pymysql.connect(**{**self._address.options(), **timeouts}, autocommit=True)
+            connection = pymysql.connect(**{**self._address.options(), **timeouts}, client_flag=found, autocommit=True)
             try:
                 server.refuse_plain(connection, self._address)
                 with connection.cursor() as cursor:

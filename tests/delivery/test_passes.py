@@ -291,8 +291,8 @@ def test_the_backend_is_not_probed_while_anything_is_under_way(make: Make) -> No
 @pytest.mark.parametrize(
     ("circuits", "asked"),
     [
-        ({"backend": -1.0}, [None, None]),
-        ({"backend": 0.0}, [None, None]),
+        ({"backend": -1.0}, [None]),
+        ({"backend": 0.0}, [None]),
         ({"user_updated": -1.0}, ["user_updated"]),
         ({"user_updated": 0.0}, ["user_updated"]),
     ],

@@ -791,6 +791,7 @@ def test_a_state_is_swapped_by_one_relay_only(pair: tuple[Outbox, Outbox]) -> No
     assert first.swap_state("circuit", "open", "probing", NOW)
     assert not second.swap_state("circuit", "open", "probing", NOW)
     assert second.state("circuit") == "probing"
+    assert second.swap_state("circuit", "probing", "probing", NOW), "it is there, though nothing changes"
 
 
 def test_a_relay_that_must_be_alone_is_told_of_the_others(pair: tuple[Outbox, Outbox], shared: Place) -> None:

@@ -106,6 +106,22 @@ def test_a_relay_that_was_stopped_past_its_lease_sends_nothing_more_of_what_it_h
     assert shared.statuses() == {"success": 7}
 
 
+def test_delivery_goes_on_where_the_circuits_of_the_backend_and_of_each_path_in_use_are_open(
+    shared: Relay, college: College, backend: Receiver
+) -> None:
+    """No event has a path of its own that is closed, so any one has to probe the backend."""
+    college.sign_up("Ada", "Lovelace", AT)
+    for code in (404, 401):
+        backend.answer = lambda _, code=code: Reply(code=code)
+        shared.once("--timeout", "1s", expect=1)
+    circuit = shared.status()["circuit"]
+    assert circuit["whole"]["reason"] == "the backend answered 401"
+    assert list(circuit["paths"]) == ["user_created"]
+    backend.answer = lambda _: Reply()
+    shared.once("--timeout", "20s")
+    assert shared.statuses() == {"success": 1}
+
+
 def test_a_circuit_that_one_relay_opens_holds_for_all_and_one_probes(
     shared: Relay, other: Relay, college: College, backend: Receiver
 ) -> None:
