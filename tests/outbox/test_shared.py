@@ -112,7 +112,11 @@ def test_delivery_goes_on_where_the_circuits_of_the_backend_and_of_each_path_in_
     """No event has a path of its own that is closed, so any one has to probe the backend."""
     college.sign_up("Ada", "Lovelace", AT)
     for code in (404, 401):
-        backend.answer = lambda _, code=code: Reply(code=code)
+
+        def refuse(_: object, code: int = code) -> Reply:
+            return Reply(code=code)
+
+        backend.answer = refuse
         shared.once("--timeout", "1s", expect=1)
     circuit = shared.status()["circuit"]
     assert circuit["whole"]["reason"] == "the backend answered 401"
