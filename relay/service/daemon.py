@@ -246,6 +246,11 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @staticmethod
+    def ask_reload(pid: int) -> None:
+        """Ask another relay for a reload. Raises OSError."""
+        os.kill(pid, signal.SIGHUP)
+
     def _handle(self, number: int, _frame: Any) -> None:
         if number == signal.SIGHUP:
             self.reload.set()

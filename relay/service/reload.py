@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import ConfigError, OutboxError, RelayError
 from relay.service import parts
+from relay.service.asking import Answer, Asker
 from relay.service.daemon import STUCK_S
 from relay.service.logs import make_log
 from relay.service.loops import STOP_GRACE_S, Daemon
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How often it is looked whether the old loops have ended, in seconds.
 LOOK_S = 0.05
+#: What is said to who asked where relay has been told to end meanwhile.
+ENDING = Answer(is_accepted=False, lines=("Relay ends: a signal asked for that.",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +41,22 @@ class Reloading:
 
     def reload(self, old: Daemon) -> Daemon:
         """Put a daemon with the new config in the place of the old one, or keep that and say why; return which runs."""
+        asker = Asker()
         monotonic_us = int(self.opened.machine.monotonic() * 1e6)
         self.systemd.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}")
         # A loop that hangs for longer than it may is not waited for: systemd starts relay again then.
         with self.systemd.kept_alive(old.relay.config.backend.timeout + STOP_GRACE_S + STUCK_S):
-            fresh = self._make(old)
-            daemon = old if fresh is None else self._replace(old, fresh)
+            made = self._make(old)
+            daemon = old if isinstance(made, Answer) else self._replace(old, made)
         if daemon is not old:
+            made = Answer(is_accepted=True)
             daemon.relay.log.info("config.reloaded", config=str(daemon.relay.config.source))
         self.systemd.notify("READY=1", f"STATUS={daemon.describe()}")
+        asker.answer(made if isinstance(made, Answer) else ENDING)
         return daemon
 
-    def _make(self, old: Daemon) -> Relay | None:
-        """Return the parts of the new config; where they can't be made, say why and return None: the old ones stay."""
+    def _make(self, old: Daemon) -> Relay | Answer:
+        """Return the parts of the new config; where they can't be made, say why, and return that: the old ones stay."""
         log, hint = old.relay.log, "Relay goes on with the old one."
         try:
             config = self._read(old.relay.config)
@@ -58,10 +64,12 @@ class Reloading:
         except RelayError as error:
             fields = {"mistakes": list(error.mistakes)} if isinstance(error, ConfigError) else {}
             log.error("config.rejected", error=str(error), hint=error.hint or hint, **fields)  # noqa: TRY400
+            lines = [str(error), *fields.get("mistakes", ()), error.hint]
         except Exception as error:  # noqa: BLE001 -- whatever it is, what runs is better than nothing
             # Only the error's kind: its text could hold what stands in the config.
             log.error("config.rejected", error=type(error).__name__, hint=f"{hint} Please report it.")  # noqa: TRY400
-        return None
+            lines = [f"A fault in relay: {type(error).__name__}.", "Please report it."]
+        return Answer(is_accepted=False, lines=tuple(line for line in lines if line))
 
     def _read(self, old: Config) -> Config:
         config = self.load()
