@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import grp
 import os
 import stat
 from pathlib import Path
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 MASK = "********"
 #: Where systemd puts what `LoadCredential=` names (systemd.exec(5)).
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
-#: Where they are while the service runs: for root, and for the user that it runs as.
-OF_SERVICE = Path("/run/credentials/relay.service")
+#: Where they are while a service runs, in a folder for each: for root, and for the user that it runs as.
+OF_SERVICES = Path("/run/credentials")
+#: Where the config of the service is; that of another Moodle site, such as `amman`, is in the folder `amman` of it.
+CONFIGS = Path("/etc/relay")
+#: The group of the service (relay.sysusers.conf): it reads what root alone writes.
+GROUP = "relay"
 #: The key of sealed secrets: the name of its credential, and of its file beside the config.
 SEAL_KEY, SEAL_KEY_FILE = "relay-seal-key", "seal.key"
 #: The version that a sealed secret begins with: a later one can be told from it.
@@ -29,6 +34,10 @@ SEALED = "v1:"
 NONCE = 12
 #: The largest file that is taken for a secret, in bytes: a secret is one line.
 LARGEST_FILE = 65536
+
+
+#: How a command gets what systemd gives to the service alone.
+AS_SERVICE = "As root, `relay-service COMMAND` (`relay-service @NAME COMMAND` for relay@NAME) asks as the service does."
 
 
 class Secret:
@@ -50,7 +59,7 @@ class Secret:
         if self.problem:
             raise CredentialError(
                 f"A secret that this needs is not there: {self.problem}.",
-                hint="Ask as the user that relay runs as, or as root while relay.service runs: then it is found.",
+                hint=AS_SERVICE,
             )
         return self._value
 
@@ -97,12 +106,12 @@ def _from_environment(name: str, _base: Path) -> Secret:
     return Secret(value, origin=f"env {name}")
 
 
-def _from_systemd(name: str, _base: Path) -> Secret:
-    folder = _credentials_folder()
+def _from_systemd(name: str, base: Path) -> Secret:
+    folder = _credentials_folder(base)
     if folder is None:
         raise CredentialError(
-            f"systemd gave no credentials to this process: it needs LoadCredential={name}:/path in the unit, "
-            f"or ${CREDENTIALS_DIRECTORY} set"
+            f"systemd gave no credentials to this process: the service needs LoadCredential={name}:/path in its unit, "
+            "and any other command is given as `relay-service COMMAND`"
         )
     if "/" in name:
         raise CredentialError(f"{name} is a path; a systemd credential is a name, as in LoadCredential=")
@@ -118,15 +127,19 @@ def seal(value: str, base: Path) -> str:
     """Return a secret encrypted with AES-256-GCM, for the config as `{sealed: …}`.
 
     The key is the systemd credential `relay-seal-key`, else the file `seal.key` beside the config, in the folder
-    `base`; that is made, with mode 0600, where there is none. Raises CredentialError.
+    `base`; that is made where there is none, for the service to read where root makes it. Raises CredentialError.
     """
     path = base / SEAL_KEY_FILE
-    if _credential(SEAL_KEY) is None and not is_there(path):
+    if _credential(SEAL_KEY, base) is None and not is_there(path):
         try:
             made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except OSError as error:
             raise CredentialError(f"the key {path} cannot be made: {error.strerror}") from None
         with os.fdopen(made, "w") as file:
+            group = service_group()
+            if group is not None:
+                os.fchown(made, 0, group)
+                os.fchmod(made, 0o640)
             file.write(base64.b64encode(AESGCM.generate_key(256)).decode() + "\n")
     nonce = os.urandom(NONCE)
     sealed = _seal_key(base).encrypt(nonce, value.encode(), SEALED.encode())
@@ -146,7 +159,7 @@ def unseal(text: str, base: Path) -> str:
 
 
 def _seal_key(base: Path) -> AESGCM:
-    path = _credential(SEAL_KEY) or base / SEAL_KEY_FILE
+    path = _credential(SEAL_KEY, base) or base / SEAL_KEY_FILE
     if not is_there(path):
         raise CredentialError(f"the key of sealed secrets is not there: neither the credential {SEAL_KEY} nor {path}")
     try:
@@ -155,17 +168,37 @@ def _seal_key(base: Path) -> AESGCM:
         raise CredentialError(f"{path} holds no key: it must be 32 bytes in base64") from None
 
 
-def _credential(name: str) -> Path | None:
+def _credential(name: str, base: Path) -> Path | None:
     """Return the file of a systemd credential, or None where it was not given."""
-    folder = _credentials_folder()
+    folder = _credentials_folder(base)
     path = None if folder is None else folder / name
     return path if path is not None and is_there(path) else None
 
 
-def _credentials_folder() -> Path | None:
+def _credentials_folder(base: Path) -> Path | None:
     """Return where systemd has put what it gave to this process, else to the running service; None for nowhere."""
     given = os.environ.get(CREDENTIALS_DIRECTORY)
-    return Path(given) if given else OF_SERVICE if os.access(OF_SERVICE, os.R_OK | os.X_OK) else None
+    of_service = OF_SERVICES / service_of(base)
+    return Path(given) if given else of_service if os.access(of_service, os.R_OK | os.X_OK) else None
+
+
+def service_group() -> int | None:
+    """Return the group of the service where root may give files to it, else None."""
+    try:
+        return grp.getgrnam(GROUP).gr_gid if os.geteuid() == 0 else None
+    except KeyError:
+        return None
+
+
+def site_of(base: Path) -> str:
+    """Return whose config is in the folder `base`: the Moodle site's name, such as `amman`; '' for the only one."""
+    return base.name if base.parent == CONFIGS else ""
+
+
+def service_of(base: Path) -> str:
+    """Return the service whose config is in the folder `base`."""
+    site = site_of(base)
+    return f"relay@{site}.service" if site else "relay.service"
 
 
 #: How a secret can be given (contract, section 6).

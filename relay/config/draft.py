@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import os
 import secrets
 import stat
@@ -12,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay.config import credentials, document, edit, files
-from relay.config.credentials import Secret
+from relay.config.credentials import Secret, service_group
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 #: The secrets that are asked for, and the file, beside the config, that each goes into.
 PASSWORD, TOKEN, KEYS = "moodle.database.password", "backend.token", "backend.signing_keys"
 FILES = {PASSWORD: "database-password", TOKEN: "backend-token", KEYS: "signing-key"}
-#: The group of the service (systemd/relay.sysusers.conf): it reads what root alone writes.
-GROUP = "relay"
 
 
 class Draft:
@@ -172,21 +169,13 @@ class Draft:
         return list(new)
 
     def _make_folder(self) -> None:
-        """Make the config's folder as systemd/relay.tmpfiles.conf does."""
+        """Make the config's folder as `relay install` does."""
         folder = self.source.parent
         if not folder.exists():
             folder.mkdir(mode=0o750)
             group = service_group()
             if group is not None:
                 os.chown(folder, 0, group)
-
-
-def service_group() -> int | None:
-    """Return the group of the service where root may give files to it, else None."""
-    try:
-        return grp.getgrnam(GROUP).gr_gid if os.geteuid() == 0 else None
-    except KeyError:
-        return None
 
 
 def _write(path: Path, text: str, target: Path, *, is_secret: bool) -> None:

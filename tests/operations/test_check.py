@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -367,11 +368,18 @@ def test_a_command_needs_no_secret_that_it_has_no_use_for(command: str, relay: R
 def test_what_systemd_gave_to_the_running_service_is_found(
     relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "backend-token").write_text("made-up")
+    for service in ("relay.service", "relay@amman.service"):
+        (tmp_path / service).mkdir()
+        (tmp_path / service / "backend-token").write_text(f"made-up-{service}")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    monkeypatch.setattr(credentials, "OF_SERVICE", tmp_path)
+    monkeypatch.setattr(credentials, "OF_SERVICES", tmp_path)
     relay.set("backend.token", {"credential": "backend-token"})
-    assert config.load(relay.write()).backend.token.reveal() == "made-up"
+    assert config.load(relay.write()).backend.token.reveal() == "made-up-relay.service"
+    monkeypatch.setattr(credentials, "CONFIGS", tmp_path)
+    (tmp_path / "amman").mkdir()
+    of_site = shutil.copy(relay.write(), tmp_path / "amman")
+    # One Moodle site's token is never sent to the backend of another one.
+    assert config.load(Path(of_site)).backend.token.reveal() == "made-up-relay@amman.service"
 
 
 def test_a_config_that_was_not_edited_fails(relay: Relay, college: College) -> None:

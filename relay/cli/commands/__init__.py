@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 #: The names of the commands, by what they are for.
 GROUPS = {
-    "run": ("run", "demo"),
+    "run": ("run", "reload", "demo"),
     "look": ("check", "status", "events", "explain", "metrics", "profile", "web"),
     "repair": ("sync", "reconcile", "acknowledge", "purge", "forget", "move-outbox"),
-    "set up": ("init", "grants", "seal", "import-plugin", "completion", "man"),
+    "set up": ("install", "init", "grants", "seal", "import-plugin", "completion", "man", "uninstall"),
     "for those who receive": ("keygen", "schema", "send-test", "receive", "test-backend"),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)

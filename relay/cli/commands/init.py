@@ -6,6 +6,7 @@ import argparse
 import os
 import secrets
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from relay.cli.asking import HOST, PORT, Answers, Question, agrees, say
 from relay.cli.command import Command, Exit
 from relay.cli.commands import check, grants
 from relay.cli.configured import config_path
-from relay.config.draft import KEYS, PASSWORD, TOKEN, Draft, service_group
+from relay.config.credentials import service_group, service_of, site_of
+from relay.config.draft import KEYS, PASSWORD, TOKEN, Draft
 from relay.errors import CredentialError, MoodleRefused, RelayError, UsageError
+from relay.operations import install
 from relay.operations.check.result import Verdict
 from relay.operations.grants import PLACEHOLDER
 from relay.rules import signing
@@ -33,10 +36,10 @@ EXAMPLES = """examples:
 A secret comes from a file, or is typed unseen. It is kept in a file of its own beside the config, for root to write and
 relay to read. A secret that is there is replaced only where its option, or an answer, says so.
 """
-#: Where the service keeps its outbox (systemd/relay.tmpfiles.conf).
+#: Where the service keeps its outbox (relay.tmpfiles.conf).
 STATE = Path("/var/lib/relay")
 PLACE = Path("/etc/relay/config.yaml")
-UNITS = (Path("/etc/systemd/system/relay.service"), Path("/usr/lib/systemd/system/relay.service"))
+UNITS = (install.ADMINISTRATORS_UNITS, install.UNITS, Path("/usr/lib/systemd/system"))
 
 
 def _make_password() -> str:
@@ -188,7 +191,8 @@ def _gather(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> Mo
     answers.take_secret(SIGNING_KEY)
     if answers.is_terminal:
         _settle_backend(draft, answers)
-    answers.take([OUTBOX])
+    site = site_of(draft.source.parent)
+    answers.take([replace(OUTBOX, default=f"sqlite://{STATE}/{site}/outbox.db") if site else OUTBOX])
     if answers.missing:
         raise UsageError(
             f"There is no terminal to ask at, and this is missing: {', '.join(f'--{one}' for one in answers.missing)}.",
@@ -276,9 +280,10 @@ def _say_next(draft: Draft, code: int) -> None:
         return
     if service_group() is not None:
         command = f"runuser -u relay -- {command}"
-    has_unit = any(unit.exists() for unit in UNITS)
+    has_unit = any((folder / "relay.service").exists() for folder in UNITS)
     say("", "All is well. Look at what would be sent, then start it:", f"  {command} run --dry-run --from beginning")
-    say("  systemctl enable --now relay" if has_unit else f"  {command} run")
+    service = service_of(draft.source.parent).removesuffix(".service")
+    say(f"  systemctl enable --now {service}" if has_unit else f"  {command} run")
 
 
 COMMAND = Command(

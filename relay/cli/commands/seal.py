@@ -35,7 +35,7 @@ def handle(arguments: argparse.Namespace) -> int:
         print(f"{{sealed: {credentials.seal(secret, folder)}}}")
     except CredentialError as error:
         raise CredentialError(
-            f"It cannot be sealed: {error}.", hint="Run it as the user that owns the folder."
+            f"It cannot be sealed: {error}.", hint="Run it as root, or as the user that owns the folder."
         ) from None
     return Exit.WELL
 
