@@ -55,6 +55,10 @@ class Progress:
     is_more: bool = False
 
 
+#: Most passes end so.
+NOTHING = Progress()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What the last pass has seen of the log."""
@@ -105,6 +109,8 @@ class Capture:
         Raises MoodleError and OutboxError; nothing is lost then: the position has not moved.
         """
         progress = self._read_once(now)
+        if self._releasing.due_in(now) > 0:
+            return progress
         looked = self._releasing.look(now, self._payload_options())
         return Progress(accepted=progress.accepted + looked.released, is_more=progress.is_more or looked.is_more)
 
@@ -129,7 +135,7 @@ class Capture:
             end=top, unread_since=rows[-1].created_at if rows else None, is_store_off=self._continuity.is_store_off
         )
         if reading is None:
-            return Progress()
+            return NOTHING
         self._position, accepted = self._accept(self._position, reading, now)
         return Progress(accepted=accepted, is_more=reading.page is not None and reading.page.is_more)
 

@@ -122,7 +122,11 @@ class MoodleConfig:
     database: DatabaseConfig = field(metadata=part(DATABASE))
     #: Seconds between two reads of the log.
     poll_interval: float = field(
-        metadata=defaulted(duration("10ms", "1h"), "500ms", "the time between two reads of the log")
+        metadata=defaulted(
+            duration("10ms", "1h"),
+            "100ms",
+            "the time between two reads of the log; half of it while events come, more where the server is slow",
+        )
     )
     #: now, beginning, a time (float, unix seconds) or a log id (int).
     start_from: str | float | int = field(

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymysql
 import pymysql.converters
 import pymysql.cursors
-from pymysql.constants import FIELD_TYPE
+from pymysql.constants import COMMAND, FIELD_TYPE
 
 from relay.errors import MoodleRefused, MoodleTooSlow, MoodleUnreachable
 from relay.rules import server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from relay.events.kind import EventKind
     from relay.events.rows import Row
     from relay.rules.server import Address
 
+Made = TypeVar("Made")
 
 #: What every statement of ours depends on, whatever the server's defaults are: how text is escaped, compared and sent,
 #: in which zone times are, that all rows come back, and that nothing is written.
@@ -39,6 +40,9 @@ IDS_IN_QUERY = 500
 CLOSED = frozenset({1927, 2006, 2013, 2055, 4031})
 
 
+#: How the last packet of an answer of one column and one row begins: five bytes, the fifth packet, an EOF packet; its
+#: count of warnings and the server's state follow in four more bytes (MySQL's client/server protocol, EOF_Packet).
+END_OF_ROWS = b"\x05\x00\x00\x05\xfe"
 #: The server has ended a statement that took longer than it may; how it is told how long that is. (MariaDB, MySQL)
 ENDED = frozenset({1969, 3024})
 UNKNOWN_VARIABLE = 1193
@@ -81,6 +85,8 @@ class Database:
         self._connection: pymysql.connections.Connection[Any] | None = None
         self._is_in_snapshot = False
         self._limit_s = limit_s
+        #: The last whole answer to the statement of `number_again`, as it came, and the number in it.
+        self._answer, self._number = b"", 0
 
     @property
     def kinds(self) -> tuple[EventKind, ...]:
@@ -117,15 +123,44 @@ class Database:
         A connection that was closed while it was idle is made anew: only a server that does not answer then is away.
         """
         made = statement.replace("{p}", self._address.prefix)
+        return self._asked(lambda: self._query(made, values))
+
+    def _asked(self, ask: Callable[[], Made]) -> Made:
+        """Return what `ask` gives, on a new connection where the one that is there was closed while it was idle."""
         may_be_stale = self._connection is not None and not self._is_in_snapshot
         with self._translated():
             try:
-                return self._query(made, values)
+                return ask()
             except (pymysql.Error, OSError) as error:
                 if not may_be_stale or server.code_of(error) not in CLOSED:
                     raise
             self.close()
-            return self._query(made, values)
+            return ask()
+
+    def number_again(self, statement: str) -> int:
+        """Return the one number that a statement gives, as `number` does, where it is mostly the same as before.
+
+        For one statement, which is asked many times. It costs less: an answer that is byte by byte the one of the last
+        time is read and not taken apart again, which is what the driver spends most of its time on.
+        """
+        made = statement.replace("{p}", self._address.prefix).encode()
+        return self._asked(lambda: self._number_again(made))
+
+    def _number_again(self, statement: bytes) -> int:
+        # The driver has no public way to send a query and to read the answer apart from each other.
+        driver: Any = self._opened_connection()
+        driver._execute_command(COMMAND.COM_QUERY, statement)  # noqa: SLF001
+        answer = b""
+        with contextlib.suppress(OSError):
+            # What is wrong with the connection is found once more, and said, by the driver.
+            answer = driver._rfile.peek()  # noqa: SLF001
+        if answer and answer == self._answer:
+            driver._rfile.read(len(answer))  # noqa: SLF001
+            return self._number
+        driver._read_query_result()  # noqa: SLF001
+        self._number = int(driver._result.rows[0][0] or 0)  # noqa: SLF001
+        self._answer = answer if answer[-9:-4] == END_OF_ROWS else b""
+        return self._number
 
     def select_for(self, statement: str, ids: Sequence[int], *values: Any) -> Iterator[Row]:
         """Yield the rows that a statement gives for many ids, its first mark, in as many queries as that takes."""
@@ -158,13 +193,16 @@ class Database:
         return True
 
     def _query(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Row]:
-        if self._connection is None:
-            self._connection = self._connect()
-            self._opened()
-        with self._connection.cursor() as cursor:
+        with self._opened_connection().cursor() as cursor:
             cursor.execute(statement, tuple(values) or None)
             rows: Sequence[Row] = cursor.fetchall()
             return rows
+
+    def _opened_connection(self) -> pymysql.connections.Connection[Any]:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._opened()
+        return self._connection
 
     def _connect(self) -> pymysql.connections.Connection[Any]:
         if (problem := self._address.problem) != "":

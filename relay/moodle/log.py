@@ -97,7 +97,7 @@ class LogReader(Database):
         self._columns = ", ".join(log_columns(self.kinds))
 
     def max_id(self) -> int:
-        return self.number(MAX_ID)
+        return self.number_again(MAX_ID)
 
     def min_id(self) -> int:
         return self.number(MIN_ID)

@@ -148,6 +148,8 @@ def expire(position: Position, now: float) -> tuple[Position, tuple[Gap, ...], t
 
     Too old is ordinary: those ids never appeared. Too many is a fault, which the caller must log as an error.
     """
+    if not position.gaps:
+        return position, (), ()
     old = tuple(gap for gap in position.gaps if now - gap.opened_at > LIFETIME_S)
     kept = [gap for gap in position.gaps if now - gap.opened_at <= LIFETIME_S]
     by_age = sorted(kept, key=lambda gap: (gap.opened_at, gap.low))

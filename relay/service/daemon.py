@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-#: The longest wait between two tries of a pass that fails, in seconds.
-RETRY_MAX_S = 10.0
+#: The first and the longest wait between two tries of a pass that fails, in seconds.
+RETRY_FIRST_S, RETRY_MAX_S = 0.25, 10.0
 #: A loop that has not completed a pass for so long, in seconds, no longer feeds the watchdog.
 STUCK_S = 90.0
 #: How often the watchdog is fed and signals are looked at, in seconds.
@@ -87,18 +87,10 @@ class Loop:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(self._watch.heals),
-            wait=tenacity.wait_exponential(multiplier=0.25, max=RETRY_MAX_S),
-            stop=tenacity.stop_when_event_set(self._stop),
-            before_sleep=self._went_down,
-            sleep=self._sleep,
-            reraise=True,
-        )
         try:
             while not self._stop.is_set():
                 self._wake.clear()
-                delay = retrying(self._run_pass)
+                delay = self._completed_pass()
                 self._came_up()
                 self.beat = self._monotonic()
                 if delay > 0:
@@ -107,15 +99,34 @@ class Loop:
             if not (self._stop.is_set() and isinstance(error, self._watch.heals)):
                 self.error = error
 
+    def _completed_pass(self) -> float:
+        """Run the pass until it is completed; return what it returns."""
+        try:
+            return self._run_pass()
+        except self._watch.heals as error:
+            # Most passes do not fail, and what tries again costs as much as a pass in which nothing is new.
+            if self._stop.is_set():
+                raise
+            self._went_down(error)
+        self._sleep(RETRY_FIRST_S)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(self._watch.heals),
+            wait=tenacity.wait_exponential(multiplier=RETRY_FIRST_S, max=RETRY_MAX_S),
+            stop=tenacity.stop_when_event_set(self._stop),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(self._run_pass)
+
     def _sleep(self, seconds: float) -> None:
         # A pass that failed with an error that heals counts as completed: the watchdog must not kill for an outage.
         self.beat = self._monotonic()
         self._stop.wait(seconds)
 
-    def _went_down(self, state: tenacity.RetryCallState) -> None:
-        if not self._is_down and state.outcome is not None:
+    def _went_down(self, error: BaseException) -> None:
+        if not self._is_down:
             self._is_down = True
-            self._watch.down(state.outcome.exception() or RuntimeError("no error"))
+            self._watch.down(error)
 
     def _came_up(self) -> None:
         if self._is_down:

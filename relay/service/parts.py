@@ -266,6 +266,7 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         sender=sender,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
+        monotonic=opened.machine.monotonic,
         hold_recorded=partial(hold_recorded, opened.outbox, options),
         hold_hidden=hold_hidden,
     )

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 DAY_S = 86400.0
 #: How often it is looked whether a day has passed, in seconds: less than makes a loop count as stuck.
 PURGE_LOOK_S = 30.0
+#: Where something came, more is to be expected: the log is read so many times as soon.
+SOONER = 2
+#: Where Moodle's server is slow, it is left alone for so many times as long as it took to say that nothing is new; up
+#: to so many seconds.
+SLOW_REST, SLOW_REST_MAX_S = 10, 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class Relay:
     sender: Sender
     dispatch: Dispatch
     log: Log
+    #: Gives seconds that never go back.
+    monotonic: Callable[[], float]
     #: Holds, at a time in unix seconds, what an older relay has recorded and Moodle may keep back. Raises OutboxError.
     hold_recorded: Callable[[float], object]
     #: Holds, at such a time, what was recorded and never sent, and Moodle keeps back by now. Raises RelayError.
@@ -73,6 +80,7 @@ class Relay:
             return self.config.moodle.poll_interval
         # Before anything is added to what an older relay has recorded.
         self._hold_recorded(now)
+        began_at = self.monotonic()
         try:
             progress = self.capture.run_once(now)
         except (MoodleError, OutboxUnavailable) as error:
@@ -81,9 +89,16 @@ class Relay:
             self.capture.forget()
             raise
         self.captured_at, self.moodle_error = now, ""
+        if progress.is_more:
+            wait = 0.0
+        elif progress.accepted:
+            wait = self.config.moodle.poll_interval / SOONER
+        else:
+            took = self.monotonic() - began_at
+            wait = max(self.config.moodle.poll_interval, min(took * SLOW_REST, SLOW_REST_MAX_S))
         if progress.accepted:
             self.wake_dispatch()
-        return 0.0 if progress.is_more else min(self.config.moodle.poll_interval, self.capture.next_look_in(now))
+        return min(wait, self.capture.next_look_in(now))
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""
@@ -95,6 +110,8 @@ class Relay:
 
     def _hold_recorded(self, now: float) -> None:
         """Hold what is to be looked at first, once; the loops that read and deliver begin at one time."""
+        if self._has_held:
+            return
         with self._holding:
             if not self._has_held:
                 self.hold_recorded(now)

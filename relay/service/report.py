@@ -112,9 +112,11 @@ class Reporter:
 
     def _tell(self, report: Report, figures: Mapping[str, int]) -> None:
         problems = health.judge(report)
-        self.figures = metrics.text(report, problems, figures, __version__)
-        if self._relay.config.metrics.textfile is not None:
-            self._write(self._relay.config.metrics.textfile)
+        settings = self._relay.config.metrics
+        if settings.textfile is not None or settings.listen is not None:
+            self.figures = metrics.text(report, problems, figures, __version__)
+        if settings.textfile is not None:
+            self._write(settings.textfile)
         self.said = health.sentence(report, problems, self._relay.config.backend.url)
 
     def _write(self, path: Path) -> None:

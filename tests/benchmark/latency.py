@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench import Bench
 
 #: The default of moodle.poll_interval, in seconds.
-POLL_S = 0.5
+POLL_S = 0.1
 RATES = (1, 50, 500)
 
 

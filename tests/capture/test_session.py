@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from stepped import AT, Captured
 
+from relay import config
 from relay.errors import MoodleError
+from relay.service import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +96,62 @@ def test_a_connection_that_was_closed_while_idle_is_no_outage(
                 cursor.execute(f"KILL {number}")
     college.sign_up("Grace", "Hopper", AT + 1)
     assert captured.read() == 1
+
+
+@pytest.mark.parametrize("most", [65536, 1, 7, 80])
+def test_the_end_of_the_log_is_seen_however_its_answer_arrives(
+    most: int, relay: Relay, mariadb: MariaDB, college: College
+) -> None:
+    """An answer that is the one of before is not taken apart again; `most`: in pieces of how many bytes it arrives."""
+    college.sign_up("Ada", "Lovelace", AT)
+    ends = [1, 2, 2, 9, 10, 10, 99, 100, 101, 10**15, 10**15 + 1, 0, 0, 7]
+    found = []
+    with slicing(mariadb.port, most) as port:
+        relay.set("moodle.database.port", port)
+        moodle = parts.make_moodle(config.load(relay.write()))
+        for end in ends:
+            # An id of 0 would be given another number.
+            college.run("UPDATE mdl_logstore_standard_log SET id = %s", end or 3)
+            connection = contextlib.nullcontext() if end else emptied(college)
+            with connection:
+                found.append((moodle.max_id(), moodle.max_id(), moodle.min_id()))
+        moodle.close()
+    assert found == [(end, end, end) for end in ends]
+
+
+@contextlib.contextmanager
+def emptied(college: College) -> Iterator[None]:
+    """A log without a row, within."""
+    college.run("RENAME TABLE mdl_logstore_standard_log TO kept")
+    college.run("CREATE TABLE mdl_logstore_standard_log LIKE kept")
+    yield
+    college.run("DROP TABLE mdl_logstore_standard_log")
+    college.run("RENAME TABLE kept TO mdl_logstore_standard_log")
+
+
+@contextlib.contextmanager
+def slicing(target: int, most: int) -> Iterator[int]:
+    """Pass one connection on to a port, its answers in pieces of so many bytes; give the port that does so."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def pump(source: socket.socket, sink: socket.socket, most: int) -> None:
+            while data := source.recv(65536):
+                for start in range(0, len(data), most):
+                    sink.sendall(data[start : start + most])
+            sink.shutdown(socket.SHUT_WR)
+
+        def serve() -> None:
+            with listener.accept()[0] as near, socket.create_connection(("127.0.0.1", target)) as far:
+                near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                asking = threading.Thread(target=pump, args=(near, far, 65536))
+                asking.start()
+                pump(far, near, most)
+                asking.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        thread.join()
 
 
 def test_check_finds_a_row_that_is_there(relay: Relay, college: College) -> None:

@@ -17,7 +17,7 @@ from relay import config
 from relay.service import parts
 from relay.service.logs import make_log
 from relay.service.machine import Machine
-from relay.service.relay import PURGE_LOOK_S
+from relay.service.relay import PURGE_LOOK_S, SLOW_REST_MAX_S, SOONER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -201,3 +201,28 @@ def test_three_days_in_one_thread(stepped: Stepped, relay: Relay, college: Colle
     counts = stepped.relay.outbox.counts()
     assert counts.seen_holds
     assert counts.captured_holds
+
+
+def test_the_log_is_read_sooner_where_something_came_and_later_where_the_server_is_slow(
+    stepped: Stepped, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll_s = stepped.relay.config.moodle.poll_interval
+    moodle: Any = stepped.relay.capture._moodle
+    college.sign_up("Ada", "Lovelace", AT)
+    monkeypatch.setattr(stepped.relay.capture, "next_look_in", lambda _now: 2 * poll_s)
+    assert stepped.relay.capture_pass(AT) == poll_s / SOONER
+    assert stepped.relay.capture_pass(AT) == poll_s
+
+    monkeypatch.setattr(type(stepped.relay.config.moodle), "poll_interval", 0.1)
+    quick = moodle.max_id
+
+    takes_s = [0.001, 0.01, 0.05, 0.3, 60.0]
+    takes = iter(takes_s)
+
+    def slow() -> int:
+        stepped.clock.sleep(next(takes))
+        return int(quick())
+
+    monkeypatch.setattr(moodle, "max_id", slow)
+    waits = [round(stepped.relay.capture_pass(AT), 6) for _ in takes_s]
+    assert waits == [0.1, 0.1, 0.5, 3.0, SLOW_REST_MAX_S]
