@@ -74,6 +74,11 @@ class MoodleTooSlow(MoodleUnreachable):
 class MoodleRefused(MoodleError):
     """Moodle's database answers and refuses: the password, a grant, the schema or the prefix is wrong."""
 
+    def __init__(self, message: str, *, hint: str = "", is_about_account: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        #: The account is not there, or lacks a right.
+        self.is_about_account = is_about_account
+
 
 class OutboxError(RelayError):
     """The outbox cannot be used."""

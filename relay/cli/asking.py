@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay.config.draft import KEYS, secret_in
+from relay.config.checks import is_loopback
+from relay.config.draft import KEYS, OUTBOX_PASSWORD, PLAIN, SYSTEM, TLS, secret_in
 from relay.errors import CredentialError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Question:
     default: str = ""
     #: It needs no answer.
     is_optional: bool = False
+    #: Answers that are words, where others are files.
+    choices: tuple[str, ...] = ()
     #: Makes the answer where there is none; None where it can't be made. Of a secret alone.
     make: Callable[[], str] | None = None
 
@@ -61,7 +64,7 @@ class Answers:
             given, known = self._given(question), self._known(question)
             if given is not None:
                 self._put_given(question, _found_from_here(question, given))
-            elif self.is_terminal and (self.asks_all or not (known or question.is_optional)):
+            elif self.is_terminal and self._is_asked(question):
                 self._ask(question)
             elif known:
                 self._put(question, known)
@@ -80,7 +83,7 @@ class Answers:
             return
         elif question.make is None:
             self.missing.append(question.option)
-        elif draft.names(path):
+        elif draft.names(path) or draft.is_new:
             self._make(question)
 
     def ask_again(self, questions: Iterable[Question], secrets: Iterable[Question]) -> None:
@@ -91,12 +94,23 @@ class Answers:
         for question in secrets:
             self._ask_secret(question)
 
+    def _is_asked(self, question: Question) -> bool:
+        """Say whether a question is asked of a person before anything has failed."""
+        if question.path == TLS and self._known(question) == PLAIN and self._is_here():
+            return False  # what stays on this machine needs none
+        return self.asks_all or not (self._known(question) or question.is_optional)
+
+    def _is_here(self) -> bool:
+        return bool(self._draft.get(SOCKET)) or is_loopback(self._draft.get(HOST) or self._draft.default(HOST))
+
     def _given(self, question: Question) -> str | None:
         found: str | None = getattr(self._arguments, question.option.replace("-", "_"))
         return found
 
     def _known(self, question: Question) -> str:
         draft = self._draft
+        if question.path == TLS:
+            return draft.tls() or (PLAIN if self._is_here() else SYSTEM)
         socket = draft.get(SOCKET) if question.path == HOST else ""
         default = question.default if draft.is_new else draft.default(question.path)
         return socket or draft.get(question.path) or default
@@ -110,14 +124,14 @@ class Answers:
                 if text:
                     self._put(question, text)
             except ValueError as error:
-                say(f"  That will not do: it {error}.")
+                say(f"  That will not do: {error}.")
             else:
                 if text or question.is_optional:
                     return
 
     def _ask_secret(self, question: Question) -> None:
         draft, path = self._draft, question.path
-        can_make = question.make is not None and (draft.names(path) or path == KEYS)
+        can_make = question.make is not None and (draft.names(path) or path in (KEYS, OUTBOX_PASSWORD))
         enter = " (Enter keeps the one that is there)" if draft.has(path) else " (Enter: a new one)" * can_make
         while True:
             text = getpass.getpass(f"{question.words}{enter}: ").strip()
@@ -127,7 +141,7 @@ class Answers:
                 elif not draft.has(path) and can_make:
                     self._make(question)
             except ValueError as error:
-                say(f"  That will not do: it {error}.")
+                say(f"  That will not do: {error}.")
             else:
                 if draft.has(path) or question.make is not None:
                     return
@@ -143,12 +157,14 @@ class Answers:
         except ValueError as error:
             # A secret is never shown: its option names a file.
             shown = self._given(question)
-            raise UsageError(f"--{question.option} {shown}: it {error}.", hint="See `relay init --help`.") from None
+            raise UsageError(f"--{question.option} {shown}: {error}.", hint="See `relay init --help`.") from None
 
     def _put(self, question: Question, text: str) -> None:
         """Put an answer into the draft. Raises ValueError with the end of a sentence."""
         draft = self._draft
-        if question.option.endswith("-file"):
+        if question.path == TLS:
+            draft.set_tls(text)
+        elif question.option.endswith("-file"):
             draft.set_secret(question.path, text)
         elif question.path == HOST and text.startswith("/"):
             draft.set(SOCKET, text)
@@ -168,7 +184,7 @@ class Answers:
 
 def _found_from_here(question: Question, given: str) -> str:
     """Return an answer; a file is named from this folder, and in the config from that of the config."""
-    return str(Path(given).absolute()) if question.metavar == "FILE" else given
+    return str(Path(given).absolute()) if question.metavar == "FILE" and given not in question.choices else given
 
 
 def say(*lines: str) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 #: The secrets that are asked for, and the file, beside the config, that each goes into.
 PASSWORD, TOKEN, KEYS = "moodle.database.password", "backend.token", "backend.signing_keys"
 FILES = {PASSWORD: "database-password", TOKEN: "backend-token", KEYS: "signing-key"}
+#: The password of an outbox in a schema, which not every relay has.
+OUTBOX_PASSWORD, OUTBOX_FILE = "outbox.password", "outbox-password"
+#: The section for an encrypted connection, and the answers about it that are no file of a CA.
+TLS, PLAIN, SYSTEM = "moodle.database.tls", "no", "system"
 
 
 class Draft:
@@ -66,6 +70,32 @@ class Draft:
         if self.get(path) != (value or "") and (self.get(path) or value != self.default(path)):
             self._text = edit.change(self._text, {path: written}, self.source)
 
+    def tls(self) -> str:
+        """Return how the connection to the database is encrypted: PLAIN, SYSTEM (the system's CAs), or a CA's file.
+
+        '' where a new config has no answer yet.
+        """
+        given = edit.value_at(edit.values(self._text, self.source), TLS)
+        if given is None:
+            return "" if self.is_new and TLS not in self._answered else PLAIN
+        return str(given.get("ca") or SYSTEM) if isinstance(given, dict) else SYSTEM
+
+    def set_tls(self, answer: str) -> None:
+        """Change that. A client's certificate that is there stays. Raises ValueError as `set`."""
+        if answer == (self.tls() or PLAIN):
+            self._answered.add(TLS)
+            return
+        held = edit.value_at(edit.values(self._text, self.source), TLS) or {}
+        kept = {name: str(held[name]) for name in ("cert", "key") if held.get(name)}
+        if answer not in (PLAIN, SYSTEM):
+            kept = {"ca": answer, **kept}
+            wrong = edit.problem(f"{TLS}.ca", edit.quoted(answer), self.source)
+            if wrong:
+                raise ValueError(wrong)
+        written = "{" + ", ".join(f"{name}: {edit.quoted(value)}" for name, value in kept.items()) + "}"
+        self._answered.add(TLS)
+        self._text = edit.change(self._text, {TLS: "null" if answer == PLAIN else written}, self.source)
+
     def place(self, path: str) -> Path | None:
         """Return the file that a secret is in; None where it comes from elsewhere, or is named nowhere."""
         given = self._given(path)
@@ -99,7 +129,7 @@ class Draft:
             raise ValueError(wrong)
         place = self.place(path)
         if place is None:
-            place = self.source.parent / FILES[path]
+            place = self.source.parent / FILES.get(path, OUTBOX_FILE)
             self._refer(path, place)
         self._secrets[place] = value
 

@@ -49,6 +49,8 @@ class Site:
     #: Moodle's version number, such as 2023112400.
     version: int
     release: str
+    #: The hosts that Moodle's own settings name: where it was installed, and where its mail comes from.
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

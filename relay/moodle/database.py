@@ -176,7 +176,7 @@ class Database:
                 found = server.explained(error, self._address)
                 if not found.is_refusal:
                     raise
-                return MoodleRefused(found.sentence, hint=found.hint)
+                return _refused(found)
         return None
 
     def is_permitted(self, statement: str) -> bool:
@@ -222,7 +222,7 @@ class Database:
         except Exception as error:
             # The driver raises whatever it likes where a server's answer, or a package that it would need, is missing.
             found = server.explained(error, self._address)
-            raise MoodleRefused(found.sentence, hint=found.hint) from error
+            raise _refused(found) from error
         return connection
 
     def _opened(self) -> None:
@@ -266,11 +266,16 @@ class Database:
                     hint="Try again when it has less to do.",
                 ) from error
             found = server.explained(error, self._address)
-            made = MoodleRefused if found.is_refusal else MoodleUnreachable
-            raise made(found.sentence, hint=found.hint) from error
+            if found.is_refusal:
+                raise _refused(found) from error
+            raise MoodleUnreachable(found.sentence, hint=found.hint) from error
         except BaseException:
             self.close()
             raise
+
+
+def _refused(found: server.Problem) -> MoodleRefused:
+    return MoodleRefused(found.sentence, hint=found.hint, is_about_account=found.is_about_account)
 
 
 def text(value: bytes | str | None) -> str:

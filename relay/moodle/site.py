@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from relay.errors import MoodleRefused
 from relay.moodle.contract import LogStore, Site
 from relay.moodle.database import Database, leading_number, text
 
-SITE = "SELECT name, value FROM {p}config WHERE name IN ('siteidentifier', 'version', 'release')"
+SITE = "SELECT name, value FROM {p}config WHERE name IN ('siteidentifier', 'version', 'release', 'noreplyaddress')"
+#: Moodle's siteidentifier is so many random letters and digits, and then the host at which it was installed
+#: (get_site_identifier).
+RANDOM = 32
+HOST = re.compile(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*", re.IGNORECASE)
 LOG_STORE = """
 SELECT plugin, name, value FROM {p}config_plugins
 WHERE (plugin = 'tool_log' AND name = 'enabled_stores')
@@ -32,6 +38,7 @@ class SiteReader(Database):
             identifier=values["siteidentifier"],
             version=leading_number(values.get("version")),
             release=values.get("release", ""),
+            hosts=_hosts(values["siteidentifier"][RANDOM:], values.get("noreplyaddress", "").rpartition("@")[2]),
         )
 
     def find_known_row(self) -> int | None:
@@ -60,3 +67,9 @@ class SiteReader(Database):
 
     def plugin_settings(self, plugin: str) -> dict[str, str]:
         return {text(row["name"]): text(row["value"]) for row in self.select(PLUGIN_SETTINGS, plugin)}
+
+
+def _hosts(*given: str) -> tuple[str, ...]:
+    """Return those that are a host's name, without a port: an address, or `localhost`, says nothing of the site."""
+    names = (one.partition(":")[0].lower() for one in given)
+    return tuple(dict.fromkeys(name for name in names if HOST.fullmatch(name)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Problem:
     is_refusal: bool
     sentence: str
     hint: str
+    #: The account is not there, or lacks a right: the SQL that makes it may help.
+    is_about_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,29 @@ _BUSY = "Look at the server's load; relay goes on by itself."
 _DISK = "Make room on the server's disk; relay goes on by itself."
 _TABLE = "Run CHECK TABLE on it on the server, and mend it or restore a backup."
 _TLS = "Look at {key[tls]}: the CA, the server's name in its certificate, and whether the server speaks TLS."
+_CA = "Name the CA of the server's certificate (PEM) in {key[tls]}.ca; SHOW VARIABLES LIKE 'ssl_ca' says where it is."
+#: What to do where no secure connection is made, by what the system says of it.
+TLS_HINTS = {
+    "self-signed": _CA,
+    "self signed": _CA,
+    "issuer": _CA,
+    "mismatch": "Mend {key[host]}: the server's certificate is for another name.",
+    "expired": "The server's certificate must be renewed.",
+    "not yet valid": "Look at this machine's clock (timedatectl), and at the server's certificate.",
+    "offers none": "Switch TLS on at the server (ssl_cert, ssl_key), or take {key[tls]} out of the config.",
+}
+
+_EXPIRED = _Meaning(
+    "the password of {user!r} has expired", "Give the account a new password, and mend {key[password]}."
+)
+_READ_ONLY = _Meaning(
+    "it is read-only", "Is it a replica, after a fail-over? Mend {key[host]}, or switch read_only off on the server."
+)
 
 #: MariaDB's, MySQL's and the driver's numbers for "no, and it will stay so until somebody mends something".
 REFUSALS = {
     1017: _Meaning("a file of a table is not there", _TABLE),
-    1034: _Meaning("a table is damaged", _TABLE),
+    **dict.fromkeys((1034, 1194), _Meaning("a table is damaged", _TABLE)),
     1044: _Meaning(
         "the user {user!r} may not use the schema {name!r}", f"Mend {{key[name]}}, or give access ({_GRANTS})."
     ),
@@ -125,13 +145,16 @@ REFUSALS = {
     1146: _Meaning("there is no table {quoted} (the prefix is {prefix!r})", "Mend {key[prefix]} or {key[name]}."),
     1153: _Meaning("a packet is larger than its max_allowed_packet", "Raise max_allowed_packet on the server."),
     1193: _Meaning("it does not know a variable that relay sets", "Use MariaDB 10.4 or MySQL 5.7, or later."),
-    1194: _Meaning("a table is damaged", _TABLE),
     1195: _Meaning("a table is damaged, and could not be repaired", _TABLE),
     1227: _Meaning(
         "the user {user!r} lacks a privilege", "Give the database user the privilege that the server asks for."
     ),
-    1251: _Meaning(
-        "the account logs in in a way that the driver does not know", "Give the account a password of another kind."
+    **dict.fromkeys(
+        (1251, 2054, 2059),
+        _Meaning(
+            "the account logs in in a way that the driver does not know",
+            "Let the account log in with a password: IDENTIFIED BY (mysql_native_password, or caching_sha2_password).",
+        ),
     ),
     1273: _Meaning("it does not know the collation that relay asks for", "Use MariaDB 10.4 or MySQL 5.7, or later."),
     1305: _Meaning("it does not know a function that relay uses", "Use MariaDB 10.4 or MySQL 5.7, or later."),
@@ -146,45 +169,31 @@ REFUSALS = {
         "Mend {key[user]}: the server accepts this account over its socket, as that system user, only.",
     ),
     1712: _Meaning("an index is damaged", _TABLE),
-    1820: _Meaning(
-        "the password of {user!r} has expired", "Give the account a new password, and mend {key[password]}."
-    ),
-    1862: _Meaning(
-        "the password of {user!r} has expired", "Give the account a new password, and mend {key[password]}."
-    ),
+    1820: _EXPIRED,
+    1862: _EXPIRED,
     1932: _Meaning("a table is there without its data", _TABLE),
     2012: _Meaning("no secure connection could be made", _TLS),
     2026: _Meaning("no secure connection could be made{detail}", _TLS),
-    2054: _Meaning(
-        "the account logs in in a way that the driver does not know", "Give the account a password of another kind."
-    ),
-    2059: _Meaning(
-        "the account logs in in a way that the driver does not know",
-        "Let the account log in with a password: IDENTIFIED BY (mysql_native_password, or caching_sha2_password).",
-    ),
     2061: _Meaning("the account may log in over TLS alone", "Set {key[tls]}."),
     3118: _Meaning("the account {user!r} is locked", "Unlock it: ALTER USER ... ACCOUNT UNLOCK."),
     3159: _Meaning("it takes encrypted connections alone", "Set {key[tls]}."),
     4151: _Meaning("the account {user!r} is locked", "Unlock it: ALTER USER ... ACCOUNT UNLOCK."),
 }
+#: Of these, those that are about the account.
+ACCOUNT = frozenset({1044, 1045, 1130, 1142, 1143})
 #: Their numbers for what may be over by itself: trying again can help.
 OUTAGES = {
-    3: _Meaning("it cannot write a file: its disk may be full", _DISK),
-    28: _Meaning("its disk is full", _DISK),
-    1021: _Meaning("its disk is full", _DISK),
-    1026: _Meaning("it cannot write a file: its disk may be full", _DISK),
+    **dict.fromkeys((3, 1026), _Meaning("it cannot write a file: its disk may be full", _DISK)),
+    **dict.fromkeys((28, 1021), _Meaning("its disk is full", _DISK)),
     1028: _Meaning("a sort was broken off", _BUSY),
-    1037: _Meaning("it has no memory left", _BUSY),
+    **dict.fromkeys((1037, 1041), _Meaning("it has no memory left", _BUSY)),
     1038: _Meaning("it has no memory left for a sort", _BUSY),
     1040: _Meaning("it has too many connections", "Close some, or raise max_connections; relay goes on by itself."),
-    1041: _Meaning("it has no memory left", _BUSY),
     1043: _Meaning("it does not understand how relay connects", "Mend {key[host]}: is it a MariaDB or MySQL server?"),
     1047: _Meaning(
         "this node of the cluster is not ready", "Look at the cluster (wsrep_ready); relay goes on by itself."
     ),
-    1053: _Meaning("it is being stopped", _RUNS),
-    1077: _Meaning("it is being stopped", _RUNS),
-    1079: _Meaning("it is being stopped", _RUNS),
+    **dict.fromkeys((1053, 1077, 1079, 3168), _Meaning("it is being stopped", _RUNS)),
     1114: _Meaning("a table is full: its disk or its tablespace has no room", _DISK),
     1184: _Meaning("it broke the connection off", _RUNS),
     1203: _Meaning("the account {user!r} has too many connections", "Raise its MAX_USER_CONNECTIONS, or close some."),
@@ -194,21 +203,14 @@ OUTAGES = {
         "the account {user!r} has used up what it may in an hour, or has too many connections",
         "Raise the account's limits: ALTER USER ... WITH MAX_QUERIES_PER_HOUR 0 and the others.",
     ),
-    1290: _Meaning(
-        "it is read-only",
-        "Is it a replica, after a fail-over? Mend {key[host]}, or switch read_only off on the server.",
-    ),
+    1290: _READ_ONLY,
     1317: _Meaning("a statement was ended by somebody", _BUSY),
     1792: _Meaning("it lets nothing be written", "Is it a replica? Mend {key[host]}."),
-    1836: _Meaning(
-        "it is read-only",
-        "Is it a replica, after a fail-over? Mend {key[host]}, or switch read_only off on the server.",
-    ),
+    1836: _READ_ONLY,
     1927: _Meaning("the connection was ended by somebody", _RUNS),
     1969: _Meaning("a statement took longer than the server lets it", "Raise max_statement_time for this account."),
     3024: _Meaning("a statement took longer than the server lets it", "Raise max_execution_time for this account."),
     3032: _Meaning("it is offline for the time being", "Look at its offline_mode."),
-    3168: _Meaning("it is being stopped", _RUNS),
     3955: _Meaning(
         "the account {user!r} is locked for a while, after wrong passwords", "Mend {key[password]}, and wait."
     ),
@@ -262,13 +264,16 @@ def explained(error: Exception, address: Address) -> Problem:
         # A handshake that breaks off is what a server that goes away looks like.
         is_broken = isinstance(getattr(error, "original_exception", None) or error, BROKEN)
         beginning = f"{where} {'broke off' if is_broken else 'refuses'}"
-        return _problem(REFUSALS[2026], beginning, address, detail=secure, is_refusal=not is_broken)
+        hint = next((hint for mark, hint in TLS_HINTS.items() if mark in secure.lower()), _TLS)
+        meaning = _Meaning(REFUSALS[2026].reason, hint)
+        return _problem(meaning, beginning, address, detail=secure, is_refusal=not is_broken)
     if isinstance(error, OSError):
         reason = getattr(error, "strerror", None) or type(error).__name__
         hint = "Check that the database server runs and can be reached."
         return Problem(is_refusal=False, sentence=f"{where} broke off: {reason}.", hint=hint)
     if code in REFUSALS:
-        return _problem(REFUSALS[code], f"{where} refuses", address, text=text, is_refusal=True)
+        made = _problem(REFUSALS[code], f"{where} refuses", address, text=text, is_refusal=True)
+        return replace(made, is_about_account=code in ACCOUNT)
     if code in (2003, 2013):
         # The driver could not connect: the system's reason stands in its sentence.
         for mark, meaning in ABSENT.items():

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from relay import __version__
-from relay.errors import MoodleError, MoodleRefused, OutboxMissing
+from relay.errors import MoodleRefused, OutboxMissing
 from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
 from relay.operations import health, metrics, plugin, profile
@@ -52,18 +52,18 @@ def check(config: Config) -> Iterator[Check]:
     )
 
 
-def try_database(config: Config) -> MoodleError | None:
-    """Return why Moodle's database cannot be read as relay reads it, None where it can. Raises ConfigError."""
-    try:
-        with parts.reading(config) as moodle:
-            try:
-                moodle.site()
-                return next(iter(moodle.missing()), None)
-            except MoodleRefused as error:
-                found = moodle_checks.refused(error, moodle, config.moodle.database.prefix)
-                return MoodleRefused(found.found, hint=found.hint)
-    except MoodleError as error:
-        return error
+def try_database(config: Config) -> list[Check]:
+    """Read Moodle's database as relay reads it; return what is odd about the site's address. Raises RelayError."""
+    with parts.reading(config) as moodle:
+        try:
+            site = moodle.site()
+        except MoodleRefused as error:
+            found = moodle_checks.refused(error, moodle, config.moodle.database.prefix)
+            is_about_account = error.is_about_account and found.found == str(error)
+            raise MoodleRefused(found.found, hint=found.hint, is_about_account=is_about_account) from None
+        for missing in moodle.missing():
+            raise missing
+        return list(moodle_checks.check_address(site, config.moodle.url))
 
 
 def try_backend(config: Config) -> Iterator[Check]:

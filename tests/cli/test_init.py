@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 import forked
 import pytest
+from certificates import Certificates
 from harness import PATIENCE_S, RUN_S, TOKEN, Relay
 from receiver import Receiver, Reply, Request
 
 from relay import config
 from relay.cli.commands.init import QUESTIONS
+from relay.config.schema import TlsConfig
 
 if TYPE_CHECKING:
     from relay.demo.mariadb import MariaDB
@@ -78,9 +80,10 @@ def test_a_script_gets_the_sql_first_and_then_a_relay_that_delivers(
     run_sql(college, done.stdout)
 
     done = init(place)
-    assert "ok    grants: what relay reads can be read, and nothing can be written" in done.stdout, done.stdout
-    assert "ok    token: the backend knows it" in done.stdout
-    assert "fail" not in done.stdout
+    assert "ok    grants: what relay reads can be read, and nothing can be written" in done.stderr, done.stderr
+    assert "ok    token: the backend knows it" in done.stderr
+    assert "fail" not in done.stderr
+    assert not done.stdout
     assert "run --dry-run --from beginning" in done.stderr
     assert done.returncode == 0
     assert (place.parent / "database-password").read_text().strip() == password
@@ -115,6 +118,8 @@ def test_without_a_terminal_it_never_waits_and_names_what_is_missing(place: Path
     [
         ("--moodle-url", "moodle", "must be a URL"),
         ("--database-port", "0", "must be a whole number"),
+        ("--database-tls", "/nowhere.pem", "there is no file /nowhere.pem"),
+        ("--database-tls", __file__, "holds no certificate"),
         ("--database-prefix", "m;", "letters, digits and _"),
         ("--backend-url", "http://backend.example.edu", "must be https"),
         ("--backend-ca", "/nowhere.pem", "there is no file /nowhere.pem"),
@@ -139,7 +144,7 @@ def test_a_backend_that_does_not_know_the_token_is_said(
     (place.parent.parent / "wrong").write_text("wrong\n")
     done = init(place, "--backend-token-file", str(place.parent.parent / "wrong"))
     assert done.returncode == 1
-    assert "GET /v1/health answered 401: it does not know us" in done.stdout
+    assert "GET /v1/health answered 401: it does not know us" in done.stderr
     assert "Mend what has failed" in done.stderr
 
 
@@ -159,6 +164,42 @@ def test_again_it_changes_what_is_asked_and_nothing_else(place: Path, mariadb: M
     assert after == before
     assert stat.S_IMODE(place.stat().st_mode) == 0o644
     assert config.load(place).backend.tenant_id == "north"
+
+
+def test_the_tls_of_the_database_is_that_of_the_answers(place: Path, mariadb: MariaDB, backend: Receiver) -> None:
+    """What goes to another machine is protected unless somebody says no; all else in the file stays."""
+    ca = Certificates(place.parent.parent).ca
+    init(place, *options(place, mariadb, backend), "--database-host", "db.college.invalid")
+    first = place.read_text()
+    assert config.load(place).moodle.database.tls == TlsConfig(ca=None, cert=None, key=None, verify=True)
+    init(place, "--database-tls", str(ca))
+    assert place.read_text() == first.replace("    tls: {}", f"    tls: {{ca: {ca}}}")
+    init(place, "--database-tls", "no")
+    assert config.load(place).moodle.database.tls is None
+    assert place.read_text() == first.replace("    tls: {}", "    tls: null")
+    place.unlink()
+    init(place, *options(place, mariadb, backend))
+    assert config.load(place).moodle.database.tls is None
+
+
+def test_a_server_that_does_not_speak_tls_is_a_sentence_and_no_reason_for_another_account(
+    place: Path, mariadb: MariaDB, college: College, backend: Receiver
+) -> None:
+    if college.rows("SHOW STATUS LIKE 'Ssl_server_not_after'")[0][1]:
+        pytest.skip("the server of the tests has TLS")
+    done = init(place, *options(place, mariadb, backend), "--database-tls", "system")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no secure connection could be made: the server offers none" in done.stderr
+
+
+def test_a_schema_for_the_outbox_gets_a_password(place: Path, mariadb: MariaDB, backend: Receiver) -> None:
+    done = init(place, *options(place, mariadb, backend), "--outbox", f"mysql://box@127.0.0.1:{mariadb.port}/box")
+    assert done.returncode == 1
+    password = config.load(place).outbox.password
+    assert password is not None
+    assert len(password.reveal()) > 30
+    assert password.reveal() not in done.stdout + done.stderr
 
 
 def test_a_config_that_is_the_example_is_filled_in_and_empty_secret_files_too(
@@ -181,7 +222,7 @@ def test_secrets_that_come_from_elsewhere_stay_there(relay: Relay) -> None:
     relay.set("moodle.database.password", {"credential": "database-password"})
     before = relay.write().read_text()
     done = subprocess.run(relay.command("init"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert "backend.token: the environment variable RELAY_TEST_TOKEN is not set" in done.stdout
+    assert "backend.token: the environment variable RELAY_TEST_TOKEN is not set" in done.stderr
     assert (relay.folder / "config.yaml").read_text() == before
     assert "CREATE USER" not in done.stdout
     assert [path.name for path in relay.folder.iterdir()] == ["config.yaml"]
@@ -263,7 +304,7 @@ def test_a_person_is_asked_and_each_answer_is_tried(
 ) -> None:
     with Terminal(place) as person:
         person.answer("Moodle site's own address", "moodle")
-        person.until("That will not do: it must be a URL")
+        person.until("That will not do: must be a URL")
         person.answer("Moodle site's own address", SITE)
         person.answer("database server", "127.0.0.1")
         person.answer("port [3306]", "1")
@@ -275,8 +316,8 @@ def test_a_person_is_asked_and_each_answer_is_tried(
         person.answer("Change the answers")
         person.answer("database server")
         person.answer("port [1]", str(mariadb.port))
-        for _ in range(4):
-            person.answer("[" if _ < 3 else "password")
+        for question in ("TLS to the server", "[", "[", "[", "password"):
+            person.answer(question)
         sql = person.until("then press Enter: ")
         statements = re.findall(r"^(?:SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", sql, re.MULTILINE)
         run_sql(college, "\n".join(statements))
@@ -321,5 +362,5 @@ def test_ctrl_c_at_any_question_leaves_nothing(place: Path, mariadb: MariaDB, ba
 
 
 def test_every_question_has_an_option_and_no_secret_is_an_argument() -> None:
-    secret = {"moodle.database.password", "backend.token", "backend.signing_keys"}
+    secret = {"moodle.database.password", "backend.token", "backend.signing_keys", "outbox.password"}
     assert {one.path for one in QUESTIONS if one.option.endswith("-file")} == secret

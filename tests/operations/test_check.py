@@ -27,6 +27,7 @@ from relay.config import credentials
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.moodle import College
 from relay.errors import OutboxUnavailable
+from relay.operations.check import settings
 from relay.operations.check.outbox import check_files
 from relay.operations.check.outbox import checks as outbox_checks
 from relay.operations.check.result import Check
@@ -68,6 +69,7 @@ def least(relay: Relay, college: College) -> Relay:
 
 
 def test_all_is_well_where_it_is(least: Relay) -> None:
+    least.set("moodle.url", "https://moodle.college.ac")
     least.write().chmod(0o600)
     assert {(one.name, str(one.verdict)) for one in look(least)} == {
         *((name, "ok") for name in ("config", "signing", "database", "moodle version", "grants", "log", "log store")),
@@ -277,10 +279,12 @@ def test_the_tls_of_the_database(secured: tuple[MariaDB, Certificates], relay: R
     relay.set("moodle.database.tls", {})
     found = bad(relay, "database")
     assert "no secure connection could be made: unable to get local issuer certificate" in found.found
+    assert "moodle.database.tls.ca" in found.hint
     relay.set("moodle.database.tls", {"ca": str(made.ca)})
     assert [one.verdict for one in look(relay) if one.name == "database"] == ["ok"]
     relay.set("moodle.database.host", "localhost")
     assert "hostname mismatch" in bad(relay, "database").found.lower()
+    assert "moodle.database.host" in bad(relay, "database").hint
     assert strict is None
 
 
@@ -382,10 +386,52 @@ def test_what_systemd_gave_to_the_running_service_is_found(
     assert config.load(Path(of_site)).backend.token.reveal() == "made-up-relay@amman.service"
 
 
-def test_a_config_that_was_not_edited_fails(relay: Relay, college: College) -> None:
-    assert college.connection.open
-    relay.set("moodle.url", "https://moodle.example.edu")
-    assert "as in the example" in bad(relay, "config").found
+@pytest.mark.parametrize(
+    ("key", "value", "is_said"),
+    [
+        ("moodle.url", "https://moodle.example.edu", True),
+        ("moodle.url", "https://moodle.college.example", True),
+        ("moodle.url", "https://example.com/moodle", True),
+        ("moodle.url", "https://moodle.notexample.com", False),
+        ("backend.url", "https://backend.example.org", True),
+        ("backend.token", "CHANGE-ME", True),
+        ("backend.token", "<your token>", True),
+        ("backend.tenant_id", "your-tenant", True),
+        ("moodle.database.password", "CHOOSE-A-PASSWORD", True),
+        ("backend.token", "Xchange-9f3b0a", False),
+        ("backend.tenant_id", "changes", False),
+    ],
+)
+def test_what_an_example_holds_is_a_warning_that_shows_no_value(
+    relay: Relay, key: str, value: str, is_said: bool
+) -> None:
+    relay.set("moodle.url", "https://moodle.college.ac")
+    relay.set("backend.url", "https://backend.college.ac")
+    relay.set(key, value)
+    checks = settings.checks(config.load(relay.write()))
+    found = [one.found for one in checks if one.verdict == "warn" and one.name == "config"]
+    assert [one.startswith(key) for one in found] == [True] * is_said
+    assert value not in str(found) or key.endswith("url") or value == "CHANGE-ME"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "mail", "url", "is_said"),
+    [
+        ("k" * 32 + "lms.college.ac", "", "https://moodle.college.ac", True),
+        ("k" * 32 + "lms.college.ac:8080", "", "https://lms.college.ac/moodle", False),
+        ("k" * 32 + "old.college.ac", "noreply@college.ac", "https://moodle.college.ac", False),
+        ("k" * 32 + "localhost", "", "https://moodle.college.ac", False),
+        ("k" * 32 + "10.0.0.5", "", "https://moodle.college.ac", False),
+        ("made-up", "noreply@other.ac", "https://moodle.college.ac", True),
+    ],
+)
+def test_an_address_that_moodles_own_settings_do_not_know_is_warned_of(
+    relay: Relay, college: College, identifier: str, mail: str, url: str, is_said: bool
+) -> None:
+    college.run("UPDATE mdl_config SET value = %s WHERE name = 'siteidentifier'", identifier)
+    college.run("INSERT INTO mdl_config (name, value) VALUES ('noreplyaddress', %s)", mail)
+    relay.set("moodle.url", url)
+    assert [one.verdict for one in look(relay) if one.name == "address"] == ["warn"] * is_said
 
 
 @pytest.mark.parametrize(("host", "said"), [("db.college.invalid", True), ("127.0.0.1", False)])

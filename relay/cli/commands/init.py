@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import secrets
 import sys
@@ -15,8 +16,8 @@ from relay.cli.command import Command, Exit
 from relay.cli.commands import check, grants
 from relay.cli.configured import config_path
 from relay.config.credentials import service_group, service_of, site_of
-from relay.config.draft import KEYS, PASSWORD, TOKEN, Draft
-from relay.errors import CredentialError, MoodleRefused, RelayError, UsageError
+from relay.config.draft import KEYS, OUTBOX_PASSWORD, PASSWORD, PLAIN, SYSTEM, TLS, TOKEN, Draft
+from relay.errors import CredentialError, MoodleError, MoodleRefused, RelayError, UsageError
 from relay.operations import install
 from relay.operations.check.result import Verdict
 from relay.operations.grants import PLACEHOLDER
@@ -25,7 +26,9 @@ from relay.service import addresses, admin
 from relay.service.daemon import Signals
 
 if TYPE_CHECKING:
-    from relay.errors import MoodleError
+    from collections.abc import Sequence
+
+    from relay.operations.check.result import Check
 
 EXAMPLES = """examples:
   relay init                                  asks, and writes the config; Enter takes what stands in brackets
@@ -63,6 +66,13 @@ DATABASE = (
         default="localhost",
     ),
     Question(path=PORT, option="database-port", metavar="PORT", words="The server's port", default="3306"),
+    Question(
+        path=TLS,
+        option="database-tls",
+        metavar="FILE",
+        words="TLS to the server: `no`, `system` (the CAs that this machine trusts), or the file of its CA",
+        choices=(PLAIN, SYSTEM),
+    ),
     Question(path="moodle.database.name", option="database-name", metavar="NAME", words="The database's name"),
     Question(
         path="moodle.database.prefix",
@@ -117,11 +127,18 @@ OUTBOX = Question(
     path="outbox.url",
     option="outbox",
     metavar="URL",
-    words="Where events are kept (sqlite:///PATH)",
+    words="Where events are kept (a file, sqlite:///PATH, or mysql://USER@HOST:PORT/SCHEMA)",
     default="sqlite:///var/lib/relay/outbox.db" if STATE.is_dir() else "sqlite:///outbox.db",
     is_optional=True,
 )
-QUESTIONS = (URL, *DATABASE, DATABASE_PASSWORD, *BACKEND, BACKEND_TOKEN, SIGNING_KEY, OUTBOX)
+OUTBOX_SECRET = Question(
+    path=OUTBOX_PASSWORD,
+    option="outbox-password-file",
+    metavar="FILE",
+    words="The password of the outbox's user",
+    make=_make_password,
+)
+QUESTIONS = (URL, *DATABASE, DATABASE_PASSWORD, *BACKEND, BACKEND_TOKEN, SIGNING_KEY, OUTBOX, OUTBOX_SECRET)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,13 +179,16 @@ def handle(arguments: argparse.Namespace) -> int:
     if KEYS in answers.made:
         say(f"relay: the signing key in {draft.place(KEYS)} is new: the backend's developers get it, too.")
     if refused is not None:
-        say(f"relay: {refused}")
+        say(f"relay: {refused}", "  At the first run it must be so: the SQL makes the account, or gives it its rights.")
         _print_sql(draft, arguments)
         raise RelayError(
-            "The database's user is not there yet, or may not read what relay reads.",
+            "The account of the database is not ready yet.",
             hint="Run the SQL above as the database's administrator, then `relay init` again: it tries anew.",
         )
-    code = check.handle(argparse.Namespace(config=draft.source, json=False, config_only=False))
+    if OUTBOX_PASSWORD in answers.made:
+        say("relay: `relay grants --outbox` prints the SQL of the outbox's schema and its user, with the new password.")
+    with contextlib.redirect_stdout(sys.stderr):
+        code = check.handle(argparse.Namespace(config=draft.source, json=False, config_only=False))
     _say_next(draft, code)
     return code
 
@@ -193,6 +213,8 @@ def _gather(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> Mo
         _settle_backend(draft, answers)
     site = site_of(draft.source.parent)
     answers.take([replace(OUTBOX, default=f"sqlite://{STATE}/{site}/outbox.db") if site else OUTBOX])
+    if draft.get(OUTBOX.path).startswith("mysql:"):
+        answers.take_secret(OUTBOX_SECRET)
     if answers.missing:
         raise UsageError(
             f"There is no terminal to ask at, and this is missing: {', '.join(f'--{one}' for one in answers.missing)}.",
@@ -201,35 +223,39 @@ def _gather(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> Mo
     if answers.is_terminal:
         return None
     error = _try_database(draft)
-    return error if isinstance(error, MoodleRefused) else None
+    return error if isinstance(error, MoodleRefused) and error.is_about_account else None
 
 
-def _try_database(draft: Draft) -> MoodleError | CredentialError | None:
+def _try_database(draft: Draft) -> MoodleError | CredentialError | Sequence[Check]:
+    """Return why the database cannot be read, else what is odd about the site's address."""
     made = draft.config()
     try:
         if made.moodle.database.password is not None:
             # One that only the service can read is no reason to make another account.
             made.moodle.database.password.reveal()
         return admin.try_database(made)
-    except CredentialError as error:
+    except (MoodleError, CredentialError) as error:
         return error
 
 
 def _settle_database(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> None:
     """Try the database until it can be read, or the person leaves it as it is."""
-    while (error := _try_database(draft)) is not None:
-        _complain(error)
-        if isinstance(error, MoodleRefused):
+    while isinstance(found := _try_database(draft), RelayError):
+        _complain(found)
+        if isinstance(found, MoodleRefused) and found.is_about_account:
             _print_sql(draft, arguments)
             input("Run this as the database's administrator, then press Enter: ")
-            error = _try_database(draft)
-            if error is None:
+            found = _try_database(draft)
+            if not isinstance(found, RelayError):
                 break
-            _complain(error)
+            _complain(found)
         if not agrees("Change the answers about the database?"):
             return
         answers.ask_again(DATABASE, [DATABASE_PASSWORD])
     say("ok    database: it answers, and what relay reads can be read")
+    for one in found:
+        _show(one)
+        answers.ask_again([URL], [])
 
 
 def _settle_backend(draft: Draft, answers: Answers) -> None:
@@ -237,11 +263,16 @@ def _settle_backend(draft: Draft, answers: Answers) -> None:
     while True:
         has_failed = False
         for one in admin.try_backend(draft.config()):
-            check.show(one)
+            _show(one)
             has_failed |= one.verdict is Verdict.FAIL
         if not has_failed or not agrees("Change the answers about the backend?"):
             return
         answers.ask_again(BACKEND, [BACKEND_TOKEN])
+
+
+def _show(one: Check) -> None:
+    with contextlib.redirect_stdout(sys.stderr):
+        check.show(one)
 
 
 def _complain(error: RelayError) -> None:

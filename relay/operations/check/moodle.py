@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from relay.errors import MoodleError, MoodleRefused
 from relay.events import other
@@ -30,8 +31,11 @@ REVOKE_HINT = (
 GRANTS_HINT = "Make an account for relay alone (`relay grants --user relay`), and name it in moodle.database.user."
 
 
-def checks(moodle: Moodle, prefix: str) -> Iterator[Check]:
-    """Yield what can be said of Moodle's database; where it cannot be read, only that. `prefix`: of its tables."""
+def checks(moodle: Moodle, prefix: str, url: str) -> Iterator[Check]:
+    """Yield what can be said of Moodle's database; where it cannot be read, only that.
+
+    `prefix`: of its tables; `url`: the site's address, as the config says.
+    """
     try:
         site = moodle.site()
     except MoodleRefused as error:
@@ -39,6 +43,7 @@ def checks(moodle: Moodle, prefix: str) -> Iterator[Check]:
         return
     yield ok("database", "it answers, and Moodle's config can be read")
     yield check_version(site)
+    yield from check_address(site, url)
     yield from guarded("grants", lambda: check_grants(moodle))
     yield from guarded("log", lambda: check_log(moodle))
     for kind in moodle.kinds:
@@ -64,6 +69,19 @@ def check_version(site: Site) -> Check:
     if site.version and site.version < OLDEST_MOODLE:
         return fail("moodle version", f"Moodle {site.release} is older than 4.0", "Update Moodle.")
     return ok("moodle version", f"Moodle {site.release}")
+
+
+def check_address(site: Site, url: str) -> Iterator[Check]:
+    """Yield a warning where Moodle's own settings name other hosts alone than the address in the config."""
+    host = urlsplit(url).hostname or ""
+    if any(host == one or host.endswith(f".{one}") for one in site.hosts) or not site.hosts:
+        return
+    named = " and ".join(site.hosts)
+    found = f"moodle.url is {url}, but Moodle's own settings name {named} (siteidentifier, noreplyaddress)"
+    hint = (
+        "Set it to $CFG->wwwroot of Moodle's config.php: it stands in each event. If the site has moved, all is well."
+    )
+    yield warn("address", found, hint)
 
 
 def check_grants(moodle: SiteReads) -> Iterator[Check]:

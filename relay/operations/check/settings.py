@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from relay.config import outbox_server
 from relay.config.checks import is_loopback
@@ -16,14 +18,18 @@ if TYPE_CHECKING:
     from relay.errors import ConfigError
 
 
-#: The site of config.example.yaml, which is nobody's.
-EXAMPLE_SITE = "https://moodle.example.edu"
+#: Hosts of examples, which are nobody's (RFC 2606, and that of config.example.yaml).
+EXAMPLES = re.compile(r"(.*\.)?(example(\.(com|net|org|edu))?|invalid)", re.IGNORECASE)
+#: What stands where somebody is to put a value of their own.
+PLACEHOLDERS = re.compile(
+    r"(choose|change|replace|insert|your)[-_ ].+|change(me|it|this)|<.+>|\.{3}|x{3,}|todo", re.IGNORECASE | re.DOTALL
+)
 
 
 def checks(config: Config) -> Iterator[Check]:
     """Yield what can be said of a config that has been read."""
     yield ok("config", f"{config.source} is well-formed")
-    yield from check_site(config)
+    yield from check_placeholders(config)
     yield from check_missing(config)
     yield check_signing(config)
     yield from check_encryption(config)
@@ -35,11 +41,26 @@ def mistakes(error: ConfigError) -> Iterator[Check]:
         yield fail("config", mistake, error.hint)
 
 
-def check_site(config: Config) -> Iterator[Check]:
-    """Yield a failure where Moodle's address is still that of the example: it stands in each event."""
-    if config.moodle.url == EXAMPLE_SITE:
-        found = f"moodle.url is {EXAMPLE_SITE}, as in the example"
-        yield fail("config", found, "Set it to the site's own address ($CFG->wwwroot): it stands in each event.")
+def check_placeholders(config: Config) -> Iterator[Check]:
+    """Yield a warning for each value that was taken over from an example, or says that it is to be changed."""
+    hints = {
+        "moodle.url": "Set it to the site's own address ($CFG->wwwroot): it stands in each event.",
+        "backend.url": "Set it to the address of your own backend.",
+    }
+    for path, url in (("moodle.url", config.moodle.url), ("backend.url", config.backend.url)):
+        if EXAMPLES.fullmatch(urlsplit(url).hostname or ""):
+            yield warn("config", f"{path} is {url}: an address of the examples, which is nobody's", hints[path])
+    texts = {
+        "moodle.database.name": config.moodle.database.name,
+        "moodle.database.user": config.moodle.database.user,
+        "backend.tenant_id": config.backend.tenant_id,
+    }
+    given = {path: secret.reveal() for path, secret in config.secrets() if not secret.problem}
+    for path, text in (texts | given).items():
+        if PLACEHOLDERS.fullmatch(text):
+            # The value may be a secret.
+            found = f"{path} is no real value, but a word that asks for one, such as CHANGE-ME"
+            yield warn("config", found, "Put your own value there: in the config, or in the file that it names.")
 
 
 def check_missing(config: Config) -> Iterator[Check]:
