@@ -52,9 +52,13 @@ class ConfigError(RelayError):
 
 
 class CredentialError(RelayError):
-    """A secret that the config refers to cannot be read."""
+    """A secret that the config refers to cannot be read; `file`: the one that it should be in, '' for none."""
 
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "", file: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
 
 
 class MoodleError(RelayError):

@@ -15,7 +15,7 @@ from relay.config.files import (
     written_database,
 )
 from relay.config.outbox_url import outbox_server
-from relay.config.schema import BackendConfig, Config, DatabaseConfig
+from relay.config.schema import BackendConfig, Config, DatabaseConfig, OutboxConfig
 from relay.config.web import WebConfig
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Config",
     "DatabaseConfig",
     "EventsConfig",
+    "OutboxConfig",
     "WebConfig",
     "find",
     "load",

@@ -81,6 +81,17 @@ def backend_url(url: str) -> str:
     return url.rstrip("/")
 
 
+#: What stands where somebody is to put a value of their own.
+PLACEHOLDER = re.compile(
+    r"(choose|change|replace|insert|your)[-_ ].+|change(me|it|this)|<.+>|\.{3}|x{3,}|todo", re.IGNORECASE | re.DOTALL
+)
+
+
+def is_placeholder(text: str) -> bool:
+    """Say whether a value is none, but a word that asks for one, such as CHANGE-ME."""
+    return bool(PLACEHOLDER.fullmatch(text))
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host is this machine: `localhost`, 127.0.0.0/8 or ::1 (contract, section 3)."""
     if host.lower() == "localhost":

@@ -51,7 +51,7 @@ class Secret:
         self.problem = problem
         #: Where it comes from: `open` (written in the config), or such as `file PATH`.
         self.origin = origin
-        #: The file it was read from, if it was.
+        #: The file that it was, or should be, read from, if it is in one.
         self.path = path
 
     def reveal(self) -> str:
@@ -91,12 +91,20 @@ def resolve(given: str | Mapping[str, object], base: Path) -> Secret:
     return REFERENCES[kind](name, base)
 
 
+def missing(error: CredentialError) -> Secret:
+    """Return what stands for a secret that cannot be read here: whoever reveals it gets this error's problem."""
+    return Secret("", origin="missing", path=Path(error.file) if error.file else None, problem=str(error))
+
+
 def _from_file(name: str, base: Path) -> Secret:
     try:
         path = base / Path(name).expanduser()
     except RuntimeError:
         raise CredentialError(f"{name}: there is no home of that user") from None
-    return Secret(_read(path), origin=f"file {path}", path=path)
+    try:
+        return Secret(_read(path), origin=f"file {path}", path=path)
+    except CredentialError as error:
+        raise CredentialError(str(error), file=str(path)) from None
 
 
 def _from_environment(name: str, _base: Path) -> Secret:

@@ -220,13 +220,17 @@ def _write(path: Path, text: str, target: Path, *, is_secret: bool) -> None:
         try:
             there = target.stat()
         except FileNotFoundError:
-            group = service_group()
-            if group is not None:
-                os.fchown(file.fileno(), 0, group)
-                os.fchmod(file.fileno(), 0o640)
-            return
-        if not stat.S_ISREG(there.st_mode):
+            there = None
+        if there is not None and not stat.S_ISREG(there.st_mode):
             raise OSError(errno.EEXIST, "something that is no file is there")
+        group = service_group()
+        if group is not None and (there is None or (is_secret and (there.st_uid, there.st_gid) == (0, 0))):
+            # A file of root's alone, that somebody has made for the secret, could not be read by the service.
+            os.fchown(file.fileno(), 0, group)
+            os.fchmod(file.fileno(), 0o640)
+            return
+        if there is None:
+            return
         if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
             os.fchown(file.fileno(), there.st_uid, there.st_gid)
         mode = stat.S_IMODE(there.st_mode)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 import yaml
 
 from relay.config import credentials
-from relay.config.credentials import Secret
 from relay.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from relay.config.credentials import Secret
 
 Value = TypeVar("Value")
 
@@ -275,7 +276,7 @@ class Section:
             check(secret.reveal())
         except CredentialError as error:
             if self._mistakes.is_lenient:
-                return Secret("", origin="missing", problem=str(error))
+                return credentials.missing(error)
             self._mistakes.add(path, str(error), node)
             return None
         except ValueError as error:

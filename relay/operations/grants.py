@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: What stands in the place of the password.
-PLACEHOLDER = "CHOOSE-A-PASSWORD"
 #: What the person who runs the statements is told.
-NOTES = (
-    f"Put a password of your own in the place of {PLACEHOLDER}: as they are, the statements stop there.",
-    (
-        "config_plugins.value is granted as a whole: who has this password can read the settings of every plugin, "
-        "secrets among them. relay reads those of the log, and import-plugin those of the plugin that it replaces."
-    ),
+NOTE = (
+    "the SQL lets this account read config_plugins.value as a whole: who has its password can read the settings of\n"
+    "  every Moodle plugin, secrets among them. relay reads those of the log, import-plugin those of the old plugin."
 )
 
 
@@ -27,14 +22,14 @@ def statements(
     prefix: str,
     user: str,
     host: str,
-    password: str = PLACEHOLDER,
+    password: str,
 ) -> Iterator[str]:
-    """Yield the statements, for MariaDB and MySQL alike; without a password, it is to be filled in.
+    """Yield the statements, for MariaDB and MySQL alike.
 
     `columns` are those that every Moodle has, `newer` those that are granted where they are there, both by table.
     """
     account = f"{_text(user)}@{_text(host)}"
-    yield from _user(account, password)
+    yield _user(account, password)
     for table, names in columns.items():
         listed = ", ".join(_name(name) for name in names)
         yield f"GRANT SELECT ({listed}) ON {_name(schema)}.{_name(prefix + table)} TO {account};"
@@ -53,29 +48,17 @@ def statements(
             yield "DEALLOCATE PREPARE relay;"
 
 
-def outbox_statements(*, schema: str, user: str, host: str) -> Iterator[str]:
+def outbox_statements(*, schema: str, user: str, host: str, password: str) -> Iterator[str]:
     """Yield the statements that make the schema of an outbox and its user, who makes the tables there."""
     account = f"{_text(user)}@{_text(host)}"
     yield f"CREATE DATABASE IF NOT EXISTS {_name(schema)};"
-    yield from _user(account)
+    yield _user(account, password)
     yield f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX ON {_name(schema)}.* TO {account};"
 
 
-def _user(account: str, password: str = PLACEHOLDER) -> Iterator[str]:
-    """Yield what makes an account, as soon as somebody has put a password of their own into the first statement.
-
-    With the placeholder, the second one fails, and what runs the statements stops there: nobody gets an account whose
-    password is known.
-    """
-    made = _text(f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY ")
-    yield f"SET @relay_password = {_text(password)};"
-    yield (
-        "SET @relay = IF(@relay_password LIKE 'CHOOSE-A-%', 'first put a password of your own into the line above', "
-        f"CONCAT({made}, QUOTE(@relay_password)));"
-    )
-    yield "PREPARE relay FROM @relay;"
-    yield "EXECUTE relay;"
-    yield "DEALLOCATE PREPARE relay;"
+def _user(account: str, password: str) -> str:
+    """Return what makes an account. MySQL keeps the password of this statement out of its logs."""
+    return f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY {_text(password)};"
 
 
 def _name(name: str) -> str:

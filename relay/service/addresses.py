@@ -57,10 +57,15 @@ def of_outbox(outbox: OutboxConfig) -> Address:
 
 def own_host(database: DatabaseConfig) -> str:
     """Return where a database's server sees this machine: `localhost`, or the address that is used towards it."""
-    if database.unix_socket or is_loopback(database.host):
+    return "localhost" if database.unix_socket else seen_from(database.host, database.port)
+
+
+def seen_from(host: str, port: int) -> str:
+    """Return where a server sees this machine: `localhost`, or the address that is used towards it."""
+    if is_loopback(host):
         return "localhost"
     try:
-        family, kind, _, _, there = socket.getaddrinfo(database.host, database.port, type=socket.SOCK_DGRAM)[0]
+        family, kind, _, _, there = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as way:
             # Nothing is sent: the system only chooses the way.
             way.connect(there)

@@ -110,9 +110,15 @@ def _as_granted(bench: Bench, college: College, url: str) -> Relay:
     """Return a relay with a database user who may do what `relay grants` gives."""
     college.run(f"DROP USER IF EXISTS '{USER}'@'localhost'")
     for statement in statements(
-        columns(tuple(KINDS.values())), {}, schema="moodle", prefix="mdl_", user=USER, host="localhost"
+        columns(tuple(KINDS.values())),
+        {},
+        schema="moodle",
+        prefix="mdl_",
+        user=USER,
+        host="localhost",
+        password=PASSWORD,
     ):
-        college.run(statement.replace("CHOOSE-A-PASSWORD", PASSWORD).replace("%", "%%"))
+        college.run(statement.replace("%", "%%"))
     relay = subject(bench, url)
     relay.set("moodle.database.user", USER)
     relay.set("moodle.database.password", PASSWORD)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pymysql
 import pytest
-from harness import TOKEN, Relay
+from harness import TOKEN, Relay, with_password
 from receiver import Receiver, Reply, Request
 
 from relay.config import credentials
@@ -305,7 +305,7 @@ def test_relay_works_with_exactly_what_grants_prints(
     relay.set("events.enrollment_created", {"role": "actual"})
     printed = relay.run("grants", "--user", "least", "--host", "127.0.0.1").stdout
     college.run("DROP USER IF EXISTS least@'127.0.0.1'")
-    for statement in printed.replace("CHOOSE-A-PASSWORD", "made-up").strip().split("\n"):
+    for statement in with_password(printed).strip().split("\n"):
         college.run(statement)
     relay.set("moodle.database.user", "least")
     relay.set("moodle.database.password", "made-up")

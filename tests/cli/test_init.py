@@ -319,7 +319,7 @@ def test_a_person_is_asked_and_each_answer_is_tried(
         for question in ("TLS to the server", "[", "[", "[", "password"):
             person.answer(question)
         sql = person.until("then press Enter: ")
-        statements = re.findall(r"^(?:SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", sql, re.MULTILINE)
+        statements = re.findall(r"^(?:CREATE|SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", sql, re.MULTILINE)
         run_sql(college, "\n".join(statements))
         assert not place.parent.exists()
         os.write(person._leader, b"\n")

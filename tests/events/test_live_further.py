@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Relay, load_dump
+from harness import Relay, load_dump, with_password
 from jsonschema import Draft202012Validator
 from receiver import Receiver, receiver
 
@@ -81,7 +81,7 @@ def read_with_least_rights(relay: Relay, mariadb: MariaDB) -> None:
     printed = relay.run("grants", "--user", "further", "--host", "127.0.0.1").stdout
     with mariadb.connect("moodle") as connection, connection.cursor() as cursor:
         cursor.execute("DROP USER IF EXISTS further@'127.0.0.1'")
-        for statement in printed.replace("CHOOSE-A-PASSWORD", "made-up").strip().split("\n"):
+        for statement in with_password(printed).strip().split("\n"):
             cursor.execute(statement)
     relay.set("moodle.database.user", "further")
     relay.set("moodle.database.password", "made-up")

@@ -19,7 +19,7 @@ import pymysql
 import pytest
 from certificates import Certificates
 from cryptography import x509
-from harness import Relay
+from harness import Relay, with_password
 from receiver import Receiver, Reply, receiver
 
 from relay import config
@@ -55,7 +55,7 @@ def grant(relay: Relay, college: College, password: str = "made-up") -> None:
     """Give relay the user that `relay grants` prints."""
     college.run(f"DROP USER IF EXISTS {USER}")
     printed = relay.run("grants", "--user", "least", "--host", "127.0.0.1").stdout
-    for line in printed.replace("CHOOSE-A-PASSWORD", password).splitlines():
+    for line in with_password(printed, password).splitlines():
         college.run(line)
     relay.set("moodle.database.user", "least")
     relay.set("moodle.database.password", password)
@@ -178,17 +178,37 @@ def test_a_wrong_prefix_is_told_from_a_missing_right(least: Relay) -> None:
     assert found.hint == "Mend moodle.database.prefix."
 
 
-def test_the_statements_of_grants_stop_until_a_password_is_chosen(relay: Relay, college: College) -> None:
+@pytest.mark.parametrize("held", [None, "", "CHOOSE-A-PASSWORD\n", "its own password\n"])
+def test_the_statements_of_grants_as_printed_make_an_account_that_nobody_can_guess(
+    relay: Relay, college: College, held: str | None
+) -> None:
+    """With the password of the file, or else with a new one that goes into it: nothing has to be edited."""
     college.run(f"DROP USER IF EXISTS {USER}")
-    relay.set("moodle.database.password", {"file": "none-yet"})
-    done = relay.run("grants", "--user", "least", "--host", "127.0.0.1")
+    relay.set(
+        "moodle.database", {**relay.config["moodle"]["database"], "user": "least", "password": {"file": "secret"}}
+    )
+    file = relay.folder / "secret"
+    if held is not None:
+        file.write_text(held)
+    done = relay.run("grants", "--host", "127.0.0.1")
     assert "config_plugins.value" in done.stderr
-    first, second, third, *_ = done.stdout.splitlines()
-    college.run(first)
-    college.run(second)
-    with pytest.raises(pymysql.Error, match="first put a password of your own"):
-        college.run(third)
-    assert college.rows("SELECT COUNT(*) FROM mysql.user WHERE user = 'least'") == ((0,),)
+    for line in done.stdout.splitlines():
+        college.run(line)
+    found = re.search(r"IDENTIFIED BY '(.*)';", done.stdout.splitlines()[0])
+    assert found is not None
+    assert found[1] not in done.stderr
+    if held != "its own password\n":
+        assert len(found[1]) > 30
+        assert found[1] not in relay.run("grants").stdout, "a new one each time"
+        assert f"put it into the file {file}" in done.stderr
+        file.write_text(found[1])
+    assert [one.verdict for one in look(relay) if one.name == "grants"] == ["ok"]
+
+
+def test_the_account_of_somebody_else_does_not_get_the_password_of_the_config(relay: Relay) -> None:
+    relay.set("moodle.database.password", "that-of-root")
+    assert "that-of-root" not in relay.run("grants", "--user", "least").stdout
+    assert "IDENTIFIED BY 'that-of-root'" in relay.run("grants").stdout
 
 
 # -- the database
@@ -544,7 +564,7 @@ def test_a_schema_where_no_table_may_be_made_is_no_outbox(
     relay.share(outbox_address)
     relay.set("outbox.url", f"mysql://keeper@127.0.0.1:{outbox_address.port}/outbox")
     relay.set("outbox.password", "made-up")
-    printed = relay.run("grants", "--outbox", "--host", "127.0.0.1").stdout.replace("CHOOSE-A-PASSWORD", "made-up")
+    printed = relay.run("grants", "--outbox", "--host", "127.0.0.1").stdout
     for line in printed.splitlines():
         college.run(line)
     assert next(one for one in look(relay) if one.name == "outbox").verdict == "ok"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from harness import with_password
 from visitor import ORIGIN, Visitor, Web, World, world
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def test_a_database_user_that_may_not_read_who_is_who_is_said_with_what_to_do(
     one, users, _ = made
     one.relay.set("web", {})
     for line in one.relay.run("grants", "--user", "few", "--host", "%").stdout.splitlines():
-        one.college.run(line.replace("CHOOSE-A-PASSWORD", "made-up").removesuffix(";"))
+        one.college.run(with_password(line).removesuffix(";"))
     before = dict(one.relay.config["moodle"]["database"])
     one.relay.set("moodle.database", {**before, "user": "few", "password": "made-up"})
     with Web(one.relay) as web:

@@ -20,14 +20,14 @@ from relay.config.draft import KEYS, OUTBOX_PASSWORD, PASSWORD, PLAIN, SYSTEM, T
 from relay.errors import CredentialError, MoodleError, MoodleRefused, RelayError, UsageError
 from relay.operations import install
 from relay.operations.check.result import Verdict
-from relay.operations.grants import PLACEHOLDER
 from relay.rules import signing
-from relay.service import addresses, admin
+from relay.service import admin
 from relay.service.daemon import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from relay.config import Config
     from relay.operations.check.result import Check
 
 EXAMPLES = """examples:
@@ -43,11 +43,6 @@ relay to read. A secret that is there is replaced only where its option, or an a
 STATE = Path("/var/lib/relay")
 PLACE = Path("/etc/relay/config.yaml")
 UNITS = (install.ADMINISTRATORS_UNITS, install.UNITS, Path("/usr/lib/systemd/system"))
-
-
-def _make_password() -> str:
-    # The end is for servers that want a character of each kind.
-    return secrets.token_urlsafe(24) + "-Aa1"
 
 
 def _make_key() -> str:
@@ -94,7 +89,7 @@ DATABASE_PASSWORD = Question(
     option="database-password-file",
     metavar="FILE",
     words="That user's password",
-    make=_make_password,
+    make=grants.make_password,
 )
 BACKEND = (
     Question(path="backend.url", option="backend-url", metavar="URL", words="The backend's address"),
@@ -136,7 +131,7 @@ OUTBOX_SECRET = Question(
     option="outbox-password-file",
     metavar="FILE",
     words="The password of the outbox's user",
-    make=_make_password,
+    make=grants.make_password,
 )
 QUESTIONS = (URL, *DATABASE, DATABASE_PASSWORD, *BACKEND, BACKEND_TOKEN, SIGNING_KEY, OUTBOX, OUTBOX_SECRET)
 
@@ -180,7 +175,7 @@ def handle(arguments: argparse.Namespace) -> int:
         say(f"relay: the signing key in {draft.place(KEYS)} is new: the backend's developers get it, too.")
     if refused is not None:
         say(f"relay: {refused}", "  At the first run it must be so: the SQL makes the account, or gives it its rights.")
-        _print_sql(draft, arguments)
+        _print_sql(draft.config(), arguments)
         raise RelayError(
             "The account of the database is not ready yet.",
             hint="Run the SQL above as the database's administrator, then `relay init` again: it tries anew.",
@@ -243,7 +238,7 @@ def _settle_database(draft: Draft, answers: Answers, arguments: argparse.Namespa
     while isinstance(found := _try_database(draft), RelayError):
         _complain(found)
         if isinstance(found, MoodleRefused) and found.is_about_account:
-            _print_sql(draft, arguments)
+            _print_sql(draft.config(), arguments)
             input("Run this as the database's administrator, then press Enter: ")
             found = _try_database(draft)
             if not isinstance(found, RelayError):
@@ -279,23 +274,9 @@ def _complain(error: RelayError) -> None:
     say(f"fail  database: {error}", *([f"      -> {error.hint}"] if error.hint else []))
 
 
-def _print_sql(draft: Draft, arguments: argparse.Namespace) -> None:
+def _print_sql(made: Config, arguments: argparse.Namespace) -> None:
     """Print the SQL that makes the database's user, with its password."""
-    made = draft.config()
-    database = made.moodle.database
-    host = arguments.relay_host or addresses.own_host(database)
-    try:
-        password = PLACEHOLDER if database.password is None else database.password.reveal()
-    except CredentialError:
-        password = PLACEHOLDER
-    for line in grants.statements(database, made.events, made.web, host, password):
-        print(line, flush=True)
-    account = f"'{database.user}'@'{host}'"
-    say(
-        f"relay: the SQL is for {account}; `--relay-host HOST` names another host that relay comes from.",
-        "  Where that account is there already, is relay's alone, and has another password, run this, too, with the",
-        f"  password of the first line: ALTER USER {account} IDENTIFIED BY '...';",
-    )
+    grants.show(made.moodle.database, made.events, made.web, host=arguments.relay_host, option="--relay-host")
 
 
 def _say_next(draft: Draft, code: int) -> None:

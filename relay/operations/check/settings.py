@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from relay.config import outbox_server
-from relay.config.checks import is_loopback
+from relay.config.checks import is_loopback, is_placeholder
 from relay.operations.check.result import Check, fail, ok, warn
 from relay.rules import signing
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 #: Hosts of examples, which are nobody's (RFC 2606, and that of config.example.yaml).
 EXAMPLES = re.compile(r"(.*\.)?(example(\.(com|net|org|edu))?|invalid)", re.IGNORECASE)
-#: What stands where somebody is to put a value of their own.
-PLACEHOLDERS = re.compile(
-    r"(choose|change|replace|insert|your)[-_ ].+|change(me|it|this)|<.+>|\.{3}|x{3,}|todo", re.IGNORECASE | re.DOTALL
-)
 
 
 def checks(config: Config) -> Iterator[Check]:
@@ -57,7 +53,7 @@ def check_placeholders(config: Config) -> Iterator[Check]:
     }
     given = {path: secret.reveal() for path, secret in config.secrets() if not secret.problem}
     for path, text in (texts | given).items():
-        if PLACEHOLDERS.fullmatch(text):
+        if is_placeholder(text):
             # The value may be a secret.
             found = f"{path} is no real value, but a word that asks for one, such as CHANGE-ME"
             yield warn("config", found, "Put your own value there: in the config, or in the file that it names.")
