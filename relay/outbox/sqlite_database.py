@@ -22,6 +22,8 @@ OLDEST = (3, 34, 0)
 ONCE = "MATERIALIZED" if sqlite3.sqlite_version_info >= (3, 35) else ""
 #: How long a statement waits for another process's transaction, in milliseconds.
 BUSY_MS = 10_000
+#: How long a try to write waits for it: somebody, or a monitor, waits for what comes of it.
+PROBE_MS = 4_000
 #: How many pages of deleted rows are given back at once.
 PAGES = 100
 #: Readers and the one writer do not wait for each other; kept in the file.
@@ -42,6 +44,18 @@ class Database:
         _refuse_empty(path)
         with translated(path):
             self._connection = _connect(path)
+            #: The file that is open, whatever comes to stand at its place.
+            self._inode = path.stat().st_ino
+
+    def _check_place(self) -> None:
+        """Raise OutboxUnavailable where the file has been deleted or moved away: what is written to it is lost."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                return
+        raise OutboxUnavailable(
+            f"The outbox {self._path} was deleted or moved away while relay used it.",
+            hint="Put the file back, and relay goes on by itself; or stop relay, and restore a backup.",
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -55,6 +69,7 @@ class Database:
     def transaction(self) -> Iterator[Run]:
         """Give what runs statements within a transaction that is committed at the end, or rolled back."""
         with self._lock, translated(self._path):
+            self._check_place()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._run
@@ -81,7 +96,11 @@ class Database:
     def probe(self, statement: str, values: Values) -> None:
         """Run a statement that writes, and take it back."""
         with self._lock, translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(f"PRAGMA busy_timeout = {PROBE_MS}")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             try:
                 self._run(statement, values)
             finally:

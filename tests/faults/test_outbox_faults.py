@@ -75,6 +75,25 @@ def test_a_lock_held_by_another_process_is_waited_for(relay: Relay, college: Col
         assert daemon.stop() == 0
 
 
+def test_a_file_that_is_moved_away_is_missed_and_goes_on_once_it_is_back(
+    relay: Relay, college: College, backend: Receiver
+) -> None:
+    """What is written to a file that has no name any more would be lost with the process."""
+    college.sign_up("Ada", "Lovelace", AT)
+    with relay.start() as daemon:
+        daemon.wait_for("delivery.succeeded")
+        away = relay.outbox.rename(relay.folder / "away.db")
+        said = daemon.wait_for("outbox.unavailable")
+        assert "was deleted or moved away while relay used it" in said["error"]
+        college.sign_up("Grace", "Hopper", AT + 1)
+        away.rename(relay.outbox)
+        daemon.wait_for("outbox.recovered")
+        daemon.wait_for("delivery.succeeded", 2)
+        assert daemon.stop() == 0
+    assert relay.statuses() == {"success": 2}
+    assert len({one.event_id for one in backend.posts}) == 2
+
+
 def test_a_wal_left_by_a_crash_is_taken_up(relay: Relay, college: College, backend: Receiver) -> None:
     arrived = threading.Event()
 
