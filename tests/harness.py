@@ -98,7 +98,7 @@ class Relay:
     """A relay in a folder: its config, its outbox, and what it prints."""
 
     #: How it is started.
-    PROGRAM = (sys.executable, "-m", "relay")
+    PROGRAM: Sequence[str] = (sys.executable, "-m", "relay")
 
     def __init__(self, folder: Path, mariadb: MariaDB, backend_url: str) -> None:
         self.folder = folder

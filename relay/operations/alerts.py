@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from relay.operations.health import CONDITIONS
+from relay.operations.conditions import CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -47,7 +47,14 @@ def last(outbox: Reports) -> dict[str, Compared]:
     return {name: Compared(**json.loads(saved)) for name, saved in found.items() if saved}
 
 
-def overdue(compared: Mapping[str, Compared], tables: Sequence[str], interval_s: float, now: float) -> float | None:
-    """Return when the table was last compared that has waited longest, where that is too long ago."""
-    oldest = min((one.at for name, one in compared.items() if name in tables), default=now)
+def overdue(
+    outbox: Reports, compared: Mapping[str, Compared], tables: Sequence[str], interval_s: float, now: float
+) -> float | None:
+    """Return when the table was last compared that has waited longest, where that is too long ago.
+
+    One that has never been compared to its end has waited since that was begun. Raises OutboxError.
+    """
+    ended = {name: one.at for name, one in compared.items() if name in tables}
+    begun = {name: float(outbox.state(f"reconcile.{name}.begun") or now) for name in tables if name not in ended}
+    oldest = min([*ended.values(), *begun.values()], default=now)
     return oldest if now - oldest > OVERDUE * interval_s else None

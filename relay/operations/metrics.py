@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.events.catalogue import KINDS
 from relay.model import Status
-from relay.operations.health import CONDITIONS
+from relay.operations.conditions import CONDITIONS
 from relay.rules.histogram import ATTEMPT, DELIVERY
 
 if TYPE_CHECKING:

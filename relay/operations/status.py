@@ -132,7 +132,7 @@ class Report:
     compared: Mapping[str, Compared] = field(default_factory=dict)
     #: Since when no reconcile has been completed that should have been, in unix seconds; None where all is well.
     reconcile_overdue_since: float | None = None
-    #: Why the outbox cannot be read; '' where it can.
+    #: Why the outbox cannot be read, or written; '' where it can.
     outbox_error: str = ""
 
     @property
@@ -221,13 +221,13 @@ def gather(
         clock_skew_s=_float(outbox.state(CLOCK_SKEW)),
         disk_free=disk_free,
         compared=compared,
-        reconcile_overdue_since=comparing.overdue(compared, settings.reconciled, settings.reconcile_s, now),
+        reconcile_overdue_since=comparing.overdue(outbox, compared, settings.reconciled, settings.reconcile_s, now),
         forgotten=forgotten.get("forgotten", 0),
         forgotten_undelivered=forgotten.get("forgotten_undelivered", 0),
     )
 
 
-def without_outbox(error: str, settings: Settings, now: float) -> Report:
+def without_outbox(error: str, settings: Settings, now: float, disk_free: int | None = None) -> Report:
     """Return what is known where the outbox cannot be read, and why that is."""
     nothing = Counts(seen=0, captured=0, ignored={}, synced=0, reconciled=0, purged=0, by_type={})
     return Report(
@@ -239,6 +239,7 @@ def without_outbox(error: str, settings: Settings, now: float) -> Report:
         relays=(),
         at=now,
         settings=settings,
+        disk_free=disk_free,
         outbox_error=error,
     )
 

@@ -75,8 +75,10 @@ class Relay:
     def capture_pass(self, now: float) -> float:
         """Read what is new in Moodle's log into the outbox, where this relay leads."""
         if not self.outbox.leads():
-            # Another relay reads the log; who takes over from it begins where that one was.
+            # Another relay reads the log; who takes over from it begins where that one was. What this one has seen of
+            # the log is old from now on.
             self.capture.forget()
+            self.captured_at, self.moodle_error = 0.0, ""
             return self.config.moodle.poll_interval
         # Before anything is added to what an older relay has recorded.
         self._hold_recorded(now)

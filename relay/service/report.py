@@ -62,7 +62,8 @@ class Reporter:
         except OutboxError as error:
             self._is_away = True
             self._forget_outbox()
-            report = status.without_outbox(str(error), self._settings, machine.now())
+            free = parts.disk_free(self._relay.config)
+            report = status.without_outbox(str(error), self._settings, machine.now(), free)
         self._tell(report, figures)
         return BEAT_S
 

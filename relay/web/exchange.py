@@ -17,10 +17,14 @@ FIELDS = 50
 
 
 class Refused(Exception):
-    """What is asked for is not done: the code of the answer, and a sentence for who asked, with what to do."""
+    """What is asked for is not done: the code of the answer, and a sentence for who asked, with what to do.
 
-    def __init__(self, code: int, sentence: str, hint: str = "") -> None:
+    `condition`: the name of the condition that it comes of, where that is one of those that need a person.
+    """
+
+    def __init__(self, code: int, sentence: str, hint: str = "", *, condition: str = "") -> None:
         super().__init__(sentence)
+        self.condition = condition
         self.code = code
         self.sentence = sentence
         self.hint = hint

@@ -15,6 +15,8 @@ from relay.web import words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from relay.operations.health import Problem
+
 LANGUAGES = ("en", "ar")
 
 
@@ -31,26 +33,73 @@ class Pages:
         )
         self._templates.filters |= {
             "when": times.show,
-            "span": times.span,
             "utc": times.iso,
-            "seconds": _seconds,
-            "commands": _commands,
         }
 
     def page(self, template: str, language: str, values: Mapping[str, Any]) -> bytes:
         """Return a page in a language of LANGUAGES."""
-
-        def say(sentence: str, **given: object) -> Markup:
-            return translated(sentence, language, given)
-
         made = self._templates.get_template(f"{template}.html")
         direction = "rtl" if language == "ar" else "ltr"
-        return made.render(t=say, language=language, direction=direction, **values).encode("utf-8", "replace")
+        return made.render(t=Speech(language), language=language, direction=direction, **values).encode(
+            "utf-8", "replace"
+        )
 
     def style(self) -> bytes:
         """Return the style sheet."""
         source, _, _ = self._templates.loader.get_source(self._templates, "style.css")  # type: ignore[union-attr]
         return source.encode()
+
+
+class Speech:
+    """Says things in a language of LANGUAGES; what is there in English alone is marked as such."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def __call__(self, sentence: str, **values: object) -> Markup:
+        """Return a sentence of the page."""
+        return translated(sentence, self._language, values)
+
+    def problem(self, one: Problem) -> Markup:
+        """Return what is wrong, as a sentence."""
+        found = one.found
+        if self._language == "en":
+            return escape(f"{found.says[:1].upper()}{found.says[1:]}.")
+        values = {name: self._value(name, value) for name, value in found.values.items()}
+        if found.sentence == "{error}":
+            return Markup("{}: {}").format(self(f"about {one.name}"), values["error"])
+        return Markup("{}.").format(self(found.sentence, **values))
+
+    def _value(self, name: str, value: float | str) -> object:
+        if isinstance(value, str):
+            return self.english(value)
+        return {"at": times.show, "span": self.span}.get(name, int)(value)
+
+    def hint(self, sentence: str) -> Markup:
+        """Return what to do, in which what stands between backquotes is a command."""
+        end = "" if sentence.endswith((".", "?")) else "."
+        if self._language == "en" or sentence not in words.ARABIC:
+            return self.english(_commands(f"{sentence[:1].upper()}{sentence[1:]}{end}"))
+        return _commands(f"{words.ARABIC[sentence]}{end}")
+
+    def english(self, sentence: str) -> Markup:
+        """Return what a command says, as it says it; nothing of nothing."""
+        return Markup('<bdi lang="en" dir="ltr">{}</bdi>').format(sentence) if sentence else Markup()
+
+    def refusal(self, sentence: str) -> Markup:
+        """Return why something is not done: in English where the reason comes from below the page."""
+        return self(sentence) if sentence in words.ARABIC else self.english(sentence)
+
+    def span(self, seconds: float) -> str:
+        """Return how long something lasts."""
+        number, _, unit = times.span(seconds).partition(" ")
+        return words.lasting(int(number), unit) if self._language == "ar" else f"{number} {unit}"
+
+    def seconds(self, value: float) -> str:
+        """Return how long something took, in seconds where that is not long."""
+        if value >= 120:
+            return self.span(value)
+        return words.lasting(round(value), "s") if self._language == "ar" else f"{value:.0f} s"
 
 
 def translated(sentence: str, language: str, values: Mapping[str, object]) -> Markup:
@@ -84,13 +133,12 @@ def language_of(header: str) -> str:
     return min(wanted)[2] if wanted else LANGUAGES[0]
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.0f} s" if value < 120 else times.span(value)
-
-
 def _commands(sentence: str) -> Markup:
     """Return a sentence in which what stands between backquotes is a command, as the terminal's screens write it."""
     parts = sentence.split("`")
-    made = [Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)]
+    made = [
+        Markup('<code dir="ltr">{}</code>').format(part) if index % 2 else escape(part)
+        for index, part in enumerate(parts)
+    ]
     # One that is never closed is a backquote.
     return Markup("").join(made) if len(parts) % 2 else escape(sentence)

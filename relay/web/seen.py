@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.errors import OutboxError
-from relay.operations import health, status
+from relay.operations import health
 from relay.service import admin, parts
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def see(config: Config) -> Seen:
                 week=opened.outbox.trend(_edges(now, QUARTER_S, 28)),
             )
     except OutboxError as error:
-        report = status.without_outbox(str(error), parts.make_settings(config), now)
+        report = admin.without_outbox(config, error)
         return Seen(report=report, problems=health.judge(report))
 
 

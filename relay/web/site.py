@@ -118,10 +118,7 @@ class Site:
         except Refused as refused:
             return self._problem(request, language, refused)
         except RelayError as error:
-            code = (
-                503 if isinstance(error, OutboxError | MoodleError) else 400 if isinstance(error, UsageError) else 502
-            )
-            return self._problem(request, language, Refused(code, str(error).removesuffix("."), error.hint))
+            return self._problem(request, language, _refused(error))
         except Exception as error:  # noqa: BLE001 -- whatever it is, who asks gets a page
             # Only the error's kind: its text could hold what stands in a row.
             self._log.error(
@@ -214,6 +211,14 @@ class Site:
             return _json({"error": refused.sentence, "hint": refused.hint or None}, code=refused.code)
         values = {"person": None, "token": "", "path": "", "refused": refused}
         return Answer(body=self._pages.page("problem", language, values), code=refused.code)
+
+
+def _refused(error: RelayError) -> Refused:
+    """Return what is answered where something that relay needs is away, or what was asked for is nothing."""
+    away = {OutboxError: "outbox", MoodleError: "moodle"}
+    condition = next((name for kind, name in away.items() if isinstance(error, kind)), "")
+    code = 503 if condition else 400 if isinstance(error, UsageError) else 502
+    return Refused(code, str(error).removesuffix("."), error.hint, condition=condition)
 
 
 def _json(made: Any, *, code: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

@@ -1,4 +1,4 @@
-"""What the page says in Arabic, by what it says in English. What relay's commands say stays as they say it."""
+"""What the page says in Arabic, by what it says in English. What else relay's commands say stays as they say it."""
 
 from __future__ import annotations
 
@@ -134,23 +134,85 @@ _WORDS = {
     "replay": "إعادة إرسال",
     "forget": "نسيان",
 }
-#: The conditions of `operations.health`, by their names.
+#: What `operations.conditions` finds; where it has but an error's own sentence, what that is about.
 _CONDITIONS = {
-    "about outbox": "لا يمكن قراءة صندوق الصادر أو الكتابة فيه",
-    "about stopped": "لا يعمل أي relay",
     "about moodle": "لا يمكن قراءة قاعدة بيانات Moodle",
-    "about circuit": "لا يُسلّم شيء: النظام الخلفي غير متاح أو لا يعرفنا",
-    "about log_store": "سجل Moodle القياسي متوقف",
-    "about reading": "relay يعمل ولا يقرأ السجل",
-    "about unread": "صف في سجل Moodle لم يُقرأ منذ مدة طويلة",
-    "about undelivered": "حدث ينتظر التسليم منذ مدة طويلة",
-    "about accounts": "المجاميع غير متطابقة",
-    "about disk": "القرص الذي يحوي صندوق الصادر يكاد يمتلئ",
-    "about path": "أحد مسارات النظام الخلفي مغلق",
-    "about given_up": "تُرك إرسال أحداث أو رُفضت",
-    "about paused": "التسليم موقوف مؤقتًا",
-    "about unsigned": "لم يُضبط مفتاح توقيع",
-    "about reconcile": "لم تكتمل المطابقة في وقتها",
+    "about outbox": "لا يمكن قراءة صندوق الصادر أو الكتابة فيه",
+    "1 event was given up": "تُرك إرسال حدث واحد",
+    "Moodle's standard log is switched off: nothing that happens is recorded": (
+        "سجل Moodle القياسي متوقف: لا يُسجّل شيء مما يحدث"
+    ),
+    "a log row of Moodle has been unread for {span}": "صف في سجل Moodle لم يُقرأ منذ {span}",
+    "an event has been waiting for {span}": "حدث ينتظر التسليم منذ {span}",
+    "an event has been waiting for {span}: delivery is paused": "حدث ينتظر التسليم منذ {span}: التسليم موقوف مؤقتًا",
+    "an event has been waiting for {span}: {error}": "حدث ينتظر التسليم منذ {span}: {error}",
+    "delivery is paused: events are captured and kept, and nothing is sent": (
+        "التسليم موقوف مؤقتًا: تُلتقط الأحداث وتُحفظ ولا يُرسل شيء"
+    ),
+    "delivery is paused: events are captured and kept, and nothing is sent; {count} wait": (
+        "التسليم موقوف مؤقتًا: تُلتقط الأحداث وتُحفظ ولا يُرسل شيء؛ ينتظر منها {count}"
+    ),
+    "no reconcile was completed since {at}": "لم تكتمل أي مطابقة منذ {at}",
+    "no relay has run on this outbox yet": "لم يعمل أي relay على صندوق الصادر هذا بعد",
+    "no relay runs: none has completed a pass since {at}": "لا يعمل أي relay: لم تكتمل أي دورة منذ {at}",
+    "no relay runs: the last one ended at {at}": "لا يعمل أي relay: انتهى آخرها في {at}",
+    "no signing key is configured: the backend cannot verify what it gets": (
+        "لم يُضبط مفتاح توقيع: لا يستطيع النظام الخلفي التحقق مما يصله"
+    ),
+    "no {type} is delivered: {reason}": "لا يُسلّم أي {type}: {reason}",
+    "nothing is delivered: {reason}": "لا يُسلّم شيء: {reason}",
+    "the accounts do not hold": "المجاميع غير متطابقة",
+    "the backend's clock was {span} ahead of this machine's at its last answer": (
+        "كانت ساعة النظام الخلفي متقدمة على ساعة هذا الجهاز بـ {span} عند آخر رد منه"
+    ),
+    "the backend's clock was {span} behind this machine's at its last answer": (
+        "كانت ساعة النظام الخلفي متأخرة عن ساعة هذا الجهاز بـ {span} عند آخر رد منه"
+    ),
+    "the disk that holds the outbox is nearly full: {count} MiB are left": (
+        "القرص الذي يحوي صندوق الصادر يكاد يمتلئ: بقي {count} MiB"
+    ),
+    "the relay that runs has not read Moodle's log since {at}": "relay يعمل ولم يقرأ سجل Moodle منذ {at}",
+    "the relay that runs has not read Moodle's log yet": "relay يعمل ولم يقرأ سجل Moodle بعد",
+    "{count} events were given up": "تُرك إرسال {count} من الأحداث",
+    "{count} types are not delivered: {reason}": "لا يُسلّم {count} من الأنواع: {reason}",
+}
+#: What is to be done about them.
+_HINTS = {
+    "`journalctl -u relay` says what holds it up": "`journalctl -u relay` يبيّن ما يعطّله",
+    "`relay check` and `journalctl -u relay` say why": "`relay check` و`journalctl -u relay` يبيّنان السبب",
+    "`relay check` says what is wrong with it": "`relay check` يبيّن ما الخلل",
+    "`relay events` and `relay explain` say why": "`relay events` و`relay explain` يبيّنان السبب",
+    "`relay reconcile`": "نفّذ `relay reconcile`",
+    "`relay run --replay failed` sends them again; `relay acknowledge failed` says that they are dealt with": (
+        "`relay run --replay failed` يرسلها مجددًا؛ و`relay acknowledge failed` يسجّل أنها عولجت"
+    ),
+    "`systemctl start relay`; `journalctl -u relay` says why it ended": (
+        "`systemctl start relay`؛ و`journalctl -u relay` يبيّن لماذا انتهى"
+    ),
+    "make room on it": "أفسح مساحة عليه",
+    "mend the backend, or what leads to it: `relay check`": "أصلح النظام الخلفي أو الطريق إليه: `relay check`",
+    "name one in backend.signing_keys": "سمِّ مفتاحًا في backend.signing_keys",
+    "offer the path in the backend, or switch the type off in the config": (
+        "أتح المسار في النظام الخلفي، أو أوقف النوع في الإعدادات"
+    ),
+    "switch it on: Site administration > Plugins > Logging > Manage log stores; then `relay sync`": (
+        "شغّله: Site administration > Plugins > Logging > Manage log stores؛ ثم `relay sync`"
+    ),
+    "switch on time synchronisation (`timedatectl set-ntp true`) on both: a signature carries the time": (
+        "شغّل مزامنة الوقت (`timedatectl set-ntp true`) على الجهازين: فالتوقيع يحمل الوقت"
+    ),
+    "this is a fault in relay: please report it": "هذا عطل في relay: يُرجى الإبلاغ عنه",
+    "where the config pauses it, set `enabled: true` and `systemctl reload relay`; where a person did, `relay web "
+    "resume`": (
+        "إن أوقفته الإعدادات فاضبط `enabled: true` ثم `systemctl reload relay`؛ وإن أوقفه شخص فنفّذ `relay web resume`"
+    ),
+}
+#: Of each unit of a time: two of them, three to ten, and eleven or more.
+_UNITS = {
+    "d": ("يومين", "أيام", "يومًا"),
+    "h": ("ساعتين", "ساعات", "ساعة"),
+    "min": ("دقيقتين", "دقائق", "دقيقة"),
+    "s": ("ثانيتين", "ثوانٍ", "ثانية"),
 }
 _DONE = {
     "It was broken off; asked for again, it sends nothing twice.": "قُطع؛ وإذا طُلب مجددًا فلن يُرسل شيء مرتين.",
@@ -218,4 +280,10 @@ _REFUSALS = {
     "This page has another name": "لهذه الصفحة اسم آخر",
     "You may not see or do this": "لا يحق لك رؤية هذا أو فعله",
 }
-ARABIC = {**_PAGES, **_WORDS, **_CONDITIONS, **_DONE, **_REFUSALS}
+ARABIC = {**_PAGES, **_WORDS, **_CONDITIONS, **_HINTS, **_DONE, **_REFUSALS}
+
+
+def lasting(number: int, unit: str) -> str:
+    """Return a time in Arabic, given in whole units of `times.span`."""
+    two, few, many = _UNITS[unit]
+    return two if number == 2 else f"{number} {few if 3 <= number % 100 <= 10 else many}"

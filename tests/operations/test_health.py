@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.operations import health, status
+from relay.operations import conditions, health, status
 from relay.operations.check.outbox import LITTLE_SPACE
 from relay.operations.status import MoodleLog, Passes, Reading, Report, Settings
 from relay.outbox.values import Counts
@@ -56,11 +56,14 @@ FAULTS = [
     (replace(WELL, settings=Settings(signs=False)), "unsigned", "no signing key"),
     (replace(WELL, reconcile_overdue_since=NOW - 99), "reconcile", "no reconcile"),
     (status.without_outbox("it is locked.", Settings(), NOW), "outbox", "it is locked"),
+    (replace(WELL, clock_skew_s=61.0), "clock", "clock was 61 s ahead of this machine's"),
+    (replace(WELL, clock_skew_s=-600.0), "clock", "clock was 10 min behind this machine's"),
+    (replace(WELL, breaker=Breaker(paths={"b": OPEN, "c": OPEN})), "path", "2 types are not delivered: b: the backend"),
 ]
 
 
 def test_each_condition_has_a_fault() -> None:
-    assert {name for _, name, _ in FAULTS} == {one.name for one in health.CONDITIONS}
+    assert {name for _, name, _ in FAULTS} == {one.name for one in conditions.CONDITIONS}
 
 
 @pytest.mark.parametrize(("report", "name", "words"), FAULTS, ids=[f"{name}: {words}" for _, name, words in FAULTS])
@@ -83,6 +86,19 @@ def test_what_was_forgotten_before_it_was_delivered_needs_nobody() -> None:
 def test_the_worst_comes_first() -> None:
     report = replace(WELL, settings=Settings(is_paused=True, signs=False), breaker=Breaker(backend=OPEN))
     assert [one.name for one in health.judge(report)] == ["circuit", "paused", "unsigned"]
+
+
+def test_what_holds_up_an_event_that_waits_for_long_is_named_with_it() -> None:
+    late = replace(WELL, oldest_undelivered_age_s=7200)
+    paused = health.judge(replace(late, settings=Settings(is_paused=True)))
+    assert paused[0].says == "an event has been waiting for 2 h: delivery is paused"
+    closed = health.judge(replace(late, breaker=Breaker(paths={"b": OPEN})))
+    assert closed[0].says == "an event has been waiting for 2 h: no b is delivered: the backend answered 503"
+
+
+def test_a_full_disk_is_named_before_the_outbox_that_cannot_be_written_for_it() -> None:
+    report = status.without_outbox("database or disk is full", Settings(), NOW, 0)
+    assert [one.name for one in health.judge(report)] == ["disk", "outbox"]
 
 
 def test_a_slow_poll_is_no_fault() -> None:

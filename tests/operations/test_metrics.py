@@ -15,7 +15,7 @@ import pytest
 import relay
 from relay.events.catalogue import KINDS
 from relay.model import Status
-from relay.operations import alerts, dashboard, health, metrics
+from relay.operations import alerts, conditions, dashboard, health, metrics
 from relay.operations.status import MoodleLog, Passes, Reading, Report
 from relay.outbox.values import Counts, Member
 from relay.rules.circuit import Breaker
@@ -79,6 +79,12 @@ def test_the_readme_has_each_metric() -> None:
     table = readme.split("\n## ")[0]
     families = {line.split()[2] for line in written().splitlines() if line.startswith("# TYPE")}
     assert set(re.findall(r"`(relay_\w+)`", table)) == families
+
+
+def test_the_readme_has_each_condition() -> None:
+    readme = Path(relay.__file__).parent.parent.joinpath("README.md").read_text().split("## What needs a person")[1]
+    listed = re.findall(r"^\| `(\w+)` \|.*\| (\w+) \|$", readme.split("\n## ")[0], re.MULTILINE)
+    assert listed == [(one.name, one.level.name.lower()) for one in conditions.CONDITIONS]
 
 
 def test_no_label_names_a_relay_or_an_unknown_type() -> None:
@@ -152,7 +158,7 @@ def test_promtool_finds_nothing_in_the_figures() -> None:
 def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "relay.yml"
     path.write_text(alerts.rules())
-    assert f"{len(health.CONDITIONS) + 2} rules found" in promtool("check", "rules", str(path))
+    assert f"{len(conditions.CONDITIONS) + 2} rules found" in promtool("check", "rules", str(path))
 
 
 def alert(name: str, says: str = "", hint: str = "", **labels: str) -> dict[str, Any]:
@@ -165,14 +171,14 @@ def an_hour(bad: str) -> dict[str, Any]:
     """Return promtool's test of an hour in which one condition holds, or none."""
     series = [
         {"series": f'relay_problem{{condition="{one.name}"}}', "values": f"{int(one.name == bad)}x60"}
-        for one in health.CONDITIONS
+        for one in conditions.CONDITIONS
     ]
     alive = [
         {"series": "relay_last_pass_timestamp_seconds", "values": "0+60x60"},
         {"series": "relay_build_info", "values": "1x60"},
     ]
     expected = [alert("RelaySilent"), alert("RelayAbsent")]
-    for one in health.CONDITIONS:
+    for one in conditions.CONDITIONS:
         name = "Relay" + one.name.title().replace("_", "")
         fires = alert(name, f"relay on : {one.about}", one.hint, condition=one.name, severity=one.level.name.lower())
         expected.append(fires if one.name == bad else alert(name))
@@ -190,7 +196,7 @@ def test_each_alert_fires_on_its_fault_and_none_in_a_healthy_hour(tmp_path: Path
             alert("RelayAbsent", "no relay tells its figures", hint, severity="critical"),
         ],
     }
-    hours = [an_hour(""), *(an_hour(one.name) for one in health.CONDITIONS)]
+    hours = [an_hour(""), *(an_hour(one.name) for one in conditions.CONDITIONS)]
     (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["relay.yml"], "tests": [*hours, silent]}))
     promtool("test", "rules", str(tmp_path / "test.yml"))
 

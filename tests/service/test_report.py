@@ -1,4 +1,4 @@
-"""What a running relay says of itself: staged faults, which status, monitors, systemd and the metrics name alike."""
+"""What a running relay says of itself; tests/web/test_staged_faults.py has the faults that all name alike."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from harness import PATIENCE_S, Relay
-from receiver import Receiver, Reply
+from receiver import Receiver
 
 from relay import cli, config
 from relay.demo.moodle import College
-from relay.operations import health
+from relay.errors import MoodleError
+from relay.operations.status import MoodleLog
 from relay.service import parts, report
 from relay.service.exporter import Exporter
 from relay.service.logs import make_log
@@ -78,106 +78,6 @@ def named(text: str) -> set[str]:
     return {line.split('"')[1] for line in text.splitlines() if line.startswith("relay_problem") and line[-1] == "1"}
 
 
-# -- the faults. Each is staged on a relay that has delivered an event; `before` it starts, or while it runs.
-
-
-def log_store_off(_relay: Relay, college: College, _backend: Receiver) -> None:
-    college.run("UPDATE {p}config_plugins SET value = '' WHERE plugin = 'tool_log' AND name = 'enabled_stores'")
-
-
-def backend_knows_us_not(_relay: Relay, college: College, backend: Receiver) -> None:
-    backend.answer = lambda _request: Reply(code=401)
-    college.sign_up("Grace", "Hopper", AT)
-
-
-def path_is_not_there(_relay: Relay, college: College, backend: Receiver) -> None:
-    backend.answer = lambda _request: Reply(code=404)
-    college.sign_up("Grace", "Hopper", AT)
-
-
-def event_is_refused(_relay: Relay, college: College, backend: Receiver) -> None:
-    backend.answer = lambda _request: Reply(code=422)
-    college.sign_up("Grace", "Hopper", AT)
-
-
-def event_waits(relay: Relay, college: College, backend: Receiver) -> None:
-    relay.set("status.max_age", "1s")
-    backend.answer = lambda _request: Reply(code=503)
-    college.sign_up("Grace", "Hopper", AT)
-
-
-def moodle_away(_relay: Relay, college: College, _backend: Receiver) -> None:
-    college.run("RENAME TABLE {p}logstore_standard_log TO {p}elsewhere")
-
-
-def accounts_wrong(relay: Relay, _college: College, _backend: Receiver) -> None:
-    relay.write_state("count.seen", "99")
-
-
-def paused(relay: Relay, _college: College, _backend: Receiver) -> None:
-    relay.set("enabled", value=False)
-
-
-def unsigned(relay: Relay, _college: College, _backend: Receiver) -> None:
-    relay.set("backend.signing_keys", [])
-
-
-Stage = Callable[[Relay, College, Receiver], None]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault, what stages it, and the condition that names it."""
-
-    name: str
-    stage: Stage
-    #: The config is part of it: the relay is started after it.
-    is_first: bool = False
-
-
-FAULTS = (
-    Fault("log_store", log_store_off, is_first=True),
-    Fault("circuit", backend_knows_us_not),
-    Fault("path", path_is_not_there),
-    Fault("given_up", event_is_refused),
-    Fault("undelivered", event_waits, is_first=True),
-    Fault("moodle", moodle_away),
-    Fault("accounts", accounts_wrong),
-    Fault("paused", paused, is_first=True),
-    Fault("unsigned", unsigned, is_first=True),
-)
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-def test_a_fault_is_named_alike_by_all(
-    relay: Relay, college: College, backend: Receiver, capsys: pytest.CaptureFixture[str], fault: Fault
-) -> None:
-    textfile = relay.folder / "relay.prom"
-    relay.set("metrics.textfile", str(textfile))
-    college.sign_up("Ada", "Lovelace", AT)
-    relay.once()
-    if fault.is_first:
-        fault.stage(relay, college, backend)
-    with running(relay) as heard:
-        if not fault.is_first:
-            heard.wait_for(lambda said: said.startswith("Delivering to"))
-            fault.stage(relay, college, backend)
-        said = heard.wait_for(lambda said: not said.startswith(("Starting", "Delivering")))
-        assert fault.name in named(textfile.read_text())
-        code, shown = ask(capsys, relay, "status", "--check")
-        assert code == 1
-        found = {one["name"] for one in json.loads(ask(capsys, relay, "status", "--json")[1])["problems"]}
-        assert fault.name in found
-        level = next(one.level for one in health.CONDITIONS if one.name == fault.name)
-        code, line = ask(capsys, relay, "status", "--nagios")
-        assert code == level
-        assert line.startswith(f"RELAY {level.name} - ")
-        assert named(ask(capsys, relay, "metrics")[1]) == found
-        says = line.removeprefix(f"RELAY {level.name} - ").split(" | ")[0].split("; ")[0]
-        assert says[:12] in shown
-        assert says[1:12] in said
-
-
 def test_a_relay_that_is_well_is_silent_to_all(
     relay: Relay, college: College, backend: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,15 +117,6 @@ def test_rows_that_nobody_reads_are_told_with_their_age(
     assert named(ask(capsys, relay, "metrics")[1]) == {"stopped", "unread"}
 
 
-def test_a_disk_that_is_nearly_full_is_named(
-    relay: Relay, college: College, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert college.connection.open
-    relay.once()
-    monkeypatch.setattr(parts, "disk_free", lambda _config: 1024 * 1024)
-    assert "the disk that holds the outbox is nearly full: 1 MiB are left" in ask(capsys, relay, "status", "--check")[1]
-
-
 def test_an_outbox_that_cannot_be_written_is_told_to_systemd(relay: Relay, college: College) -> None:
     assert college.connection.open
     with running(relay) as heard:
@@ -253,6 +144,27 @@ def test_a_relay_on_a_shared_outbox_tells_of_its_lease(
         assert "relay_lease_held 1\n" in text
         assert named(text) == set()
         assert ask(capsys, other, "status", "--check")[0] == 0
+
+
+def test_what_a_relay_saw_of_the_log_says_nothing_once_another_one_reads_it(
+    other: Relay, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    loaded = config.load(other.write())
+    log = make_log(loaded.log, io.StringIO(), parts.REAL.now)
+    with parts.opened(loaded, parts.REAL, create=True) as opened:
+        now = opened.now()
+        opened.outbox.hold(now)
+        made = parts.make_relay(loaded, opened, log)
+        made.capture_pass(now)
+        assert (made.captured_at, made.log_seen().is_on) == (now, True)
+        college.run("RENAME TABLE {p}logstore_standard_log TO {p}elsewhere")
+        with pytest.raises(MoodleError):
+            made.capture_pass(now)
+        assert made.log_seen().error
+        monkeypatch.setattr(opened.outbox, "leads", lambda: False)
+        made.capture_pass(now)
+        assert (made.captured_at, made.log_seen()) == (0.0, MoodleLog())
 
 
 # -- the metrics

@@ -35,7 +35,10 @@ def handle(arguments: argparse.Namespace) -> int:
     elif arguments.dashboard:
         print(dashboard.dashboard())
     else:
-        print(admin.figures(load_to_look(arguments)), end="")
+        text, error = admin.figures(load_to_look(arguments))
+        print(text, end="")
+        if error is not None:
+            raise error
     return Exit.WELL
 
 

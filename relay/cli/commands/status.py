@@ -12,6 +12,7 @@ from relay.cli.configured import load_to_look
 from relay.cli.watching import repeated
 from relay.errors import OutboxError, RelayError
 from relay.operations import health, status
+from relay.operations.conditions import Level
 from relay.service import admin
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _nagios(arguments: argparse.Namespace) -> int:
     except RelayError as error:
         is_down = isinstance(error, OutboxError)
         print(f"RELAY {'CRITICAL' if is_down else 'UNKNOWN'} - {str(error).replace('|', '/')}")
-        return int(health.Level.CRITICAL) if is_down else UNKNOWN
+        return int(Level.CRITICAL) if is_down else UNKNOWN
     problems = health.judge(report)
     print(health.nagios(report, problems))
     return int(problems[0].level) if problems else Exit.WELL
