@@ -8,6 +8,7 @@ RelayError                  one sentence for a person, and a hint: what to do ne
 │   ├── MoodleUnreachable   not there now; trying again can help (exit 3)
 │   │   └── MoodleTooSlow   it ended a statement that took longer than it may
 │   └── MoodleRefused       it answers, and says no: password, grant, schema, prefix (exit 3)
+│       └── MoodleUnasked   its password cannot be read here (exit 3)
 └── OutboxError             the outbox
     ├── OutboxUnavailable   locked, full, read-only or gone (exit 3)
     │   ├── OutboxMissing   nobody has made it yet (exit 3)
@@ -82,6 +83,10 @@ class MoodleRefused(MoodleError):
         super().__init__(message, hint=hint)
         #: The account is not there, or lacks a right.
         self.is_about_account = is_about_account
+
+
+class MoodleUnasked(MoodleRefused):
+    """Moodle's database was not asked, as its password cannot be read here: the service may well read it."""
 
 
 class OutboxError(RelayError):

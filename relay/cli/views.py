@@ -70,6 +70,7 @@ def _held_lines(count: int) -> list[str]:
 def _cursor_lines(report: Report) -> list[str]:
     reading, age = report.reading, report.oldest_unread_age_s
     end = "Moodle's database cannot be asked" if reading.log_end is None else f"the log ends at {reading.log_end}"
+    end = "Moodle's database was not asked: its password cannot be read here" if report.log.unasked else end
     unread = [] if age is None else [f"unread       the oldest log row to read is {times.span(age)} old"]
     return [f"cursor       {reading.cursor} ({end}; {reading.open_gap_ids} lower ids may still turn up)", *unread]
 

@@ -36,19 +36,30 @@ NONCE = 12
 LARGEST_FILE = 65536
 
 
-#: How a command gets what systemd gives to the service alone.
-AS_SERVICE = "As root, `relay-service COMMAND` (`relay-service @NAME COMMAND` for relay@NAME) asks as the service does."
+#: How a command gets what the service alone can read, such as what systemd gives to it.
+AS_SERVICE = (
+    "Run it as root: `relay-service COMMAND`, for instance `relay-service check` (`relay-service @NAME COMMAND` for "
+    "relay@NAME)."
+)
+#: How a file gets its secret.
+FILL = (
+    "`relay init` asks for what is missing. By hand: `cat > FILE`, paste the secret, Enter, Ctrl-D; "
+    "`relay keygen > FILE` makes a signing key."
+)
 
 
 class Secret:
     """A value that is masked wherever it is printed or logged; `reveal` returns it."""
 
-    __slots__ = ("_value", "origin", "path", "problem")
+    __slots__ = ("_value", "hint", "origin", "path", "problem")
 
-    def __init__(self, value: str, *, origin: str = "open", path: Path | None = None, problem: str = "") -> None:
+    def __init__(
+        self, value: str, *, origin: str = "open", path: Path | None = None, problem: str = "", hint: str = ""
+    ) -> None:
         self._value = value
-        #: Why it cannot be read here; '' where it can. Only what looks at a config takes one that cannot.
+        #: Why it cannot be read here, and what to do; '' where it can. Who looks at a config takes one that cannot.
         self.problem = problem
+        self.hint = hint
         #: Where it comes from: `open` (written in the config), or such as `file PATH`.
         self.origin = origin
         #: The file that it was, or should be, read from, if it is in one.
@@ -57,10 +68,7 @@ class Secret:
     def reveal(self) -> str:
         """Return the value itself. Raises CredentialError where it cannot be read here."""
         if self.problem:
-            raise CredentialError(
-                f"A secret that this needs is not there: {self.problem}.",
-                hint=AS_SERVICE,
-            )
+            raise CredentialError(f"This needs a secret that cannot be read here: {self.problem}.", hint=self.hint)
         return self._value
 
     def __repr__(self) -> str:
@@ -93,7 +101,8 @@ def resolve(given: str | Mapping[str, object], base: Path) -> Secret:
 
 def missing(error: CredentialError) -> Secret:
     """Return what stands for a secret that cannot be read here: whoever reveals it gets this error's problem."""
-    return Secret("", origin="missing", path=Path(error.file) if error.file else None, problem=str(error))
+    path = Path(error.file) if error.file else None
+    return Secret("", origin="missing", path=path, problem=str(error), hint=error.hint)
 
 
 def _from_file(name: str, base: Path) -> Secret:
@@ -104,13 +113,13 @@ def _from_file(name: str, base: Path) -> Secret:
     try:
         return Secret(_read(path), origin=f"file {path}", path=path)
     except CredentialError as error:
-        raise CredentialError(str(error), file=str(path)) from None
+        raise CredentialError(str(error), hint=error.hint, file=str(path)) from None
 
 
 def _from_environment(name: str, _base: Path) -> Secret:
     value = os.environ.get(name)
     if not value:
-        raise CredentialError(f"the environment variable {name} is not set")
+        raise CredentialError(f"the environment variable {name} is not set", hint=AS_SERVICE)
     return Secret(value, origin=f"env {name}")
 
 
@@ -118,8 +127,8 @@ def _from_systemd(name: str, base: Path) -> Secret:
     folder = _credentials_folder(base)
     if folder is None:
         raise CredentialError(
-            f"systemd gave no credentials to this process: the service needs LoadCredential={name}:/path in its unit, "
-            "and any other command is given as `relay-service COMMAND`"
+            f"systemd gave no credentials to this process (LoadCredential={name}:/path in the unit of the service)",
+            hint=AS_SERVICE,
         )
     if "/" in name:
         raise CredentialError(f"{name} is a path; a systemd credential is a name, as in LoadCredential=")
@@ -169,7 +178,9 @@ def unseal(text: str, base: Path) -> str:
 def _seal_key(base: Path) -> AESGCM:
     path = _credential(SEAL_KEY, base) or base / SEAL_KEY_FILE
     if not is_there(path):
-        raise CredentialError(f"the key of sealed secrets is not there: neither the credential {SEAL_KEY} nor {path}")
+        raise CredentialError(
+            f"the key of sealed secrets is not there: neither the credential {SEAL_KEY} nor {path}", hint=AS_SERVICE
+        )
     try:
         return AESGCM(base64.b64decode(_read(path), validate=True))
     except ValueError:
@@ -224,13 +235,14 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise CredentialError(f"the file {path} cannot be read: {error.strerror}") from None
+        hint = FILL if isinstance(error, FileNotFoundError) else AS_SERVICE
+        raise CredentialError(f"the file {path} cannot be read: {error.strerror}", hint=hint) from None
     try:
         text = raw.decode("utf-8-sig").strip("\r\n")
     except UnicodeDecodeError:
         raise CredentialError(f"the file {path} holds no UTF-8 text") from None
     if not text.strip():
-        raise CredentialError(f"the file {path} is empty")
+        raise CredentialError(f"the file {path} is empty", hint=FILL)
     if len(raw) > LARGEST_FILE or "\n" in text or "\0" in text:
         raise CredentialError(f"the file {path} holds more than one line: a secret is one")
     return text

@@ -82,9 +82,7 @@ def parse(text: str, *, path: Path, is_lenient: bool = False) -> Config:
     found = mistakes.lines()
     if found:
         count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        raise ConfigError(
-            f"The config {path} has {count}:", mistakes=found, hint="config.example.yaml shows every key."
-        )
+        raise ConfigError(f"The config {path} has {count}:", mistakes=found, hint=mistakes.hint())
     return config
 
 
@@ -159,7 +157,7 @@ def _refuse(path: Path, part: str, mistakes: Mistakes) -> None:
         raise ConfigError(
             f"{part} in the config {path} is wrong:",
             mistakes=mistakes.lines(),
-            hint="config.example.yaml shows every key.",
+            hint=mistakes.hint(),
         )
 
 

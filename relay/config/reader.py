@@ -50,6 +50,8 @@ class Mistakes:
     #: A secret that cannot be read here is none of them: it is noted in the secret itself.
     is_lenient: bool = False
     found: list[tuple[int, str]] = field(default_factory=list)
+    #: What to do about secrets that cannot be read, each once.
+    hints: dict[str, None] = field(default_factory=dict)
 
     def add(self, path: str, what: str, node: yaml.Node | None) -> None:
         """Note a mistake at a node; None where there is none."""
@@ -59,6 +61,10 @@ class Mistakes:
     def lines(self) -> tuple[str, ...]:
         """Return them in the order of the file."""
         return tuple(text for _, text in sorted(self.found))
+
+    def hint(self) -> str:
+        """Return what to do about them."""
+        return next(filter(None, self.hints), "config.example.yaml shows every key.")
 
 
 def compose(text: str, source: Path) -> yaml.Node | None:
@@ -278,6 +284,7 @@ class Section:
             if self._mistakes.is_lenient:
                 return credentials.missing(error)
             self._mistakes.add(path, str(error), node)
+            self._mistakes.hints[error.hint] = None
             return None
         except ValueError as error:
             self._mistakes.add(path, str(error), node)

@@ -12,7 +12,7 @@ import pymysql.converters
 import pymysql.cursors
 from pymysql.constants import COMMAND, FIELD_TYPE
 
-from relay.errors import MoodleRefused, MoodleTooSlow, MoodleUnreachable
+from relay.errors import MoodleRefused, MoodleTooSlow, MoodleUnasked, MoodleUnreachable
 from relay.rules import server
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Database:
 
     def _connect(self) -> pymysql.connections.Connection[Any]:
         if (problem := self._address.problem) != "":
-            raise MoodleRefused(f"{self._address.title} was not asked. {problem}", hint=self._address.hint)
+            raise MoodleUnasked(f"{self._address.title} was not asked: {problem}.", hint=self._address.hint)
         try:
             connection = pymysql.connect(
                 **self._address.options(),

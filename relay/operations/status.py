@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relay import times
-from relay.errors import MoodleError
+from relay.errors import MoodleError, MoodleUnasked
 from relay.model import Status
 from relay.operations import compared as comparing
 from relay.outbox import owners
@@ -59,6 +59,8 @@ class MoodleLog:
     is_on: bool | None = None
     #: Why Moodle's database cannot be asked; '' where it can.
     error: str = ""
+    #: Why it was not asked, as its password is not for whoever looks: no fault of the relay that runs. '' where it was.
+    unasked: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,8 @@ def ask(moodle: Moodle, position: Position | None) -> MoodleLog:
         end = moodle.max_id()
         unread = None if position is None or end <= position.high else moodle.unread_since(position.high, end)
         return MoodleLog(end=end, unread_since=unread, is_on=moodle.log_store().is_enabled)
+    except MoodleUnasked as error:
+        return MoodleLog(unasked=str(error))
     except MoodleError as error:
         return MoodleLog(error=str(error))
 
@@ -286,7 +290,8 @@ def _utc(seconds: float | None) -> str | None:
 def as_json(report: Report) -> dict[str, Any]:
     """Return what `relay status --json` prints, as JSON types (contract, section 5)."""
     reading = report.reading
-    error = {"moodle_error": report.log.error} if report.log.error else {}
+    said = {"moodle_error": report.log.error, "moodle_not_asked": report.log.unasked}
+    error = {name: reason for name, reason in said.items() if reason}
     return {
         "by_status": report.by_status,
         "by_type": {name: dict(states) for name, states in report.by_type.items()},

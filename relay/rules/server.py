@@ -37,7 +37,7 @@ class Address:
     #: What it is called in a message, and the config keys that name its parts.
     title: str = "Moodle's database"
     keys: Mapping[str, str] = field(default_factory=lambda: MOODLE_KEYS)
-    #: Why nobody can log in, as the password cannot be read here: a sentence, and what to do; '' where it can.
+    #: Why the password cannot be read here (the end of a sentence), and what to do; '' where it can.
     problem: str = ""
     hint: str = ""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from relay.config import outbox_server
 from relay.config.checks import is_loopback
 from relay.config.tls import identify, trusting
-from relay.errors import ConfigError, CredentialError, RelayError
+from relay.errors import ConfigError, RelayError
 from relay.rules.server import Address
 
 if TYPE_CHECKING:
@@ -79,22 +79,19 @@ def of_moodle(database: DatabaseConfig) -> Address:
 
     Raises ConfigError.
     """
-    password, missing = "", CredentialError("")
-    try:
-        password = "" if database.password is None else database.password.reveal()
-    except CredentialError as error:
-        missing = error
+    secret = database.password
+    is_missing = secret is not None and bool(secret.problem)
     return Address(
         host=database.host,
         port=database.port,
         unix_socket=None if database.unix_socket is None else str(database.unix_socket),
         name=database.name,
         user=database.user,
-        password=password,
+        password="" if secret is None or is_missing else secret.reveal(),
         prefix=database.prefix,
         tls=_tls(database.tls, "moodle.database.tls"),
-        problem=str(missing),
-        hint=missing.hint,
+        problem="" if secret is None else secret.problem,
+        hint="" if secret is None else secret.hint,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -374,6 +375,30 @@ def test_status_needs_no_secret_that_only_systemd_has(relay: Relay, college: Col
     shown = relay.run("status")
     assert "undelivered  0" in shown.stdout
     assert "was not asked" in relay.run("status", "--check", expect=1).stderr
+    said = json.loads(relay.run("status", "--json").stdout)
+    assert "moodle" not in {one["name"] for one in said["problems"]}, "it is no fault of the relay that runs"
+    assert "was not asked" in said["moodle_not_asked"]
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"file": "empty"}, "relay init"),
+        ({"file": "not-there"}, "relay keygen > FILE"),
+        ({"credential": "only-systemd-has-it"}, "relay-service COMMAND"),
+        ({"env": "RELAY_NOBODY_SETS"}, "relay-service COMMAND"),
+    ],
+)
+def test_where_a_secret_is_missing_it_is_said_how_to_give_it_or_how_to_ask(
+    relay: Relay, college: College, given: dict[str, str], hint: str
+) -> None:
+    assert college.connection.open
+    (relay.folder / "empty").touch()
+    relay.set("backend.token", given)
+    assert hint in next(one.hint for one in look(relay) if one.name == "secrets" and one.verdict == "fail")
+    assert hint in relay.run("run", "--once", expect=2).stderr
+    assert hint in relay.run("profile", "1", expect=2).stderr
+    assert hint in relay.run("send-test", expect=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ def handle(arguments: argparse.Namespace) -> int:
     print(_shown(report, problems, as_json=arguments.json))
     for one in problems if arguments.check else ():
         print(f"relay: {one.says}.\n  {one.hint[:1].upper()}{one.hint[1:]}.", file=sys.stderr)
+    if arguments.check and report.log.unasked:
+        # The relay that runs has the password: that this user has not is no fault of it.
+        print(f"relay: {report.log.unasked}", file=sys.stderr)
     return Exit.UNDELIVERED if arguments.check and problems else Exit.WELL
 
 

@@ -63,8 +63,7 @@ def check_missing(config: Config) -> Iterator[Check]:
     """Yield a failure for each secret that cannot be read here."""
     for path, secret in config.secrets():
         if secret.problem:
-            hint = "Let the user that relay runs as read it; while relay.service runs, root finds its secrets too."
-            yield fail("secrets", f"{path}: {secret.problem}", hint)
+            yield fail("secrets", f"{path}: {secret.problem}", secret.hint or "Mend it, or make it anew.")
 
 
 def check_encryption(config: Config) -> Iterator[Check]:
