@@ -241,6 +241,9 @@ class SiteReads(Protocol):
     def missing(self) -> list[MoodleRefused]:
         """Read every column that relay reads, of no row; return why, for each that may not be read or is not there."""
 
+    def missing_for_page(self) -> list[MoodleRefused]:
+        """Do the same with what the page alone reads, to know who somebody is."""
+
     def prefixes(self) -> list[str]:
         """Return with what the names of Moodle's tables begin that the user can see; several Moodles may be there."""
 

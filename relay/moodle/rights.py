@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleRefused
 from relay.events import catalogue
-from relay.events.people import with_people
+from relay.events.people import COLUMNS, with_people
 from relay.moodle.contract import Excess
 from relay.moodle.database import Database, leading_number, text
 from relay.moodle.log import log_columns
@@ -171,6 +171,14 @@ class RightsReader(Database):
         found = []
         for table, names in columns(self.kinds).items():
             found += self._refusals(table, [*names, *newer[table]])
+        return found
+
+    def missing_for_page(self) -> list[MoodleRefused]:
+        known = columns(self.kinds)
+        found = []
+        for table, names in COLUMNS.items():
+            more = [name for name in names if name not in known.get(table, ())]
+            found += self._refusals(table, more) if more else []
         return found
 
     def _refusals(self, table: str, names: Sequence[str]) -> list[MoodleRefused]:

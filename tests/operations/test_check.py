@@ -172,6 +172,21 @@ def test_each_column_that_cannot_be_read_is_named(least: Relay, college: College
     assert [str(one.verdict) for one in look(least) if one.name == "grants"] == ["ok"]
 
 
+def test_what_the_page_reads_of_moodle_behind_a_proxy_is_tried(relay: Relay, college: College) -> None:
+    grant(relay, college)
+    assert [one for one in look(relay) if one.name == "page"] == []
+    relay.set("web", {"proxy": {"header": "X-Remote-User"}})
+    found = bad(relay, "page")
+    assert found.verdict == "fail"
+    assert "not let in to the page: " in found.found
+    assert "relay grants" in found.hint
+    assert [str(one.verdict) for one in look(relay) if one.name == "grants"] == ["ok"]
+    grant(relay, college)
+    assert [str(one.verdict) for one in look(relay) if one.name == "page"] == ["ok"]
+    college.run(f"REVOKE SELECT (archetype) ON moodle.mdl_role FROM {USER}")
+    assert "the column archetype" in bad(relay, "page").found
+
+
 def test_a_wrong_prefix_is_told_from_a_missing_right(least: Relay) -> None:
     least.set("moodle.database.prefix", "m_")
     found = bad(least, "database")

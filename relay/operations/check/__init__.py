@@ -42,7 +42,7 @@ def examine(
 
     def ask_moodle() -> Iterator[Check]:
         with moodle() as opened:
-            yield from moodle_checks.checks(opened, config.moodle.database.prefix, config.moodle.url)
+            yield from moodle_checks.checks(opened, config)
 
     def ask_backend() -> Iterator[Check]:
         with backend() as opened:

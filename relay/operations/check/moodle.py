@@ -13,6 +13,7 @@ from relay.operations.check.result import Check, fail, guarded, ok, warn
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from relay.config import Config, WebConfig
     from relay.events.kind import EventKind
     from relay.moodle.contract import LogStore, Moodle, Site, SiteReads
 
@@ -31,20 +32,18 @@ REVOKE_HINT = (
 GRANTS_HINT = "Make an account for relay alone (`relay grants --user relay`), and name it in moodle.database.user."
 
 
-def checks(moodle: Moodle, prefix: str, url: str) -> Iterator[Check]:
-    """Yield what can be said of Moodle's database; where it cannot be read, only that.
-
-    `prefix`: of its tables; `url`: the site's address, as the config says.
-    """
+def checks(moodle: Moodle, config: Config) -> Iterator[Check]:
+    """Yield what can be said of Moodle's database; where it cannot be read, only that."""
     try:
         site = moodle.site()
     except MoodleRefused as error:
-        yield refused(error, moodle, prefix)
+        yield refused(error, moodle, config.moodle.database.prefix)
         return
     yield ok("database", "it answers, and Moodle's config can be read")
     yield check_version(site)
-    yield from check_address(site, url)
+    yield from check_address(site, config.moodle.url)
     yield from guarded("grants", lambda: check_grants(moodle))
+    yield from guarded("page", lambda: check_page(moodle, config.web))
     yield from guarded("log", lambda: check_log(moodle))
     for kind in moodle.kinds:
         if kind.listed is not None:
@@ -95,6 +94,18 @@ def check_grants(moodle: SiteReads) -> Iterator[Check]:
         yield warn("grants", f"the database user has too many: {one.found}", hint)
     if not too_much and not missing:
         yield ok("grants", "what relay reads can be read, and nothing can be written")
+
+
+def check_page(moodle: SiteReads, web: WebConfig) -> Iterator[Check]:
+    """Yield whether it can be read what somebody is whom a proxy names to the page. Raises MoodleError."""
+    if web.proxy is None:
+        # The kernel, or a link, says who it is; `relay grants` prints nothing for the page then.
+        return
+    missing = moodle.missing_for_page()
+    for error in missing:
+        yield fail("page", f"the proxy's people are not let in to the page: {error}", error.hint)
+    if not missing:
+        yield ok("page", "who somebody is can be read from Moodle's tables")
 
 
 def check_log(moodle: SiteReads) -> Iterator[Check]:
