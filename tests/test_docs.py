@@ -116,6 +116,32 @@ def test_the_floors_of_dependencies_are_what_the_core_tests_are_run_with() -> No
     assert {floor.split(",")[0] for floor in floors} == lowest
 
 
+def anchor(heading: str) -> str:
+    """Return what a link to a heading ends with, as GitHub and GitLab make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ar.md", "CHANGELOG.md", "tests/faults/README.md"])
+def test_every_link_within_the_project_leads_somewhere(name: str) -> None:
+    page = ROOT.parent / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, part = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), target
+        headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+        assert not part or part in map(anchor, headings), target
+
+
+def test_the_contents_list_every_section_in_its_order() -> None:
+    before, after = README.split("\n## Contents\n")
+    listed = re.findall(r"^- \[(.*)\]\(#(.*)\): ", after.split("\n## ")[0], re.MULTILINE)
+    sections = re.findall(r"^## (.*)$", after, re.MULTILINE)
+    assert listed == [(one, anchor(one)) for one in sections]
+    assert before.count("\n") < 85, "the first two screens are enough to start"
+
+
 def commands_of(text: str) -> list[str]:
     """Return the lines of a document's shell blocks, and its indented commands."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
