@@ -116,6 +116,13 @@ def test_the_floors_of_dependencies_are_what_the_core_tests_are_run_with() -> No
     assert {floor.split(",")[0] for floor in floors} == lowest
 
 
+def test_every_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    top, each = parsers(commands.NAMES)
+    wide = [line for one in (top, *each.values()) for line in one.format_help().splitlines() if len(line) > 80]
+    assert wide == []
+
+
 def anchor(heading: str) -> str:
     """Return what a link to a heading ends with, as GitHub and GitLab make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from relay.cli.command import Exit
 from relay.cli.commands import load
 from relay.cli.parser import parse
+from relay.cli.printing import fitted
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _main(arguments: Sequence[str]) -> int:
     except RelayError as error:
         if is_debug:
             traceback.print_exc()
-        _complain(f"relay: {error}", *(f"  {one}" for one in (*getattr(error, "mistakes", ()), error.hint) if one))
+        more = [one for one in (*getattr(error, "mistakes", ()), error.hint) if one]
+        _complain(_fitted(f"relay: {error}"), *(_fitted(f"  {one}") for one in more))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -62,6 +64,10 @@ def _main(arguments: Sequence[str]) -> int:
             "  Run it again with --debug and report what it shows.",
         )
         return Exit.UNDELIVERED
+
+
+def _fitted(line: str) -> str:
+    return line if sys.stderr is None else fitted(line, sys.stderr, "  ")
 
 
 def _complain(*lines: str) -> None:

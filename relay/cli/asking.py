@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relay.cli.printing import fitted
 from relay.config.checks import is_loopback
 from relay.config.draft import KEYS, OUTBOX_PASSWORD, PLAIN, SYSTEM, TLS, secret_in
 from relay.errors import CredentialError, UsageError
@@ -189,7 +190,7 @@ def _found_from_here(question: Question, given: str) -> str:
 
 def say(*lines: str) -> None:
     """Say something to the person: standard output is for the SQL alone."""
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    print("\n".join(fitted(line, sys.stderr) for line in lines), file=sys.stderr, flush=True)
 
 
 def agrees(question: str) -> bool:

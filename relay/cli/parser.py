@@ -14,8 +14,9 @@ from relay.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-FILE = "`relay COMMAND --help` has examples. FILE: --config, else $RELAY_CONFIG, else config.yaml, else \
-/etc/relay/config.yaml."
+FILE = """`relay COMMAND --help` has examples.
+The config: --config FILE, else $RELAY_CONFIG, else config.yaml in this folder,
+else /etc/relay/config.yaml."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,13 +1,24 @@
-"""JSON for other programs, on standard output."""
+"""What is printed: JSON for other programs, and sentences for people, which fit the terminal."""
 
 from __future__ import annotations
 
 import io
+import shutil
 import sys
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from relay.model import Event
+
+
+def fitted(text: str, stream: TextIO, indent: str = "  ") -> str:
+    """Return a sentence as lines that fit the terminal, those after the first indented; elsewhere it is one line."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines) or text
 
 
 def print_envelope(event: Event) -> None:

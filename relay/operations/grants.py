@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 #: What the person who runs the statements is told.
 NOTE = (
-    "the SQL lets this account read config_plugins.value as a whole: who has its password can read the settings of\n"
-    "  every Moodle plugin, secrets among them. relay reads those of the log, import-plugin those of the old plugin."
+    "the SQL lets this account read config_plugins.value as a whole: who has its password can read the settings of "
+    "every Moodle plugin, secrets among them. relay reads those of the log, import-plugin those of the old plugin."
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from harness import Relay
 from receiver import Receiver, Reply
 
+from relay.cli.printing import fitted
 from relay.demo.moodle import College
 
 AT = 1_770_000_000
@@ -75,3 +77,18 @@ def test_a_full_disk_behind_stdout_is_a_sentence(arguments: tuple[str, ...], rel
         done = subprocess.run(relay.command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert "could not be written: No space left on device" in done.stderr
+
+
+def test_a_sentence_fits_the_terminal_and_is_one_line_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    text = f"fail  backend: {'one of many words ' * 8}https://backend.college.example/{'a' * 40}"
+    assert fitted(text, io.StringIO()) == text
+    lines = fitted(text, Terminal(), "      ").split("\n")
+    assert all(len(line) <= 40 for line in lines[:-1])
+    assert all(line.startswith("      ") for line in lines[1:])
+    assert " ".join(line.strip() for line in lines) == text
+    assert lines[-1].endswith("a" * 40), "what has no spaces stays whole, to be copied"

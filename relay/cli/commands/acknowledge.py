@@ -17,7 +17,9 @@ EXAMPLES = """examples:
   relay acknowledge failed --reason 'the backend was told by hand'
   relay acknowledge 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f
   relay acknowledge user=42,until=2026-02-01
-The events are kept, and can be replayed. `relay status --check` and `relay run --once` no longer count them.
+
+The events are kept, and can be sent again. `relay status --check` and
+`relay run --once` no longer count them.
 """
 
 
@@ -44,7 +46,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="acknowledge",
-    summary="mark given-up events as dealt with: kept, and no longer counted",
+    summary="mark given-up events as dealt with",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
 from relay.cli.configured import load_config, load_to_look
+from relay.cli.printing import fitted
 from relay.errors import ConfigError
 from relay.operations.check import settings
 from relay.operations.check.result import Check, Verdict
@@ -18,8 +20,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   relay check
+  relay-service check      as the service, with the secrets that it alone has
   relay check --json | jq '.[] | select(.verdict != "ok")'
+
+A line for each check: ok; warn, where relay works and something should be
+mended; fail, where it cannot work. Behind -> stands what to do.
+Exit code 0: no failure; 1: a failure; 2: the config is wrong, or a secret
+cannot be read.
 """
+#: Below a verdict.
+INDENT = " " * 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +63,10 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def show(one: Check) -> None:
     """Print a check, and its remedy below it."""
-    print(f"{one.verdict:<5} {one.name}: {one.found}", flush=True)
+    lines = [fitted(f"{one.verdict:<5} {one.name}: {one.found}", sys.stdout, INDENT)]
     if one.hint:
-        print(f"      -> {one.hint}", flush=True)
+        lines.append(fitted(f"{INDENT}-> {one.hint}", sys.stdout, f"{INDENT}   "))
+    print("\n".join(lines), flush=True)
 
 
 COMMAND = Command(

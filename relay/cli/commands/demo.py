@@ -32,7 +32,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="demo",
-    summary="the whole thing on a throwaway Moodle database and a throwaway backend",
+    summary="see relay at work, on a database that is thrown away",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

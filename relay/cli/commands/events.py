@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay events                                 the last 50 that were recorded
-  relay events status=failed --watch           what is being retried, again every 2 s
+  relay events                              the last 50 that were recorded
+  relay events failed                       those that were given up
+  relay events status=failed --watch        those that are tried again
   relay events user=42,since=2026-02-01
   relay events failed --limit 1000 --json | jq '.[].event_id'
 """
@@ -57,7 +58,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="events",
-    summary="a table of recorded events, the newest first",
+    summary="list recorded events, the newest first",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

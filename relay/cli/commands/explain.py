@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 #: The last of what can be asked for by the id of a row.
 SUBJECT = tuple(by_subject(KINDS.values()))[-1]
 EXAMPLES = f"""examples:
-{f"  relay explain {SUBJECT}:4711":<47}where is the one with this id in Moodle's table?
-  relay explain user:42                        everything about a user
-  relay explain user:ada@college.example       the same, by e-mail or username
-  relay explain grade:ada@college.example@C1   their grades in a course, by its short name or id
-  relay explain log:1234567                    what became of a log row
-  relay explain log:1234567 --json             the same for a program
+{f"  relay explain {SUBJECT}:4711":<44}by the id in Moodle's table
+  relay explain user:42                     everything about a user
+  relay explain user:ada@college.example    the same, by e-mail or username
+  relay explain grade:ada@college.example@C1
+                                            grades in a course, by the short
+                                            name of the course or its id
+  relay explain log:1234567                 what became of a row of the log
+  relay explain log:1234567 --json          the same, for a program
   relay explain 6f1c0b52-5f0e-4b1e-9d53-0a2b3c4d5e6f
 """
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay events user=42                         what is recorded of a user
+  relay events user=42           what is recorded of a user
   relay forget 42
-  relay forget 42 --undelivered                also what is not delivered yet: it never will be
+  relay forget 42 --undelivered  also what is not delivered yet, for ever
 
-What a user does after that is recorded again.
+What the user does after that is recorded again.
 """
 
 

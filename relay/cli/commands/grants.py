@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from relay import config
 from relay.cli.command import Command, Exit
 from relay.cli.configured import config_path
+from relay.cli.printing import fitted
 from relay.config.checks import is_placeholder
 from relay.errors import CredentialError, UsageError
 from relay.events import catalogue
@@ -116,7 +117,7 @@ def _say(user: str, host: str, option: str, *notes: str) -> None:
         *notes,
         f"an account that is there keeps its password; another one: ALTER USER '{user}'@'{host}' IDENTIFIED BY '...';",
     )
-    print("\n".join(f"relay: {line}" for line in lines), file=sys.stderr)
+    print("\n".join(fitted(f"relay: {line}", sys.stderr) for line in lines), file=sys.stderr)
 
 
 def _outbox_grants(arguments: argparse.Namespace, outbox: config.OutboxConfig) -> int:

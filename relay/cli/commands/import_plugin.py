@@ -31,7 +31,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="import-plugin",
-    summary="read the PHP plugin's settings, and print a config",
+    summary="make a config of the PHP plugin's settings",
     examples=EXAMPLES,
     handle=handle,
 )

@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from relay.operations.check.result import Check
 
 EXAMPLES = """examples:
-  relay init                                  asks, and writes the config; Enter takes what stands in brackets
-  relay init --backend-url https://new.example.edu       changes that, and keeps all else
-  relay init --moodle-url https://moodle.college.example --database-name moodle \\
-    --backend-url https://backend.college.example --backend-token-file token > grants.sql
-                                              from a script; exit 1 where grants.sql must be run first, then init again
-A secret comes from a file, or is typed unseen. It is kept in a file of its own beside the config, for root to write and
-relay to read. A secret that is there is replaced only where its option, or an answer, says so.
+  relay init
+      asks, and writes the config; Enter takes what stands in brackets
+  relay init --backend-url https://new.example.edu
+      changes that, and keeps everything else
+  relay init --moodle-url https://moodle.college.example \\
+    --database-name moodle --backend-url https://backend.college.example \\
+    --backend-token-file token > grants.sql
+      from a script. Exit code 1: run grants.sql in the database, then
+      `relay init` again
+
+A secret comes from a file, or is typed unseen. It is kept in a file of its
+own beside the config, which root writes and relay reads. One that is there
+is replaced only where an option, or an answer, gives another.
 """
 #: Where the service keeps its outbox (relay.tmpfiles.conf).
 STATE = Path("/var/lib/relay")
@@ -139,15 +145,16 @@ QUESTIONS = (URL, *DATABASE, DATABASE_PASSWORD, *BACKEND, BACKEND_TOKEN, SIGNING
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: one for each question."""
     for question in QUESTIONS:
-        words = f"{question.words[:1].lower()}{question.words[1:]}"
+        is_name = question.words.startswith(("Moodle", "TLS"))
+        words = question.words if is_name else f"{question.words[:1].lower()}{question.words[1:]}"
         default = f" (a new config: {question.default})" if question.default else ""
         made = " (a new config: one is made)" if question.make else ""
         parser.add_argument(f"--{question.option}", metavar=question.metavar, help=f"{words}{default}{made}")
     parser.add_argument(
         "--relay-host",
         metavar="HOST",
-        help="of the SQL: from where the database's server sees relay come (default: localhost, or this machine's "
-        "address)",
+        help="for the SQL: the host that the database's server sees relay come from (default: localhost, or this "
+        "machine's address)",
     )
 
 
@@ -300,7 +307,7 @@ def _say_next(draft: Draft, code: int) -> None:
 
 COMMAND = Command(
     name="init",
-    summary="ask the few things that relay must know, try them, and write the config",
+    summary="ask what relay must know, try it, and write the config",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  /opt/relay/bin/relay install                 after `pip install`, and after each upgrade, as root
-  relay install --dry-run                      prints each file that it would write; changes nothing
-Everything goes below /usr/local; `relay uninstall` removes it. What you change of a unit with `systemctl edit` stays.
+  /opt/relay/bin/relay install    as root, after `pip install` and upgrades
+  relay install --dry-run         prints each file, and changes nothing
+
+Everything goes below /usr/local; `relay uninstall` removes it. What you
+change of a unit with `systemctl edit` stays.
 """
 
 
@@ -52,7 +54,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="install",
-    summary="put the service's units, the command, completion and the man page onto this machine",
+    summary="install the service, completion and the man page",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

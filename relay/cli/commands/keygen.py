@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay keygen --out signing-key      into a new file that only you can read; the backend gets the same key
-  relay keygen                        to standard output: whsec_..., for HMAC-SHA256
-  relay keygen --ed25519              two lines: the private whsk_... for relay, the public whpk_... for the backend
-  relay keygen --ed25519 --out key    the private key into the file, the public one to standard output
-To change a key, name the old and the new one in backend.signing_keys until the backend knows the new one.
+  relay keygen --out signing-key
+      a new file that only you can read; the backend gets the same key
+  relay keygen
+      to standard output: whsec_..., for HMAC-SHA256
+  relay keygen --ed25519
+      two lines: whsk_... is for relay alone, whpk_... for the backend
+  relay keygen --ed25519 --out key
+      the private key goes into the file, the public one to standard output
+
+To change a key, name the old and the new one in backend.signing_keys until
+the backend knows the new one.
 """
 
 

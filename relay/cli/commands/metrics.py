@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   relay metrics
   relay metrics --alerts > /etc/prometheus/rules/relay.yml
-  relay metrics --dashboard > relay.json       to be imported into Grafana
+  relay metrics --dashboard > relay.json    import it into Grafana
 
-`metrics.textfile` and `metrics.listen` in the config give the figures to Prometheus while relay runs.
+While relay runs, `metrics.textfile` or `metrics.listen` in the config give
+the figures to Prometheus.
 """
 
 
@@ -44,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="metrics",
-    summary="the figures for Prometheus, its alerts, and a dashboard for Grafana",
+    summary="figures for Prometheus, alert rules, a dashboard for Grafana",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -19,8 +19,9 @@ EXAMPLES = """examples:
   relay --config /etc/relay/config.yaml move-outbox /etc/relay/new.yaml
   mv /etc/relay/new.yaml /etc/relay/config.yaml
   systemctl start relay
-It works in both directions, between a file and a schema. The old outbox stays as it was, and no relay runs on it any
-more; a move that was killed begins anew when it is given again.
+
+From a file to a schema, or back. The old outbox stays as it was, and is used
+no more. A move that was killed starts again from the beginning.
 """
 
 
@@ -45,7 +46,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="move-outbox",
-    summary="move the outbox, with all it holds, to where another config has it",
+    summary="move the outbox to where another config has it",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay purge                                  the daemon does the same once a day
+  relay purge    the daemon does the same once a day
 """
 
 
@@ -24,7 +24,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="purge",
-    summary="delete delivered events that are older than outbox.retention",
+    summary="delete delivered events older than outbox.retention",
     examples=EXAMPLES,
     handle=handle,
 )

@@ -7,11 +7,13 @@ import functools
 import itertools
 import json
 import sys
+import textwrap
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from relay.cli import receiving, views
 from relay.cli.command import Command, Exit
+from relay.cli.printing import fitted
 from relay.errors import UsageError
 from relay.receivers import verifiers
 from relay.receivers.judge import Judge, Judged, Request, Verdict
@@ -32,15 +34,23 @@ WIDEST = 500
 
 EXAMPLES = f"""examples:
   relay keygen --out signing-key
-  relay receive --secret-file signing-key           and in another terminal:
+  relay receive --secret-file signing-key
+      then, in another terminal:
   relay send-test --to http://127.0.0.1:{PORT} --secret-file signing-key
-  relay receive --answer 503 --times 3              the first three events are refused, and come again
-  relay receive --forward http://127.0.0.1:3000     what is good goes on to your own receiver, and its answer back
+  relay receive --answer 503 --times 3
+      the first three events are refused, and come again
+  relay receive --forward http://127.0.0.1:3000
+      good events go on to your own receiver, and its answer comes back
   relay receive --json | jq .verdict
-  relay receive --print php > verifier.php          a verifier to take along: one file, without dependencies
-  relay receive --print vectors > vectors.json      deliveries, good and bad, that try a verifier of your own
-Verdicts: {", ".join(Verdict)}.
-Without --secret..., keys, token and tenant are those of the config. Ctrl-C ends it.
+  relay receive --print php > verifier.php
+      a verifier in one file, without dependencies
+  relay receive --print vectors > vectors.json
+      good and bad deliveries, to test a verifier of your own
+
+What it says of a request:
+{textwrap.fill(", ".join(Verdict), 76, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)}
+Without --secret-file or another --secret, keys, token and tenant are those of
+the config. Ctrl-C ends it.
 """
 
 
@@ -49,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0 for any that is free")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default 127.0.0.1)")
     receiving.add_arguments(parser)
-    parser.add_argument("--forward", metavar="URL", help="hand good events on to a receiver of yours")
-    parser.add_argument("--answer", type=int, metavar="CODE", help="answer this to good events, and don't take them")
-    parser.add_argument("--times", type=int, metavar="N", help="only so often; then as ever")
+    parser.add_argument("--forward", metavar="URL", help="pass good events on to a receiver of yours")
+    parser.add_argument("--answer", type=int, metavar="CODE", help="answer good events with this, and do not take them")
+    parser.add_argument("--times", type=int, metavar="N", help="only to the first N good events")
     parser.add_argument("--json", action="store_true", help="a JSON object a line for each request")
     parser.add_argument("--print", choices=FILES, help="print a verifier or the vectors, and receive nothing")
 
@@ -118,9 +128,10 @@ def _tell(delivery: Request, judged: Judged, reply: Reply) -> None:
     answer = "no answer" if reply.hangs_up else reply.code
     lines = [f"{judged.verdict}: {what}{test} -> {answer}"]
     lines += [f"  {why}" for why in (judged.why, reply.why) if why]
+    said = [fitted(_cut(views.printable(line)), sys.stdout) for line in lines]
     shown = {name: one for name, one in judged.envelope.items() if name not in ("event_id", "event_type")}
-    lines += [f"  {line}" for line in views.profile_lines(shown)] if shown else []
-    print("\n".join(_cut(views.printable(line)) for line in lines), flush=True)
+    said += [_cut(views.printable(f"  {line}")) for line in views.profile_lines(shown)] if shown else []
+    print("\n".join(said), flush=True)
 
 
 def _cut(line: str) -> str:
@@ -142,7 +153,7 @@ def _tell_json(delivery: Request, judged: Judged, reply: Reply) -> None:
 
 COMMAND = Command(
     name="receive",
-    summary="a receiver on this machine that verifies each event, shows it, and says what is wrong",
+    summary="a receiver on this machine that verifies each event",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

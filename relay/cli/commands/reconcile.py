@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from relay.service.comparing import Compared, Reconciled
 
 EXAMPLES = f"""examples:
-  relay reconcile                              compare all tables, and list what differs
-  relay reconcile {TABLES[-1]} --fix{"":<15}        send what differs
-  relay reconcile --grace 0s --json            at once, for a script: exit 1 where something differs
-A row differs when it has done so for 15 minutes: its log row may still come. The first time that a table is compared,
-it is learned; with --fix, what was never captured is sent then.
+  relay reconcile                      compare all tables, list what differs
+  relay reconcile {TABLES[-1]} --fix         send what differs
+  relay reconcile --grace 0s --json    at once, for a script; exit 1 where
+                                       something differs
+
+A row counts once it has differed for 15 minutes, as its log row may still
+come. The first time, a table is only learned; with --fix, what was never
+captured is sent then.
 """
 
 
@@ -116,7 +119,7 @@ def _grace(text: str) -> float:
 
 COMMAND = Command(
     name="reconcile",
-    summary="compare Moodle's tables with what was sent, and list or send what differs",
+    summary="compare Moodle's tables with what was sent",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

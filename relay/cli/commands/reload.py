@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay reload                                 of the service; exit 1 where it keeps the old config, and why
-  relay --config /etc/relay/amman/config.yaml reload       of relay@amman.service
-  relay reload 4711                            of the relay that is process 4711
+  relay reload          the service; exit 1 where it keeps the old config
+  relay --config /etc/relay/amman/config.yaml reload
+                        relay@amman.service
+  relay reload 4711     the relay that is process 4711
 """
 
 
@@ -44,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="reload",
-    summary="let a running relay read its config again, and say whether it took it",
+    summary="let a running relay read its config again",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

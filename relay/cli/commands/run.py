@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay run                                    the daemon, as systemd starts it
-  relay run --once --from beginning            everything in the log, then exit
+  relay run                                    as the service does
+  relay run --once --from beginning            the whole log, then exit
   relay run --once --timeout 5m                wait longer for retries
-  relay run --dry-run --from beginning         look at the envelopes, send nothing
+  relay run --dry-run --from beginning         show the events, send nothing
   relay run --replay failed                    send again what was given up
-  relay run --replay user=42,since=2026-02-01  send again what was about a user
-  relay run --replay failed --dry-run          which events that would be: time, type, id, status, user
+  relay run --replay failed --dry-run          list what that would send
+  relay run --replay user=42,since=2026-02-01  send a user's events again
 """
 #: Why an event that is meant was not sent.
 LEFT_OUT = (
@@ -179,7 +179,7 @@ def _say_unsent(done: replay.Replayed | replay.Preview) -> None:
 
 COMMAND = Command(
     name="run",
-    summary="capture and deliver, until a signal ends it (the default command)",
+    summary="capture and deliver until stopped (the default command)",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 #: A type, for the examples.
 FIRST = next(iter(KINDS))
 EXAMPLES = f"""examples:
-  relay schema                          of all types, as one document
-  relay schema {FIRST}             of one type (JSON Schema 2020-12)
-  relay schema --openapi > relay.json   of the whole backend, each answer's meaning with it (OpenAPI 3.1)
+  relay schema                          all types, as one document
+  relay schema {FIRST}             one type (JSON Schema 2020-12)
+  relay schema --openapi > relay.json   the whole backend, with what each
+                                        answer means (OpenAPI 3.1)
+
 Where there is a config, its events.custom are among the types.
 """
 

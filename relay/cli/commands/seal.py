@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay seal < token                           prints {sealed: ...}, for backend.token
-  systemd-ask-password Token: | relay seal
-The key is seal.key beside the config, or the systemd credential relay-seal-key; it is made on first use.
+  relay seal < token                          prints {sealed: ...}: put that
+                                              into the config
+  systemd-ask-password Token: | relay seal    the same, typed unseen
+
+The key is seal.key beside the config, or the systemd credential
+relay-seal-key. It is made on first use.
 """
 
 
@@ -42,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="seal",
-    summary="encrypt a secret, read from standard input, for the config",
+    summary="encrypt a secret for the config",
     examples=EXAMPLES,
     handle=handle,
 )

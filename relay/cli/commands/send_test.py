@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 from relay.cli import receiving, views
 from relay.cli.command import Command, Exit
 from relay.cli.commands.schema import FIRST
+from relay.cli.printing import fitted
 from relay.config.credentials import MASK
 from relay.errors import UsageError
 from relay.receivers import answers, samples
@@ -27,14 +30,19 @@ if TYPE_CHECKING:
 SHOWN = 2000
 
 EXAMPLES = f"""examples:
-  relay send-test                                   to the config's backend, signed with its keys
+  relay send-test
+      to the config's backend, signed with its keys
   relay send-test --to http://127.0.0.1:8087 --secret-file signing-key
-  relay send-test {FIRST} --set data.userid=42 --set moodle_url=https://moodle.example.edu
+  relay send-test {FIRST} --set data.userid=42 \\
+    --set moodle_url=https://moodle.example.edu
   relay send-test --bad signature
---bad: {", ".join(Bad)}.
-The event is made up, marked with X-Relay-Test: 1, and never in the outbox. Neither a database nor an outbox is needed.
-The config's token goes to its backend, and to this machine. Exit 0 where the answer is that of a right receiver, which
-refuses what is wrong on purpose (by --bad or --set); else 1.
+      what is wrong on purpose: a right receiver refuses it
+
+KIND is one of:
+{textwrap.fill(", ".join(Bad), 76, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)}
+The event is made up, is marked with X-Relay-Test: 1, and is never in the
+outbox. The config's token goes to its backend and to this machine, and
+nowhere else. Exit code 0: a right receiver would have answered so; else 1.
 """
 
 
@@ -43,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("type", nargs="?", default=FIRST, metavar="TYPE", help=f"the event type (default {FIRST})")
     parser.add_argument("--to", metavar="URL", help="a receiver; without it, the config's backend")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="another value: JSON, or text")
-    parser.add_argument("--bad", choices=[str(one) for one in Bad], help="what shall be wrong or unusual about it")
+    kinds = [str(one) for one in Bad]
+    parser.add_argument("--bad", choices=kinds, metavar="KIND", help="what is wrong or unusual about it on purpose")
     receiving.add_arguments(parser)
 
 
@@ -100,15 +109,16 @@ def _show_answer(step: Step, outcome: Outcome) -> None:
     # Else it is the sender who may be wrong.
     given = ", if token (--token-file) and signing key (--secret-file) are its own"
     condition = given if not (is_right or step.is_wrong) and answers.UNKNOWN.is_met(outcome) else ""
-    print(
+    judged = (
         f"{'Right' if is_right else 'NOT RIGHT'}: {purpose}a right receiver answers {step.expected.words}{condition}."
     )
-    print(f"relay{', were it a real event' if step.is_wrong else ''}: {consequence(outcome, Policy())}\n", flush=True)
+    follows = f"relay{', were it a real event' if step.is_wrong else ''}: {consequence(outcome, Policy())}"
+    print(f"{fitted(judged, sys.stdout)}\n{fitted(follows, sys.stdout)}\n", flush=True)
 
 
 COMMAND = Command(
     name="send-test",
-    summary="send one made-up, signed event, and show the answer and what relay would do",
+    summary="send a made-up, signed event, and judge the answer",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   relay status
-  relay status --watch                         again every 2 s
+  relay status --watch            again every 2 s
   relay status --json | jq .problems
-  relay status --check                         for a monitor: exit 1 where something needs a person
-  relay status --nagios                        a plugin of Nagios, Icinga, Naemon, Checkmk: exit 0, 1, 2 or 3
+  relay status --check            exit 1 where something needs a person
+  relay status --nagios           for Nagios, Icinga, Naemon, Checkmk:
+                                  exit 0, 1, 2 or 3
 """
 #: The exit code of a plugin that cannot find out.
 UNKNOWN = 3
@@ -85,7 +86,7 @@ def _nagios(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="status",
-    summary="whether all is well: counts, circuits, cursor and lag, and whether the sums hold",
+    summary="is all well: what runs, what waits, do the sums hold",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

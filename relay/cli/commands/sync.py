@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 #: Which rows can be sent: the words for them.
 CHOICES = tuple(SYNCED)
 EXAMPLES = f"""examples:
-{f"  relay sync {CHOICES[-1]} --since 2026-02-01":<47}after the log store was off
-{f"  relay sync {CHOICES[0]} --course 7":<47}those in a course
-{f"  relay sync {CHOICES[-1]} --user 42 --dry-run":<47}look at the envelopes, send nothing
-A sync that was killed begins anew when it is given again, and sends no row twice.
+{f"  relay sync {CHOICES[-1]} --since 2026-02-01":<42}after the log was off
+{f"  relay sync {CHOICES[0]} --course 7":<42}those in a course
+{f"  relay sync {CHOICES[-1]} --user 42 --dry-run":<42}show the events, send nothing
+
+A sync that was killed starts again when you repeat the command, and sends no
+row twice.
 """
 
 
@@ -105,7 +107,7 @@ def _since(text: str | None) -> int | None:
 
 COMMAND = Command(
     name="sync",
-    summary="send current rows as events",
+    summary="send what stands in Moodle now, as events",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

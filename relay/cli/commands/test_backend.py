@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from relay.receivers.sheet import Line
 
 EXAMPLES = f"""examples:
-  relay test-backend http://127.0.0.1:8087 --secret-file signing-key --token-file token
-  relay test-backend                     the config's backend; asks first
+  relay test-backend http://127.0.0.1:8087 --secret-file signing-key \\
+    --token-file token
+  relay test-backend             the config's backend; it asks first
   relay test-backend --yes --json | jq '.[] | select(.verdict == "fail")'
-{len(sheet.CHECKS)} checks, a line each; where a good event is not taken, one line that says why. They send
-made-up events, marked with X-Relay-Test: 1, and many that must be refused: use a receiver that is there for tests. Key,
-token and tenant are those of the receiver. Exit 1 where a check fails.
+
+{len(sheet.CHECKS)} checks, a line each. They send made-up events, marked with
+X-Relay-Test: 1, and many that must be refused: use a receiver that is there
+for tests. Key, token and tenant must be those of the receiver. Where a good
+event is not taken, one line says why. Exit code 1: a check has failed.
 """
 
 
@@ -83,7 +86,7 @@ def _print(line: Line) -> None:
 
 COMMAND = Command(
     name="test-backend",
-    summary="try a receiver: a sheet of checks that it should pass",
+    summary="try all that a receiver should do, a line a check",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     import argparse
 
 EXAMPLES = """examples:
-  relay uninstall                              stops the service and removes it; config, secrets and outbox stay
-  relay uninstall --data                       removes these, too: nobody can tell any more what was delivered
-The Python package is pip's, or pipx's: remove its folder, or `pipx uninstall moodle-relay`.
+  relay uninstall           stop and remove the service; config, secrets and
+                            outbox stay
+  relay uninstall --data    remove these, too: nobody can tell any more what
+                            was delivered
+
+The Python package stays: remove its folder, or run
+`pipx uninstall moodle-relay`.
 """
 
 
@@ -37,7 +41,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="uninstall",
-    summary="stop the service, and remove what `relay install` has written",
+    summary="remove what `relay install` has written",
     examples=EXAMPLES,
     add_arguments=add_arguments,
     handle=handle,

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from relay.config import Config
 
 EXAMPLES = """examples:
-  relay web                                    where `web.listen` in the config says, until Ctrl-C
-  relay web login                              a link for this machine's port: it works once, for 5 minutes
-  relay web login --user 42                    as Moodle's user 42, with what Moodle's role tables say of them
-  relay web login --as teacher --user 42       as one who teaches
-  relay web pause                              send nothing until `relay web resume`, as the page does
+  relay web                           the page, where `web.listen` says
+  relay web login                     a link that works once, for 5 minutes
+  relay web login --user 42           as Moodle's user 42, with the rights
+                                      that Moodle's role tables give
+  relay web login --as teacher --user 42
+  relay web pause                     send nothing until `relay web resume`
 
-On the unix socket, root and the members of the group relay need no link; from your own machine:
-  ssh -L 8090:/run/relay-web/web.sock host     and then http://localhost:8090/
+On the unix socket, root and the members of the group relay need no link.
+From your own machine: ssh -L 8090:/run/relay-web/web.sock HOST, and then
+open http://localhost:8090/
 """
 #: What --as takes.
 ROLES = ("manager", "teacher", "student")
