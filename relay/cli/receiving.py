@@ -128,7 +128,7 @@ def aim(arguments: argparse.Namespace, url: str | None, option: str, command: st
     elif configured:
         url = configured
     else:
-        raise UsageError("Nothing says where to send to.", hint=f"Give {option}, or backend.url in a config.")
+        raise UsageError("There is no address to send to.", hint=f"Give {option}, or backend.url in a config.")
     if not found.keys and found.backend is None:
         raise no_key(command)
     is_backend = configured is not None and _origin(url) == _origin(configured)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay.config import checks
+from relay.config import checks, credentials
 from relay.config.credentials import is_there
 from relay.config.events import EVENTS
 from relay.config.keys import Key
@@ -36,7 +36,7 @@ def find(explicit: Path | None, environment: str | None) -> Path:
     if found is None:
         raise UsageError(
             f"There is no config: neither {PLACES[0]} in this folder nor {PLACES[1]}.",
-            hint="Name one with --config FILE, or copy config.example.yaml and fill it in.",
+            hint="`relay init` makes one. One that is elsewhere is named with --config FILE.",
         )
     return found
 
@@ -63,9 +63,9 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
-        raise ConfigError(
-            f"The config {path} cannot be read: {error.strerror}.", hint="Name one with --config FILE."
-        ) from None
+        is_closed = isinstance(error, PermissionError)
+        hint = credentials.AS_SERVICE if is_closed else "Name another one with --config FILE, or make it: `relay init`."
+        raise ConfigError(f"The config {path} cannot be read: {error.strerror}.", hint=hint) from None
     except UnicodeDecodeError:
         raise ConfigError(f"The config {path} is no UTF-8 text.", hint="Save it as UTF-8.") from None
 

@@ -34,7 +34,8 @@ def ask(backend: Backend, user: int) -> Profile:
     if answer.http_code != 200:  # the one code that comes with a profile
         said = answer.error or f"the backend answered {answer.http_code}"
         raise RelayError(
-            f"the profile of user {user} could not be had: {said}.", hint="`relay check` says more about the backend."
+            f"the profile of user {user} could not be fetched: {said}.",
+            hint="`relay check` says more about the backend.",
         )
     text = answer.body.decode("utf-8", "replace")
     try:

@@ -125,7 +125,7 @@ def serve(
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "no such port"
         raise RelayError(
-            f"Port {address[1]} of {address[0]} cannot be listened at: {reason}.", hint="Name another --port."
+            f"Port {address[1]} of {address[0]} cannot be used: {reason}.", hint="Name another --port."
         ) from None
     with server, contextlib.suppress(KeyboardInterrupt), interruptible():
         started(server.url)

@@ -118,7 +118,7 @@ def listen(where: str | tuple[str, int], given: int | None) -> socket.socket:
             hint = (
                 "Its folder is made by relay-web.socket (systemd); or name another place in web.listen in the config."
             )
-        raise RelayError(f"{address(where)} cannot be had for the page: {error.strerror}.", hint=hint) from None
+        raise RelayError(f"{address(where)} cannot be used for the page: {error.strerror}.", hint=hint) from None
     return made
 
 

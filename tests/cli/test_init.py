@@ -74,6 +74,8 @@ def test_a_script_gets_the_sql_first_and_then_a_relay_that_delivers(
     done = init(place, *options(place, mariadb, backend))
     assert done.returncode == 1, done.stderr
     assert "`relay init` again" in done.stderr
+    assert "its account is not in the database yet" in done.stderr
+    assert "is wrong" not in done.stderr
     password = (place.parent / "database-password").read_text().strip()
     assert password not in done.stderr
     assert f"'{password}'" in done.stdout.splitlines()[0]
@@ -319,6 +321,8 @@ def test_a_person_is_asked_and_each_answer_is_tried(
         for question in ("TLS to the server", "[", "[", "[", "password"):
             person.answer(question)
         sql = person.until("then press Enter: ")
+        assert "This SQL makes it" in sql
+        assert "fail" not in sql, "a first run has done nothing wrong"
         statements = re.findall(r"^(?:CREATE|SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", sql, re.MULTILINE)
         run_sql(college, "\n".join(statements))
         assert not place.parent.exists()

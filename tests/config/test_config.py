@@ -384,8 +384,9 @@ def test_what_is_no_duration(text: str) -> None:
 def test_where_a_config_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "PLACES", (Path("config.yaml"), tmp_path / "etc.yaml"))
-    with pytest.raises(UsageError, match="There is no config"):
+    with pytest.raises(UsageError, match="There is no config") as none:
         config.find(None, None)
+    assert "relay init" in none.value.hint
     (tmp_path / "etc.yaml").touch()
     assert config.find(None, None) == tmp_path / "etc.yaml"
     (tmp_path / "config.yaml").touch()

@@ -99,10 +99,10 @@ def test_a_profile_is_given_as_it_came_and_as_json() -> None:
         (Answered(http_code=404), "there is no profile of user 42: the backend answered 404."),
         (
             Answered(http_code=None, error="no answer in time"),
-            "the profile of user 42 could not be had: no answer in time.",
+            "the profile of user 42 could not be fetched: no answer in time.",
         ),
-        (Answered(http_code=401), "the profile of user 42 could not be had: the backend answered 401."),
-        (Answered(http_code=500), "the profile of user 42 could not be had: the backend answered 500."),
+        (Answered(http_code=401), "the profile of user 42 could not be fetched: the backend answered 401."),
+        (Answered(http_code=500), "the profile of user 42 could not be fetched: the backend answered 500."),
         (Answered(body=b"<html>"), "the backend's answer is no JSON, or longer than 64 KiB."),
     ],
 )

@@ -238,7 +238,7 @@ def test_a_port_that_is_taken_is_said(made: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         made.relay.set("web.listen", f"127.0.0.1:{taken.getsockname()[1]}")
         said = made.relay.run("web", expect=1).stderr
-    assert "cannot be had for the page" in said
+    assert "cannot be used for the page" in said
     assert "web.listen" in said
 
 

@@ -36,6 +36,8 @@ The password in the SQL is the one that the config names. Where none can be
 read, a new one is made, and you are told where to put it.
 The SQL holds the password: delete the file when it has been run.
 """
+#: Whose password is in the SQL, where it is no new one.
+OWN = "its password is the one that the config names."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,10 +71,12 @@ def show(
     *,
     host: str | None,
     option: str = "--host",
+    is_brief: bool = False,
 ) -> None:
     """Print the SQL of the database's user, for these events and the page, and say what is to be done with it.
 
-    `host`: from where the user connects, None for where this machine is; `option`: what gives it.
+    `host`: from where the user connects, None for where this machine is; `option`: what gives it. `is_brief`: say only
+    what must be known now.
     """
     host = host or addresses.own_host(database)
     password, note = _password("moodle.database", database.password, database.user)
@@ -88,7 +92,7 @@ def show(
         password=password,
     )
     print("\n".join(lines), flush=True)
-    _say(database.user, host, option, note, grants.NOTE)
+    _say(database.user, host, option, *([note] if is_brief else [note or OWN, grants.NOTE]))
 
 
 def make_password() -> str:
@@ -98,11 +102,11 @@ def make_password() -> str:
 
 
 def _password(section: str, given: Secret | None, user: str) -> tuple[str, str]:
-    """Return the password of an account and what is to be said of it: the config's, or else a new one."""
+    """Return the password of an account: the config's, or else a new one, with where it is to be put."""
     key = f"{section}.password"
     try:
         if given is not None and not is_placeholder(given.reveal()):
-            return given.reveal(), f"its password is the one that {key} in the config names."
+            return given.reveal(), ""
     except CredentialError:
         pass
     place = f"a file that {key} in the config names" if given is None else f"where {key} in the config says"
@@ -114,7 +118,7 @@ def _password(section: str, given: Secret | None, user: str) -> tuple[str, str]:
 def _say(user: str, host: str, option: str, *notes: str) -> None:
     lines = (
         f"the SQL makes the account '{user}'@'{host}'; `{option} HOST` names another host that relay comes from.",
-        *notes,
+        *filter(None, notes),
         f"an account that is there keeps its password; another one: ALTER USER '{user}'@'{host}' IDENTIFIED BY '...';",
     )
     print("\n".join(fitted(f"relay: {line}", sys.stderr) for line in lines), file=sys.stderr)
@@ -131,7 +135,7 @@ def _outbox_grants(arguments: argparse.Namespace, outbox: config.OutboxConfig) -
     host = arguments.host or addresses.seen_from(server, port)
     password, note = _password("outbox", outbox.password if user == own else None, user)
     print("\n".join(grants.outbox_statements(schema=schema, user=user, host=host, password=password)))
-    _say(user, host, "--host", note)
+    _say(user, host, "--host", note or OWN)
     return Exit.WELL
 
 

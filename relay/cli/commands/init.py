@@ -19,7 +19,7 @@ from relay.config.credentials import service_group, service_of, site_of
 from relay.config.draft import KEYS, OUTBOX_PASSWORD, PASSWORD, PLAIN, SYSTEM, TLS, TOKEN, Draft
 from relay.errors import CredentialError, MoodleError, MoodleRefused, RelayError, UsageError
 from relay.operations import install
-from relay.operations.check.result import Verdict
+from relay.operations.check.result import Verdict, fail
 from relay.rules import signing
 from relay.service import admin
 from relay.service.daemon import Signals
@@ -121,14 +121,14 @@ SIGNING_KEY = Question(
     path=KEYS,
     option="signing-key-file",
     metavar="FILE",
-    words="The signing key, where the backend's developers have given you one",
+    words="The signing key, if the backend's developers gave you one",
     make=_make_key,
 )
 OUTBOX = Question(
     path="outbox.url",
     option="outbox",
     metavar="URL",
-    words="Where events are kept (a file, sqlite:///PATH, or mysql://USER@HOST:PORT/SCHEMA)",
+    words="Where events are kept (sqlite:///PATH)",
     default="sqlite:///var/lib/relay/outbox.db" if STATE.is_dir() else "sqlite:///outbox.db",
     is_optional=True,
 )
@@ -179,13 +179,14 @@ def handle(arguments: argparse.Namespace) -> int:
     if signals.stop.is_set():
         return 130
     if KEYS in answers.made:
-        say(f"relay: the signing key in {draft.place(KEYS)} is new: the backend's developers get it, too.")
+        say(f"relay: the signing key in {draft.place(KEYS)} is new: give it to the backend's developers, safely.")
     if refused is not None:
-        say(f"relay: {refused}", "  At the first run it must be so: the SQL makes the account, or gives it its rights.")
+        is_new = PASSWORD in answers.made
+        say("relay: its account is not in the database yet: the SQL makes it." if is_new else f"relay: {refused}")
         _print_sql(draft.config(), arguments)
         raise RelayError(
-            "The account of the database is not ready yet.",
-            hint="Run the SQL above as the database's administrator, then `relay init` again: it tries anew.",
+            "The account in the database is not ready yet.",
+            hint="Run the SQL as the database's administrator, then `relay init` again.",
         )
     if OUTBOX_PASSWORD in answers.made:
         say("relay: `relay grants --outbox` prints the SQL of the outbox's schema and its user, with the new password.")
@@ -219,7 +220,7 @@ def _gather(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> Mo
         answers.take_secret(OUTBOX_SECRET)
     if answers.missing:
         raise UsageError(
-            f"There is no terminal to ask at, and this is missing: {', '.join(f'--{one}' for one in answers.missing)}.",
+            f"Without a terminal, options must answer: {', '.join(f'--{one}' for one in answers.missing)}.",
             hint="Nothing was written. See `relay init --help`.",
         )
     if answers.is_terminal:
@@ -243,8 +244,12 @@ def _try_database(draft: Draft) -> MoodleError | CredentialError | Sequence[Chec
 def _settle_database(draft: Draft, answers: Answers, arguments: argparse.Namespace) -> None:
     """Try the database until it can be read, or the person leaves it as it is."""
     while isinstance(found := _try_database(draft), RelayError):
-        _complain(found)
-        if isinstance(found, MoodleRefused) and found.is_about_account:
+        is_about_account = isinstance(found, MoodleRefused) and found.is_about_account
+        if is_about_account and PASSWORD in answers.made:
+            say("", "relay's account is not in the database yet. This SQL makes it:", "")
+        else:
+            _complain(found)
+        if is_about_account:
             _print_sql(draft.config(), arguments)
             input("Run this as the database's administrator, then press Enter: ")
             found = _try_database(draft)
@@ -278,12 +283,14 @@ def _show(one: Check) -> None:
 
 
 def _complain(error: RelayError) -> None:
-    say(f"fail  database: {error}", *([f"      -> {error.hint}"] if error.hint else []))
+    _show(fail("database", str(error), error.hint))
 
 
 def _print_sql(made: Config, arguments: argparse.Namespace) -> None:
     """Print the SQL that makes the database's user, with its password."""
-    grants.show(made.moodle.database, made.events, made.web, host=arguments.relay_host, option="--relay-host")
+    grants.show(
+        made.moodle.database, made.events, made.web, host=arguments.relay_host, option="--relay-host", is_brief=True
+    )
 
 
 def _say_next(draft: Draft, code: int) -> None:
