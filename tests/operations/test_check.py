@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -28,7 +29,7 @@ from relay.config import credentials
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.moodle import College
 from relay.errors import OutboxUnavailable
-from relay.operations.check import settings
+from relay.operations.check import files, settings
 from relay.operations.check.outbox import check_files
 from relay.operations.check.outbox import checks as outbox_checks
 from relay.operations.check.result import Check
@@ -373,6 +374,29 @@ def test_a_missing_secret_silences_no_other_check(relay: Relay, college: College
     assert "ok    database" in shown
     assert "ok    outbox" in shown
     relay.once(expect=2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read what relay cannot")
+def test_a_file_that_the_service_cannot_read_is_said_to_root(
+    relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "CONFIGS", tmp_path)
+    monkeypatch.setattr(credentials, "GROUP", "nobody")
+    relay.set("backend.token", {"file": "token"})
+    (tmp_path / "token").write_text("made-up\n")
+    (tmp_path / "token").chmod(0o600)
+    relay.write().chmod(0o640)
+
+    def unreadable() -> list[str]:
+        found = [one.hint for one in files.checks(config.load(tmp_path / "config.yaml")) if "account" in one.found]
+        return [hint.split("&& chmod 640 ")[1] for hint in found]
+
+    assert unreadable() == [f"{tmp_path}/config.yaml", f"{tmp_path}/token"]
+    group = pwd.getpwnam("nobody").pw_gid
+    for name in ("config.yaml", "token"):
+        os.chown(tmp_path / name, 0, group)
+    (tmp_path / "token").chmod(0o640)
+    assert unreadable() == []
 
 
 def test_the_config_alone_can_be_checked(relay: Relay) -> None:

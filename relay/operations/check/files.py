@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import stat
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ from relay.config import credentials
 from relay.operations.check.result import Check, ok, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from relay.config import Config
@@ -20,8 +22,37 @@ BESIDE = ("", "-wal", "-shm", ".lock")
 
 def checks(config: Config) -> Iterator[Check]:
     """Yield a line for each file and folder that others could read or change, or one that says that there is none."""
-    found = {str(one): one for one in (*_secrets(config), *_others(config))}
+    found = {str(one): one for one in (*_secrets(config), *_others(config), *_service(config))}
     yield from found.values() or [ok("secrets", "none can be read by others")]
+
+
+def _service(config: Config) -> Iterator[Check]:
+    """Yield a warning for each file that root can read, and the service's own account cannot."""
+    beside = config.source.absolute().parent
+    if os.geteuid() or credentials.CONFIGS not in (beside, beside.parent):
+        return
+    try:
+        account = pwd.getpwnam(credentials.GROUP)
+    except KeyError:
+        return
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    key = beside / credentials.SEAL_KEY_FILE
+    is_sealed = any(secret.origin == "sealed" for _, secret in config.secrets())
+    paths = [config.source, *(secret.path for _, secret in config.secrets()), key if is_sealed else None]
+    for path in filter(None, paths):
+        if not _can_read(path, account.pw_uid, groups):
+            hint = f"chgrp {credentials.GROUP} {path} && chmod 640 {path}"
+            yield warn("secrets", f"{path} cannot be read by the service's account, {account.pw_name}", hint)
+
+
+def _can_read(path: Path, user: int, groups: Sequence[int]) -> bool:
+    """Say whether an account may read a file, by its mode; what is not there is another check's matter."""
+    try:
+        found = path.stat()
+    except OSError:
+        return True
+    shift = 6 if found.st_uid == user else 3 if found.st_gid in groups else 0
+    return bool(found.st_mode >> shift & 0o4)
 
 
 def _secrets(config: Config) -> Iterator[Check]:
