@@ -140,7 +140,9 @@ def test_only_faces_print_and_exit(module: str) -> None:
     assert called & {"print", "exit", "input"} == set()
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not is_below(name, ("service.daemon", "demo"))])
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if not is_below(name, ("service.daemon", "service.threads", "demo"))]
+)
 def test_the_daemon_alone_starts_threads(module: str) -> None:
     read = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
     assert "Thread" not in read

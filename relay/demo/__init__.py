@@ -22,7 +22,8 @@ from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.show import Show
 from relay.errors import RelayError
 from relay.rules import signing
-from relay.service.daemon import Pool, interruptible
+from relay.service.daemon import interruptible
+from relay.service.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from relay.outbox.contract import Admin
 
 #: How many rows one step looks at, and how long nothing is done after it, in seconds.
-ROWS = 250
+ROWS = 100
 REST_S = 0.02
 
 

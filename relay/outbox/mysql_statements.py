@@ -22,11 +22,12 @@ REMEMBER = "ON DUPLICATE KEY UPDATE digest = VALUES(digest), event_id = VALUES(e
 SET_CHUNK = "ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = VALUES({name})" for name in MOVED[CHUNKS][2:])
 KEEP = "ON DUPLICATE KEY UPDATE event_id = VALUES(event_id)"
 
-# The events that are due, in the order they became so, save those of users of whom an event is under way.
+# The events that are due, in the order they became so, save those of users of whom an event is under way: few are, and
+# without its hint the server may go through all events to find them.
 CANDIDATES = f"""
 SELECT c.id, c.user_id FROM {{p}}{EVENTS} AS c
 WHERE {{due}} AND c.leased_by IS NULL AND c.event_type {{types}} AND NOT EXISTS (
-    SELECT 1 FROM {{p}}{EVENTS} AS other
+    SELECT 1 FROM {{p}}{EVENTS} AS other FORCE INDEX (leased)
     WHERE other.user_id = c.user_id AND other.due_at IS NOT NULL AND other.leased_by IS NOT NULL
 )
 ORDER BY c.due_at, c.id LIMIT ?

@@ -25,6 +25,8 @@ BATCH = 100
 BATCH_BYTES = 1_000_000
 #: How many ids go into one list.
 IDS = 1000
+#: For rows that are named by ids: an index of the states would be read from its beginning to its end.
+OF_STATUS = "COALESCE(status, '') = ?"
 RAISE_PACKET = "Raise max_allowed_packet on the outbox's server, and start relay again."
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Admin
 from relay.outbox.rows import dumped
-from relay.outbox.sql import IDS, Sql
+from relay.outbox.sql import IDS, OF_STATUS, Sql
 from relay.outbox.tables import (
     ACKNOWLEDGED,
     ATTEMPTS,
@@ -50,7 +50,7 @@ class SqlAdmin(Sql, Admin):
     def purge(self, before: float, after: int, limit: int) -> Purged:
         free, values = self._free(before)
         ended = (
-            f"SELECT id, event_id, log_id FROM {{p}}{EVENTS} WHERE id BETWEEN ? AND ? AND status = ? AND "
+            f"SELECT id, event_id, log_id FROM {{p}}{EVENTS} WHERE id BETWEEN ? AND ? AND {OF_STATUS} AND "
             f"processed_at < ? AND {free}"
         )
 

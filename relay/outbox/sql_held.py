@@ -10,7 +10,7 @@ from relay.errors import OutboxRefused
 from relay.model import Status
 from relay.outbox import rows
 from relay.outbox.contract import Holding
-from relay.outbox.sql import IDS, Sql
+from relay.outbox.sql import IDS, OF_STATUS, Sql
 from relay.outbox.tables import EVENTS, FOUND, HELD, MEMORY
 from relay.outbox.unsent import Unsent
 from relay.outbox.values import HeldEvent, Judged
@@ -50,7 +50,7 @@ class SqlHeld(Sql, Holding):
         return found
 
     def _held_where(self, term: str, values: Sequence[Any]) -> list[HeldEvent]:
-        statement = f"SELECT {_COLUMNS}, e.{self._HEAD} IS NOT NULL FROM {_JOINED} WHERE e.status = ? AND {term}"
+        statement = f"SELECT {_COLUMNS}, e.{self._HEAD} IS NOT NULL FROM {_JOINED} WHERE {OF_STATUS} AND {term}"
         return [_held_event(row) for row in self._rows(statement, (Status.HELD, *values))]
 
     def _note_held(self, run: Run, holds: Sequence[Hold], new: Sequence[str]) -> None:
@@ -149,7 +149,8 @@ class SqlHeld(Sql, Holding):
         run(f"UPDATE {{p}}{HELD} SET absent_since = ? WHERE id = ?", (held.absent_since, held.id))
         if held.is_built:
             # A digest of a score could be guessed.
-            run(f"DELETE FROM {{p}}{MEMORY} WHERE event_id = ?", (held.event_id,))
+            statement = f"DELETE FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id = ? AND event_id = ?"
+            run(statement, (held.row_table, held.row_id, held.event_id))
 
     def _add(self, run: Run, key: str, count: int, now: float) -> None:
         run(self.COUNT_STATE, {"key": key, "value": count, "now": int(now)})
@@ -179,7 +180,7 @@ class SqlHeld(Sql, Holding):
                 hold = f"UPDATE {{p}}{EVENTS} SET status = ?, due_at = NULL, last_error = ? WHERE id {term} AND {waits}"
                 run(hold, (Status.HELD, error, *numbers, *values))
                 # Some may have been claimed since they were found; another relay may do the same at this moment.
-                kept = f"SELECT id FROM {{p}}{EVENTS} WHERE id {term} AND status = ?"
+                kept = f"SELECT id FROM {{p}}{EVENTS} WHERE id {term} AND {OF_STATUS}"
                 there = {row[0] for row in run(kept, (*numbers, Status.HELD)).fetchall()}
                 some = [row for row in some if row[0] in there]
                 run(f"DELETE FROM {{p}}{HELD} WHERE id {term}", numbers)

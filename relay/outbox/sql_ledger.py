@@ -12,7 +12,7 @@ from relay.model import Skip, Status, Told
 from relay.outbox import rows
 from relay.outbox.chunks import Chunks
 from relay.outbox.contract import Ledger
-from relay.outbox.sql import BATCH, IDS
+from relay.outbox.sql import BATCH, IDS, OF_STATUS
 from relay.outbox.sql_held import UNFIT, SqlHeld
 from relay.outbox.tables import CHUNKS, EVENTS, FOUND, HISTORY, MEMORY, MOVED, PURGED, STATE
 from relay.outbox.values import Accepted, Remembered
@@ -136,7 +136,7 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
         found: set[str] = set()
         for start in range(0, len(event_ids), IDS):
             term, ids = self._among(event_ids[start : start + IDS])
-            statement = f"SELECT event_id, last_error FROM {{p}}{EVENTS} WHERE event_id {term} AND status = ?"
+            statement = f"SELECT event_id, last_error FROM {{p}}{EVENTS} WHERE event_id {term} AND {OF_STATUS}"
             skipped = run(statement, (*ids, Status.SKIPPED)).fetchall()
             found |= {event_id for event_id, error in skipped if json.loads(error)["reason"].startswith(UNFIT)}
         return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.model import UNDELIVERED, Status
 from relay.outbox.looking import Bucket, HistoryLine, Leaf, Looking
-from relay.outbox.sql import IDS, Sql
+from relay.outbox.sql import IDS, OF_STATUS, Sql
 from relay.outbox.sql_reports import COURSE, LISTED, line_of, terms_of
 from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY
 
@@ -27,7 +27,7 @@ TEXT = (
     f"OR (status <> '{Status.HELD}' AND LOWER(COALESCE(event_data, '')) LIKE ? ESCAPE '!'))"
 )
 #: Of rows that are named by their ids: no index is used for what else must hold.
-PLAIN = {"status = ?": "COALESCE(status, '') = ?", "event_type = ?": "COALESCE(event_type, '') = ?"}
+PLAIN = {"status = ?": OF_STATUS, "event_type = ?": "COALESCE(event_type, '') = ?"}
 PLAIN |= {"user_id = ?": "user_id + 0 = ?"}
 LINE = (
     *("id", "sync_type", "sync_action", "status", "records_processed", "records_failed"),

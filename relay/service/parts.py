@@ -35,11 +35,11 @@ from relay.outbox.pausing import paused_by
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
 from relay.service import addresses, reconciling
-from relay.service.daemon import Pool, within
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
 from relay.service.machine import Machine
 from relay.service.relay import Relay
+from relay.service.threads import Pool, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -17,7 +17,8 @@ from relay.receivers.craft import Crafter
 from relay.receivers.server import Receiver, Reply
 from relay.rules import signing
 from relay.service import parts
-from relay.service.daemon import Pool, interruptible, within
+from relay.service.daemon import interruptible
+from relay.service.threads import Pool, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DAY_S = 86400.0
 #: How often it is looked whether a day has passed, in seconds: less than makes a loop count as stuck.
 PURGE_LOOK_S = 30.0
+#: For how many times as long as a step of the purge took the outbox is left to others.
+PURGE_REST = 3
 #: Where something came, more is to be expected: the log is read so many times as soon.
 SOONER = 2
 #: Where Moodle's server is slow, it is left alone for so many times as long as it took to say that nothing is new; up
@@ -147,8 +149,10 @@ class Relay:
             self._purge = Purge(self.outbox, now - self.config.outbox.retention)
         if self._purge is None:
             return PURGE_LOOK_S
+        began_at = self.monotonic()
         if self._purge.step():
-            return REST_S
+            # Whoever records or claims an event waits for one step at the most, and finds the outbox free mostly.
+            return max(REST_S, PURGE_REST * (self.monotonic() - began_at))
         self.outbox.set_state("purged_at", str(int(now)), now)
         if self._purge.count:
             self.log.info("outbox.purged", events=self._purge.count)

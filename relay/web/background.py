@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay.service.daemon import Pool
+from relay.service.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

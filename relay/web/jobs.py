@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.errors import RelayError
-from relay.service.daemon import Pool, Signals
+from relay.service.daemon import Signals
+from relay.service.threads import Pool
 from relay.web.exchange import Refused
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import cheroot.wsgi
 
 from relay.errors import RelayError
 from relay.service import parts
-from relay.service.daemon import Pool
 from relay.service.exporter import remove_left_over
 from relay.service.logs import make_log
+from relay.service.threads import Pool
 from relay.web import actions, pages
 from relay.web.exchange import BODY_BYTES
 from relay.web.jobs import Jobs

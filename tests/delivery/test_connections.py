@@ -20,7 +20,7 @@ from relay.delivery.connect import NEXT_AFTER_S, REMEMBERED_S
 from relay.delivery.sender import Sender
 from relay.delivery.transport import CONNECTION_MOST_S, RENEW_S, Transport
 from relay.errors import RelayError
-from relay.service.daemon import within
+from relay.service.threads import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -19,7 +19,7 @@ from relay.model import Delivery, Outcome, Position
 from relay.outbox.sqlite import SqliteOutbox
 from relay.outbox.values import Batch
 from relay.rules import retry
-from relay.service.daemon import Pool
+from relay.service.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

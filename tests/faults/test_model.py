@@ -27,7 +27,7 @@ from relay.model import Delivery, LogRow, Outcome, Status
 from relay.moodle.contract import LogStore, Page, Site
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import retry
-from relay.service.daemon import Pool
+from relay.service.threads import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

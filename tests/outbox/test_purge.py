@@ -19,7 +19,7 @@ from relay.outbox import sql_admin, sqlite_database
 from relay.outbox.contract import Outbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.outbox.values import Batch, Selector
-from relay.service.relay import PURGE_LOOK_S, Relay
+from relay.service.relay import PURGE_LOOK_S, PURGE_REST, Relay
 
 if TYPE_CHECKING:
     import harness
@@ -268,13 +268,22 @@ def test_a_pass_of_the_daemon_is_one_step_so_that_the_watchdog_is_fed(outbox: Ou
     log: Any = SimpleNamespace(info=lambda slug, **fields: said.append((slug, fields)))
     nothing = cast("Any", None)
     parts = dict.fromkeys(("capture", "tables", "daily", "sender", "dispatch", "hold_recorded", "hold_hidden"), nothing)
-    relay = Relay(config=config, outbox=outbox, log=log, **parts)
+    seconds = [0.0]
+    relay = Relay(config=config, outbox=outbox, log=log, monotonic=lambda: sum(seconds), **parts)
     later = NOW + 7200
     assert outbox.state("purged_at") is None
     outbox.renew(later)
     assert relay.purge_pass(later) == REST_S
+
+    def slow() -> float:
+        seconds.append(0.1)
+        return sum(seconds)
+
+    quick, relay.monotonic = relay.monotonic, slow
+    assert round(relay.purge_pass(later), 6) == round(PURGE_REST * 0.1, 6)
+    relay.monotonic = quick
     assert 0 < outbox.counts().purged < 600
-    passes = 1
+    passes = 2
     while relay.purge_pass(later) == REST_S:
         passes += 1
     assert passes >= 600 // ROWS

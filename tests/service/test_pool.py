@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from harness import PATIENCE_S
 
-from relay.service.daemon import Pool
+from relay.service.threads import Pool
 
 
 @pytest.fixture
