@@ -58,6 +58,8 @@ class MariaDB:
                 f"--tmpdir={self.folder / 'tmp'}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                # Without it, it ends where this machine's name has no address; nothing here goes by that.
+                "--force",
                 *_as_root(),
             ],
             stdout=subprocess.PIPE,

@@ -56,6 +56,8 @@ ENABLED = ("relay.service", "relay@*.service", "relay-web.socket", "relay-web@*.
 STARTED = (*ENABLED, "relay-web.service", "relay-web@*.service", "relay-failed@*.service")
 #: Folders that a unit does not see (ProtectHome=).
 HIDDEN = (Path("/root"), Path("/home"), Path("/run/user"))
+#: What was placed by hand before there was `relay install`.
+OLDER = tuple(map(Path, ("/usr/lib/sysusers.d/relay.conf", "/usr/lib/tmpfiles.d/relay.conf")))
 CONFIG, STATE = Path("/etc/relay"), Path("/var/lib/relay")
 ACCOUNT = "relay"
 
@@ -176,7 +178,7 @@ def uninstall(there: Sequence[Target], *, with_data: bool) -> Iterator[str]:
     if _is_booted():
         _do("systemctl", "stop", "--quiet", *STARTED)
         yield "the service is stopped."
-    removed = [one.path for one in there if os.path.lexists(one.path)]
+    removed = [path for path in (*(one.path for one in there), *OLDER) if os.path.lexists(path)]
     if with_data:
         removed += [CONFIG, STATE, *(folder for unit in STARTED for folder in ADMINISTRATORS_UNITS.glob(f"{unit}.d"))]
         removed += [path for unit in STARTED for path in ADMINISTRATORS_UNITS.glob(unit)]
