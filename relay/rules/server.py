@@ -165,8 +165,10 @@ REFUSALS = {
     ),
     1665: _Meaning("its binlog_format is STATEMENT", "Set binlog_format = ROW (or MIXED) on the server."),
     1698: _Meaning(
-        "the user {user!r} may not log in with a password",
-        "Mend {key[user]}: the server accepts this account over its socket, as that system user, only.",
+        # MariaDB says so, too, of about half of the names that no account has: which, goes by the name.
+        "the user {user!r} is not there, or may not log in with a password",
+        f"Make the account ({_GRANTS}), or mend {{key[user]}}: one that the server accepts over its socket, as that "
+        "system user only, will not do.",
     ),
     1712: _Meaning("an index is damaged", _TABLE),
     1820: _EXPIRED,
@@ -180,7 +182,7 @@ REFUSALS = {
     4151: _Meaning("the account {user!r} is locked", "Unlock it: ALTER USER ... ACCOUNT UNLOCK."),
 }
 #: Of these, those that are about the account.
-ACCOUNT = frozenset({1044, 1045, 1130, 1142, 1143})
+ACCOUNT = frozenset({1044, 1045, 1130, 1142, 1143, 1698})
 #: Their numbers for what may be over by itself: trying again can help.
 OUTAGES = {
     **dict.fromkeys((3, 1026), _Meaning("it cannot write a file: its disk may be full", _DISK)),

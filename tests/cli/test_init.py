@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import forked
+import pymysql
 import pytest
 from certificates import Certificates
 from harness import PATIENCE_S, RUN_S, TOKEN, Relay
@@ -93,6 +94,28 @@ def test_a_script_gets_the_sql_first_and_then_a_relay_that_delivers(
     once = forked.run(["--config", str(place), "run", "--once", "--from", "beginning"], RUN_S)
     assert once.returncode == 0, once.stderr
     assert "webhook-signature" in backend.posts[0].headers
+
+
+def test_the_sql_is_printed_for_an_account_that_is_not_there_whatever_its_name(
+    place: Path, mariadb: MariaDB, college: College, backend: Receiver
+) -> None:
+    """MariaDB, where an account such as root's takes no password, says so of some names that no account has, too."""
+    if "MariaDB" not in str(college.rows("SELECT VERSION()")):
+        pytest.skip("MySQL makes no such difference")
+    college.run("CREATE USER IF NOT EXISTS 'by-socket'@'localhost' IDENTIFIED VIA unix_socket")
+    names = (f"nobody-{number}" for number in range(200))
+    user = next(name for name in names if refusal(mariadb, name) == 1698)
+    first = init(place, *options(place, mariadb, backend), "--database-user", user)
+    assert first.returncode == 1
+    assert f"CREATE USER IF NOT EXISTS '{user}'@" in first.stdout
+    college.run("DROP USER 'by-socket'@'localhost'")
+
+
+def refusal(mariadb: MariaDB, user: str) -> int:
+    """Return the number with which the server refuses a user."""
+    with pytest.raises(pymysql.OperationalError) as refused:
+        pymysql.connect(host="127.0.0.1", port=mariadb.port, user=user, password="made-up")
+    return int(refused.value.args[0])
 
 
 def test_the_files_are_for_relay_alone(place: Path, mariadb: MariaDB, backend: Receiver) -> None:
