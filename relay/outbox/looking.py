@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from relay.outbox.values import Listed, Selector
 
@@ -58,17 +58,15 @@ class Looking(Protocol):
     """What the page asks. No answer takes longer with a million events. Raises as `contract` says."""
 
     @abstractmethod
-    def leaf(
-        self, selector: Selector, types: Collection[str], limit: int, *, text: str = "", before: int | None = None
-    ) -> Leaf:
-        """Return recorded events that are meant and hold a text, the last recorded first; `types`: those to look for.
+    def leaf(self, selector: Selector, limit: int, *, text: str = "", before: int | None = None) -> Leaf:
+        """Return recorded events that are meant and hold a text, the last recorded first.
 
         The text is looked for in ids, errors, and data that may be shown: not in what is held.
         """
 
     @abstractmethod
-    def oldest_undelivered(self, types: Collection[str]) -> Listed | None:
-        """Return the undelivered event of these types that was recorded first; None where there is none."""
+    def oldest_undelivered(self) -> Listed | None:
+        """Return the undelivered event that was recorded first; None where there is none."""
 
     @abstractmethod
     def trend(self, edges: Sequence[float]) -> Sequence[Bucket]:

@@ -13,12 +13,16 @@ from relay.outbox.sql_reports import COURSE, LISTED, line_of, terms_of
 from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from relay.outbox.values import Listed, Selector
 
 #: How many events are looked through for a text or a time before the page is shown.
 LOOK = 2_000
+#: And of how many bytes their data may be, going by so many of them.
+BYTES, SIZED = 8_000_000, 50
+#: More events of one user than this are not sorted: they are looked for among the last events of all.
+MANY = 20_000
 #: How many attempts of a stretch are read, in so many places of it.
 SAMPLE, PLACES = 80, 4
 #: Nothing of a held event is found by what it says.
@@ -38,12 +42,12 @@ LINE = (
 class SqlLooking(Sql, Looking):
     """Reads what the page shows."""
 
-    def leaf(
-        self, selector: Selector, types: Collection[str], limit: int, *, text: str = "", before: int | None = None
-    ) -> Leaf:
+    def leaf(self, selector: Selector, limit: int, *, text: str = "", before: int | None = None) -> Leaf:
         looks_within = bool(text) or selector.since is not None or selector.until is not None or selector.user_id
         most = LOOK if looks_within else limit + 1
-        ids = self._looked_through(selector, types, before, most)
+        ids = self._looked_through(selector, before, most)
+        if text and (fit := self._readable(ids)) < len(ids):
+            ids, most = ids[:fit], fit
         given = terms_of(selector)
         values: list[Any] = [*given.values()]
         terms = [PLAIN.get(term, term) for term in given]
@@ -68,34 +72,53 @@ class SqlLooking(Sql, Looking):
         ((at,),) = self._rows(f"SELECT created_at FROM {{p}}{EVENTS} WHERE id = ?", (ids[-1],))
         return Leaf(events=shown, before=ids[-1], looked_back_to=at)
 
-    def _looked_through(self, selector: Selector, types: Collection[str], before: int | None, most: int) -> list[int]:
+    def _looked_through(self, selector: Selector, before: int | None, most: int) -> list[int]:
         """Return the ids of the last events that may be meant, by an index each, the last recorded first."""
         end = 2**62 if before is None else before
         if selector.event_id is not None:
             return self._ids("event_id = ?", (selector.event_id,), end, most)
-        if selector.user_id is not None:
+        if selector.user_id is not None and not self._has_many(selector.user_id):
             return self._ids("user_id = ?", (selector.user_id,), end, most)
         if selector.status is None and selector.event_type is None:
             return self._ids("1 = 1", (), end, most)
         states = list(Status) if selector.status is None else [selector.status]
-        names = sorted(types) if selector.event_type is None else [selector.event_type]
         found = {
             one
             for status in states
-            for name in names
+            for name in ([selector.event_type] if selector.event_type is not None else self._types(status))
             for one in self._ids("status = ? AND event_type = ?", (status, name), end, most)
         }
         return sorted(found, reverse=True)[:most]
+
+    def _has_many(self, user_id: int) -> bool:
+        """Say whether so many events are of a user (what is about nobody is of user 0) that sorting them takes long."""
+        statement = f"SELECT COUNT(*) FROM (SELECT 1 FROM {{p}}{EVENTS} WHERE user_id = ? LIMIT {MANY + 1}) some"
+        ((count,),) = self._rows(statement, (user_id,))
+        return bool(count > MANY)
+
+    def _readable(self, ids: Sequence[int]) -> int:
+        """Return how many of these events can be read through, going by the size of the first ones."""
+        among, some = self._among(ids[:SIZED])
+        statement = f"SELECT COALESCE(SUM(LENGTH(event_data)), 0) FROM {{p}}{EVENTS} WHERE id {among}"
+        ((size,),) = self._rows(statement, tuple(some))
+        return max(SIZED, BYTES * SIZED // max(1, int(size)))
+
+    def _types(self, status: Status) -> Iterator[str]:
+        """Yield the types of which there are events in a state, by a step of an index each."""
+        statement = f"SELECT MIN(event_type) FROM {{p}}{EVENTS} WHERE status = ? AND event_type > ?"
+        name: str | None = ""
+        while (name := self._rows(statement, (status, name))[0][0]) is not None:
+            yield name
 
     def _ids(self, term: str, values: Sequence[Any], end: int, most: int) -> list[int]:
         statement = f"SELECT id FROM {{p}}{EVENTS} WHERE {term} AND id < ? ORDER BY id DESC LIMIT ?"
         return [row[0] for row in self._rows(statement, (*values, end, most))]
 
-    def oldest_undelivered(self, types: Collection[str]) -> Listed | None:
+    def oldest_undelivered(self) -> Listed | None:
         firsts = [
             row[0]
             for status in UNDELIVERED
-            for name in types
+            for name in self._types(status)
             for row in self._rows(
                 f"SELECT MIN(id) FROM {{p}}{EVENTS} WHERE status = ? AND event_type = ?", (status, name)
             )

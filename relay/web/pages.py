@@ -40,7 +40,7 @@ def first(visit: Visit) -> Shown:
         "report": report,
         "problems": seen.problems,
         "backend": visit.config.backend.url,
-        "last": outbox.leaf(Selector(), _types(visit), LAST).events,
+        "last": outbox.leaf(Selector(), LAST).events,
         "charts": [
             ("day", charts.throughput(seen.day), charts.latency(seen.day)),
             ("week", charts.throughput(seen.week), charts.latency(seen.week)),
@@ -67,12 +67,6 @@ def _seen(visit: Visit) -> Seen | None:
     return found if isinstance(found, Seen) else None
 
 
-def _types(visit: Visit) -> set[str]:
-    """Return the types of events to look for; those of another version, too, where they are known by now."""
-    seen = _seen(visit) if visit.person.sees_all else None
-    return {*visit.config.events.kinds, *(seen.report.by_type if seen is not None else ())}
-
-
 def events(visit: Visit) -> Shown:
     """Show recorded events, the last recorded first."""
     request = visit.request
@@ -83,7 +77,7 @@ def events(visit: Visit) -> Shown:
     selector = replay.parse_selector(given, kinds, "events", list(Status)) if given else Selector()
     if not visit.person.sees_all:
         selector = _within_sight(visit, selector, text)
-    leaf = visit.opened.outbox.leaf(selector, _types(visit), LEAF, text=text, before=request.number("before"))
+    leaf = visit.opened.outbox.leaf(selector, LEAF, text=text, before=request.number("before"))
     values = {"leaf": leaf, "given": given, "text": text, "user": selector.user_id, "error_of": listed.error_of}
     found = [listed.as_json(one) for one in leaf.events]
     return Shown(template="events", values=values, json={"events": found, "before": leaf.before})

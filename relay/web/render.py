@@ -31,10 +31,10 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {
-            "when": times.show,
-            "utc": times.iso,
-        }
+        self._templates.filters |= {"when": times.show, "utc": times.iso}
+        # The first visitor of each would wait for it to be compiled: that takes longer than all else of a page.
+        for name in self._templates.list_templates(extensions=["html"]):
+            self._templates.get_template(name)
 
     def page(self, template: str, language: str, values: Mapping[str, Any]) -> bytes:
         """Return a page in a language of LANGUAGES."""

@@ -43,7 +43,7 @@ def see(config: Config) -> Seen:
             return Seen(
                 report=report,
                 problems=health.judge(report),
-                oldest=opened.outbox.oldest_undelivered({*config.events.kinds, *report.by_type}),
+                oldest=opened.outbox.oldest_undelivered(),
                 day=opened.outbox.trend(_edges(now, HOUR_S, 24)),
                 week=opened.outbox.trend(_edges(now, QUARTER_S, 28)),
             )

@@ -65,7 +65,7 @@ def ids(outbox: Outbox, selector: Selector, *, text: str = "", limit: int = 50) 
     found: list[int] = []
     before = None
     while True:
-        leaf = outbox.leaf(selector, KINDS, limit, text=text, before=before)
+        leaf = outbox.leaf(selector, limit, text=text, before=before)
         assert len(leaf.events) <= limit
         found += [one.log_id or 0 for one in leaf.events]
         if leaf.before is None:
@@ -74,9 +74,13 @@ def ids(outbox: Outbox, selector: Selector, *, text: str = "", limit: int = 50) 
         before = leaf.before
 
 
-@pytest.mark.parametrize("limit", [1, 3, 50])
-def test_the_leaves_have_each_event_once(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+@pytest.mark.parametrize(("limit", "many"), [(1, 100), (3, 100), (3, 9), (50, 100), (50, 9)])
+def test_the_leaves_have_each_event_once(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, limit: int, many: int
+) -> None:
+    """Each user has ten events: so many are found one by one, or `many` are too many for that."""
     monkeypatch.setattr(sql_looking, "LOOK", 4)
+    monkeypatch.setattr(sql_looking, "MANY", many)
     accept(outbox, *(event(n, user=1 + n % 2, kind="user_created" if n % 3 else "grade_updated") for n in range(1, 21)))
     every = list(range(20, 0, -1))
     assert ids(outbox, Selector(), limit=limit) == every
@@ -105,27 +109,39 @@ def test_an_error_is_found_and_what_is_held_is_not(outbox: Outbox) -> None:
     assert ids(outbox, Selector(), text="it says <b>") == [2, 1]
     accept(outbox, event(3, user=3, name="SECRET"))
     outbox.hold_undelivered("grade_updated", "assign_grades", "gradeid", NOW)
-    assert [one.status for one in outbox.leaf(Selector(event_id=event(3).event_id), KINDS, 1).events] == [Status.HELD]
+    assert [one.status for one in outbox.leaf(Selector(event_id=event(3).event_id), 1).events] == [Status.HELD]
     assert ids(outbox, Selector(), text="SECRET") == []
 
 
-def test_it_is_said_how_far_was_looked(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_looking, "LOOK", 4)
+def test_events_of_a_type_that_nobody_knows_are_found(outbox: Outbox) -> None:
+    accept(outbox, event(1, kind="of_another_version"), event(2, user=2), event(3, user=3, kind="zz"))
+    assert ids(outbox, Selector(status=Status.PENDING)) == [3, 2, 1]
+    oldest = outbox.oldest_undelivered()
+    assert oldest is not None
+    assert oldest.log_id == 1
+
+
+@pytest.mark.parametrize(("look", "size"), [(4, 1_000_000), (1000, 100)])
+def test_it_is_said_how_far_was_looked(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, look: int, size: int) -> None:
+    """So many events are looked through, and of so many bytes."""
+    monkeypatch.setattr(sql_looking, "LOOK", look)
+    monkeypatch.setattr(sql_looking, "SIZED", 2)
+    monkeypatch.setattr(sql_looking, "BYTES", size)
     accept(outbox, *(event(n) for n in range(1, 11)))
-    leaf = outbox.leaf(Selector(), KINDS, 50, text="nobody")
+    leaf = outbox.leaf(Selector(), 50, text="nobody")
     assert leaf.events == []
     assert leaf.before is not None
     assert leaf.looked_back_to == int(NOW)
 
 
 def test_the_oldest_undelivered_event_is_the_first_recorded(outbox: Outbox) -> None:
-    assert outbox.oldest_undelivered(KINDS) is None
+    assert outbox.oldest_undelivered() is None
     accept(outbox, event(1), event(2, user=2, kind="user_created"))
-    found = outbox.oldest_undelivered(KINDS)
+    found = outbox.oldest_undelivered()
     assert found is not None
     assert found.log_id == 1
     deliver(outbox, NOW)
-    assert outbox.oldest_undelivered(KINDS) is None
+    assert outbox.oldest_undelivered() is None
 
 
 @pytest.mark.parametrize("sample", [80, 8])
