@@ -22,6 +22,10 @@ MOODLE_KEYS = {
 }
 
 
+#: What goes to these hosts does not leave this machine: it is encrypted where the config says so.
+HERE = ("localhost", "127.0.0.1", "::1")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """Where a database is, and who uses it."""
@@ -56,6 +60,8 @@ class Address:
             "password": self.password.encode(),
             "database": self.name,
             "ssl": self.tls,
+            # Else the driver would read all of the system's CAs at each connection, and check nothing: 30 ms.
+            "ssl_disabled": self.tls is None and (self.unix_socket is not None or self.host in HERE),
             "charset": "utf8mb4",
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,

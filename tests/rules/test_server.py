@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 
 import pymysql
 import pytest
@@ -12,6 +13,17 @@ from relay.rules import server
 ADDRESS = server.Address(
     host="db.college.example", port=3306, name="moodle", user="re{lay", password="canary7", prefix="mdl_"
 )
+
+
+def test_a_server_of_this_machine_is_asked_in_the_open_unless_the_config_says_otherwise() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asked = [
+        (ADDRESS, False),
+        (replace(ADDRESS, host="127.0.0.1"), True),
+        (replace(ADDRESS, host="127.0.0.1", tls=tls), False),
+        (replace(ADDRESS, unix_socket="/run/mysqld/mysqld.sock"), True),
+    ]
+    assert [one.options()["ssl_disabled"] for one, _ in asked] == [is_open for _, is_open in asked]
 
 
 @pytest.mark.parametrize("code", sorted({*server.REFUSALS, *server.OUTAGES}))
