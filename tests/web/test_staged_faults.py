@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import importlib
-import io
 import json
-import os
-import re
-import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hastened
 import pytest
-import yaml
+import watched
+from alerted import check_lasting, named
 from harness import PATIENCE_S, Daemon, Relay
 from receiver import Receiver, Reply
 from visitor import free_port, patience
+from watched import Systemd, heading, made_page, plain
 
-from relay import cli, config
-from relay.config.schema import LogConfig
-from relay.operations import alerts, conditions
-from relay.service.logs import make_log
-from relay.web import pages
-from relay.web.jobs import Jobs
-from relay.web.site import Site
+from relay.operations import conditions
 
 if TYPE_CHECKING:
     from relay.demo.mariadb import MariaDB
@@ -84,10 +73,7 @@ class Scene:
 
     def command(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command within this process; return its exit code, and what it printed on stdout and stderr."""
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(["--config", str(self.relay.folder / "config.yaml"), *arguments])
-        return code, out.getvalue(), err.getvalue()
+        return watched.command(self.relay, *arguments)
 
     def event(self) -> None:
         """Let something happen in Moodle."""
@@ -121,8 +107,16 @@ def killed_mid_work(scene: Scene) -> None:
 
 
 def hangs(scene: Scene) -> None:
+    """Stop the process, and not in the midst of a transaction: that would lock the outbox, too."""
     assert scene.daemon is not None
-    scene.daemon.send(signal.SIGSTOP)
+    scene.stack.callback(scene.daemon.send, signal.SIGCONT)
+    with contextlib.closing(sqlite3.connect(scene.relay.outbox, isolation_level=None, timeout=0)) as other:
+        for _ in patience():
+            scene.daemon.send(signal.SIGSTOP)
+            with contextlib.suppress(sqlite3.OperationalError):
+                other.execute("BEGIN IMMEDIATE")
+                return
+            scene.daemon.send(signal.SIGCONT)
 
 
 def log_store_off(scene: Scene) -> None:
@@ -236,36 +230,6 @@ def scene(
         yield Scene(relay, college, backend, mariadb, stack)
 
 
-class Systemd:
-    """Hears what a daemon tells systemd."""
-
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._socket = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        self.name = f"@relay-staged-{os.getpid()}-{id(self)}"
-        self._socket.bind("\0" + self.name[1:])
-        self._socket.settimeout(PATIENCE_S)
-
-    def wait_for(self, sentence: str) -> None:
-        """Wait until STATUS= begins so."""
-        status = ""
-        while not plain(status).startswith(sentence):
-            try:
-                heard = self._socket.recv(8192).decode()
-            except TimeoutError:
-                raise AssertionError(f"{status!r} and not {sentence!r}") from None
-            status = next((one[7:] for one in heard.split("\n") if one.startswith("STATUS=")), status)
-
-
-def plain(sentence: str) -> str:
-    """Return a sentence as another one may be compared with it that was said a moment before."""
-    return re.sub(r"\d+", "0", sentence).lower().strip()
-
-
-def named(text: str) -> set[str]:
-    """Return the conditions that hold by the metrics."""
-    return {line.split('"')[1] for line in text.splitlines() if line.startswith("relay_problem") and line[-1] == "1"}
-
-
 def wait_until(is_so: Callable[[], object]) -> None:
     for _ in patience():
         if is_so():
@@ -311,71 +275,13 @@ def test_all_name_the_same_right_fault(scene: Scene, fault: Fault, monkeypatch: 
     assert plain(line.removeprefix(f"RELAY {level.name} - ")).startswith(sentence)
     if fault.lives:
         systemd.wait_for(words)
-        check_alerts(textfile.read_text(), found, relay.folder, is_live=True)
+        check_lasting(textfile.read_text(), time.time(), found, relay.folder, is_live=True)
     else:
-        check_alerts(scene.command("metrics")[1], found | {"silent"}, relay.folder)
+        printed = scene.command("metrics")[1]
+        check_lasting(printed, time.time(), found | {"silent"}, relay.folder, is_live=False)
     page = scene.stack.enter_context(contextlib.closing(made_page(relay)))
     assert plain(heading(page, "en")).startswith(sentence)
     assert heading(page, "ar").startswith(ARABIC[fault.condition] if fault.name != "paused for long" else "حدث ينتظر")
-    if fault.name == "hangs" and scene.daemon is not None:
-        scene.daemon.send(signal.SIGCONT)
-
-
-def made_page(relay: Relay) -> Site:
-    """Return the page, as its server asks it."""
-    log = make_log(LogConfig(level="info", format="json"), io.StringIO(), time.time)
-    return Site(config.load(relay.folder / "config.yaml"), pages.ROUTES, Jobs(time.time, log), log)
-
-
-def heading(page: Site, language: str) -> str:
-    """Return the first sentence of the page, for who is at the other end of its socket as relay itself."""
-    asked = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_HOST": "localhost", "HTTP_ACCEPT_LANGUAGE": language}
-    for _ in patience():
-        body = b"".join(page({**asked, "X_REMOTE_UID": os.geteuid()}, lambda *_: None)).decode()
-        if 'class="wait"' not in body:
-            break
-    found = re.search("<h1>(.*?)</h1>", body, re.DOTALL)
-    assert found is not None
-    return html.unescape(re.sub("<[^>]*>", "", found[1]))
-
-
-# -- the alerts
-
-
-def check_alerts(text: str, fires: set[str], folder: Path, *, is_live: bool = False) -> None:
-    """Let promtool judge that, of all alerts, these fire where the figures stay so for ten minutes, and no others.
-
-    `is_live`: there is a pass all the time.
-    """
-    if shutil.which("promtool") is None:
-        if os.environ.get("CI"):
-            pytest.fail("promtool is missing: tests/setup.sh installs it")
-        return
-    rules = yaml.safe_load(alerts.rules())["groups"][0]["rules"]
-    (folder / "relay.yml").write_text(alerts.rules())
-    at = int(time.time())
-    series = []
-    for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if name.startswith("relay_last_pass"):
-            series.append({"series": name, "values": f"{int(float(value)) - at}{'+60' if is_live else '+0'}x60"})
-        elif line[0] != "#":
-            series.append({"series": name, "values": f"{value}x60"})
-    levels = {one.name: one.level.name.lower() for one in conditions.CONDITIONS}
-    expected = []
-    for rule in rules:
-        condition = re.sub("([A-Z])", r"_\1", rule["alert"].removeprefix("Relay")).lower().strip("_")
-        labels = {"severity": rule["labels"]["severity"]}
-        if condition in levels:
-            labels |= {"condition": condition, "level": levels[condition]}
-        noted = {name: one.replace("{{ $labels.instance }}", "") for name, one in rule["annotations"].items()}
-        one = [{"exp_labels": labels, "exp_annotations": noted}] if condition in fires else []
-        expected.append({"eval_time": "10m", "alertname": rule["alert"], "exp_alerts": one})
-    tests = [{"interval": "1m", "input_series": series, "alert_rule_test": expected}]
-    (folder / "test.yml").write_text(json.dumps({"rule_files": ["relay.yml"], "tests": tests}))
-    command: Sequence[str] = ["promtool", "test", "rules", str(folder / "test.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_condition_is_staged_but_that_of_rows_that_a_running_relay_leaves() -> None:
