@@ -129,9 +129,7 @@ REFUSALS = {
     ),
     1049: _Meaning("there is no schema {name!r}", "Mend {key[name]}, or make the schema."),
     1054: _Meaning("a column is missing ({quoted})", "Check that this is Moodle 4.0 or later."),
-    1064: _Meaning(
-        "it does not understand a statement of relay's", "Is it MariaDB or MySQL, without a proxy before it?"
-    ),
+    1064: _Meaning("it does not understand a statement of relay's", "Is it MariaDB or MySQL, with no proxy before it?"),
     1115: _Meaning("it does not know the charset utf8mb4", "Use MariaDB 10.4 or MySQL 5.7, or later."),
     1129: _Meaning("this machine is blocked after many failed connections", "Run FLUSH HOSTS on the server."),
     1130: _Meaning(
@@ -348,5 +346,4 @@ def _command(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    found = re.search(r"(?:[Tt]able|[Cc]olumn) '([\w$.]+)'", text)
-    return found[1] if found else "(unknown)"
+    return found[1] if (found := re.search(r"(?:[Tt]able|[Cc]olumn) '([\w$.]+)'", text)) else "(unknown)"
