@@ -47,7 +47,7 @@ def mistakes(text: str, path: Path = HERE) -> list[str]:
 def test_the_defaults_are_those_of_the_contract() -> None:
     found = config.parse(MINIMAL, path=HERE)
     assert found.enabled
-    assert found.moodle.poll_interval == 0.5
+    assert found.moodle.poll_interval == 0.1
     assert found.moodle.start_from == "now"
     assert (found.moodle.database.host, found.moodle.database.port) == ("localhost", 3306)
     assert found.moodle.database.prefix == found.outbox.prefix == "mdl_"
