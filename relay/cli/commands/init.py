@@ -182,7 +182,8 @@ def handle(arguments: argparse.Namespace) -> int:
         say(f"relay: the signing key in {draft.place(KEYS)} is new: give it to the backend's developers, safely.")
     if refused is not None:
         is_new = PASSWORD in answers.made
-        say("relay: its account is not in the database yet: the SQL makes it." if is_new else f"relay: {refused}")
+        news = ["relay: its account is not in the database yet: the SQL makes it."]
+        say(*(news if is_new else [f"relay: {refused}", f"  {refused.hint}"]))
         _print_sql(draft.config(), arguments)
         raise RelayError(
             "The account in the database is not ready yet.",
