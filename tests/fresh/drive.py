@@ -82,7 +82,6 @@ class Trial:
 
     def __init__(self, root: Root, readme: Readme) -> None:
         self.root, self.readme = root, readme
-        self._received: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
         """Run all of it."""
@@ -101,6 +100,7 @@ class Trial:
             self.upgrade,
             self.uninstall,
             self.older,
+            self.pipx,
         ):
             print(f"-- {step.__name__.replace('_', ' ')}", flush=True)
             step()
@@ -129,22 +129,16 @@ class Trial:
     def sign_up(self, name: str, database: str = "moodle") -> None:
         self.root.run(f"/opt/relay/bin/python {COLLEGE} {name} {database}")
 
-    def backend(self, log: str = "/root/received.log", key: str = "/etc/relay/signing-key") -> None:
+    def backend(self, log: str = "/root/received.log") -> None:
         """Start a backend that verifies and takes what comes."""
         self.no_backend()
-        receive = f"/root/backend/bin/relay receive --port {PORT} --secret-file {key} --token-file /root/token --json"
-        receive = f"exec {receive} >>{log} 2>&1"
-        self._received = subprocess.Popen(
-            self.root.command(receive), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        keys = "--secret-file /etc/relay/signing-key --token-file /root/token"
+        receive = f"exec /root/backend/bin/relay receive --port {PORT} {keys} --json >>{log} 2>&1"
+        self.root.run(f"systemd-run --quiet --collect --unit=backend /bin/sh -c '{receive}'")
         self.wait(f"cat {log}", "Receiving at")
 
     def no_backend(self) -> None:
-        if self._received is not None:
-            self.root.run(f"pkill -f 'receive --port {PORT}'", expect=None)
-            self._received.wait()
-            self._received = None
-            self.root.run("rm -f /root/received.log")
+        self.root.run("systemctl stop backend 2>&1; rm -f /root/received.log", expect=None, is_shown=False)
 
     def delivered(self, count: int, config: str = "/etc/relay/config.yaml") -> None:
         """Wait until so many events are delivered, and no other ones wait; the sums hold."""
@@ -157,6 +151,12 @@ class Trial:
         now = self.root.files()
         if now != self.before:
             raise Failed(f"left: {sorted(now - self.before)[:50]}, gone: {sorted(self.before - now)[:50]}")
+
+    def is_whole(self, venv: str, checkout: str) -> None:
+        """Raise Failed where the installed files are not those of a checkout: no module is lost, and none is stale."""
+        listing = "find . -type f ! -name '*.pyc' | sort"
+        self.root.run(f"cd {venv}/lib/python3*/site-packages/relay; {listing} >/root/installed")
+        self.root.run(f"{listing} | diff /root/installed -", cwd=f"{checkout}/relay")
 
     # -- the steps
 
@@ -356,14 +356,14 @@ class Trial:
         keygen, receive, send = self.readme.block("relay keygen --out signing-key").strip().splitlines()
         self.root.run(f"mkdir -p /root/receiver; cd /root/receiver; {keygen}\n({receive} >receive.log 2>&1 & )")
         self.wait("cat /root/receiver/receive.log", "Receiving at")
-        self.root.run(f"cd /root/receiver; {send}\npkill -f '{receive}'")
+        self.root.run(f"cd /root/receiver; {send}\npkill -f '[r]elay receive --secret-file'")
         verifier, schema, token, run, sheet = self.readme.block("relay receive --print python").strip().splitlines()
         receiver = re.search(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
         if receiver is None:
             raise Failed("the README has no receiver")
         (self.root.folder / "root/receiver/receiver.py").write_text(receiver[1])
         self.root.run(f"cd /root/receiver\n{verifier}\n{schema}\n{token}\n({run} >run.log 2>&1 & )\nsleep 1")
-        self.root.run(f"cd /root/receiver; {sheet}\npkill -f 'python3 receiver.py'")
+        self.root.run(f"cd /root/receiver; {sheet}\npkill -f '[p]ython3 receiver.py'")
 
     def upgrade(self) -> None:
         """The same commands again."""
@@ -412,10 +412,22 @@ class Trial:
         )
         if len(ids) != 3 or len(set(ids)) != 3:
             raise Failed(f"not each once: {ids}")
-        stale = "cd /opt/relay/lib/python3*/site-packages/relay; find . -type f ! -name '*.pyc' | sort >/root/installed"
-        self.root.run(f"{stale}; cd /root/clone/relay; find . -type f ! -name '*.pyc' | sort | diff /root/installed -")
+        self.is_whole("/opt/relay", "/root/clone")
         self.no_backend()
         self.root.run(self.readme.block("relay uninstall --data"))
+        self.nothing_is_left()
+
+    def pipx(self) -> None:
+        """The same tool by pipx, with the units that fit where that puts it."""
+        self.root.run("apt-get install -y -qq --no-install-recommends pipx >/dev/null")
+        self.before = self.root.files()
+        (install,) = re.findall(r"`(PIPX_HOME=[^`]+)`", (CHECKOUT / "README.md").read_text())
+        self.root.run(install, cwd=SOURCE)
+        self.root.run("relay install; relay --version; systemd-analyze verify relay.service")
+        self.expect(self.root.run("systemctl cat relay"), "ExecStart=/opt/pipx/venvs/moodle-relay/bin/relay ")
+        self.is_whole("/opt/pipx/venvs/moodle-relay", SOURCE)
+        self.root.run("relay uninstall --data")
+        self.root.run("PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx uninstall moodle-relay; rm -rf /opt/pipx")
         self.nothing_is_left()
 
     def _has(self, commit: str) -> bool:
