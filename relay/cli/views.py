@@ -26,7 +26,7 @@ def status_lines(report: Report, problems: Sequence[Problem]) -> list[str]:
         *([""] if problems else []),
         *_count_lines(report),
         "",
-        _relay_line(report),
+        *_relay_lines(report),
         f"undelivered  {report.undelivered}" + ("" if age is None else f", the oldest for {times.span(age)}"),
         *_held_lines(report.by_status[Status.HELD]),
         *([f"acknowledged {report.acknowledged} of those that were given up"] if report.acknowledged else []),
@@ -39,28 +39,27 @@ def status_lines(report: Report, problems: Sequence[Problem]) -> list[str]:
     ]
 
 
-def _relay_line(report: Report) -> str:
+def _relay_lines(report: Report) -> list[str]:
     passes = report.passes
     if passes.delivery_at is None:
-        return "runs         no relay has run yet"
-    runs = "ended" if passes.has_ended else "runs"
-    paused = ", paused" if report.settings.is_paused else ""
-    read = f", the log read {times.show(passes.capture_at)}" if passes.capture_at else ""
-    return f"{runs:<13}last pass {times.show(passes.delivery_at)}{read}{paused}"
+        return ["runs         no relay has run yet"]
+    at = times.show(passes.delivery_at)
+    runs = f"ended        at {at}" if passes.has_ended else f"runs         and last looked for what is due at {at}"
+    read = [f"log read     at {times.show(passes.capture_at)}"] if passes.capture_at else []
+    return [f"{runs}{', paused' if report.settings.is_paused else ''}", *read]
 
 
 def _count_lines(report: Report) -> list[str]:
     """Return a row for each event type, with a column for each state."""
     columns = list(report.by_status)
-    widths = [max(len(name), 8) for name in columns]
-    lines = [
-        "  ".join(["event type".ljust(20), *(name.rjust(width) for name, width in zip(columns, widths, strict=True))])
+    counted: list[tuple[str, Mapping[str, int]]] = [*report.by_type.items(), ("all", report.by_status)]
+    rows = [("event type", *columns), *((name, *(str(of.get(one, 0)) for one in columns)) for name, of in counted)]
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    # With one blank between, all types and states fit into 80 columns.
+    return [
+        " ".join([name.ljust(first), *(one.rjust(width) for one, width in zip(numbers, widths, strict=True))])
+        for name, *numbers in rows
     ]
-    rows: list[tuple[str, Mapping[str, int]]] = [*report.by_type.items(), ("all", report.by_status)]
-    for name, states in rows:
-        numbers = [str(states.get(column, 0)).rjust(width) for column, width in zip(columns, widths, strict=True)]
-        lines.append("  ".join([name.ljust(20), *numbers]))
-    return lines
 
 
 def _held_lines(count: int) -> list[str]:

@@ -83,10 +83,15 @@ def came_of(attempt: Attempt) -> str:
     return f"answer {attempt.http_code}{took}, {meaning.get(attempt.outcome, 'not taken')}"
 
 
+#: Behind a moment, and what stands between.
+WHEN = 27
+
+
 def show(story: Story) -> Sequence[str]:
-    """Return a story as lines of text."""
-    lines = [f"{'now' if line.at is None else times.show(line.at):<23}  {line.text}" for line in story.lines]
-    return [*lines, "", story.conclusion, *([f"-> {story.command}"] if story.command else [])]
+    """Return a story as lines of text: what happened stands behind its moment, from the column WHEN on."""
+    lines = [f"{'now' if line.at is None else times.show(line.at):<{WHEN}}{line.text}" for line in story.lines]
+    space = [""] if lines else []
+    return [*lines, *space, story.conclusion, *([f"-> {story.command}"] if story.command else [])]
 
 
 def as_json(story: Story) -> dict[str, Any]:

@@ -122,12 +122,13 @@ JSON = """{
   "compared": {}
 }"""
 TEXT = """\
-event type             pending   success    failed  failed_all_retries   skipped      held
-a                            1         0         0                   1         1         0
-b                            0         3         1                   0         0         1
-all                          1         3         1                   1         1         1
+event type pending success failed failed_all_retries skipped held
+a                1       0      0                  1       1    0
+b                0       3      1                  0       0    1
+all              1       3      1                  1       1    1
 
-runs         last pass 2026-02-02 05:40:00+03:00, the log read 2026-02-02 05:39:59+03:00
+runs         and last looked for what is due at 2026-02-02 05:40:00+03:00
+log read     at 2026-02-02 05:39:59+03:00
 undelivered  2, the oldest for 2 h
 held         1, until Moodle shows the student what it keeps back now
 circuit      open for b since 2026-02-02 05:40:00+03:00: the backend answered 404

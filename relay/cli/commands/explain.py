@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
 from relay.cli.configured import load_to_look
-from relay.cli.printing import print_json
+from relay.cli.printing import fitted, print_json
 from relay.events.catalogue import KINDS, by_subject
 from relay.operations import named
-from relay.operations.story import as_json, show
+from relay.operations.story import WHEN, as_json, show
 from relay.service import admin
 
 if TYPE_CHECKING:
     import argparse
+
+    from relay.operations.story import Story
 
 #: The last of what can be asked for by the id of a row.
 SUBJECT = tuple(by_subject(KINDS.values()))[-1]
@@ -48,8 +51,14 @@ def handle(arguments: argparse.Namespace) -> int:
     else:
         several = len(stories) > 1
         heads = [f"== {name}\n" if several or name != arguments.what else "" for name, _ in stories]
-        print("\n\n".join(head + "\n".join(show(story)) for head, (_, story) in zip(heads, stories, strict=True)))
+        print("\n\n".join(head + _fitted(story) for head, (_, story) in zip(heads, stories, strict=True)))
     return Exit.UNDELIVERED if all(story.is_unknown for _, story in stories) else Exit.WELL
+
+
+def _fitted(story: Story) -> str:
+    told = len(story.lines)
+    lines = [fitted(line, sys.stdout, " " * WHEN if place < told else "") for place, line in enumerate(show(story))]
+    return "\n".join(lines)
 
 
 COMMAND = Command(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from relay.cli import views
 from relay.cli.command import Command, Exit
 from relay.cli.configured import load_to_look
+from relay.cli.printing import fitted
 from relay.cli.watching import repeated
 from relay.errors import OutboxError, RelayError
 from relay.operations import health, status
@@ -53,7 +54,8 @@ def handle(arguments: argparse.Namespace) -> int:
     problems = health.judge(report)
     print(_shown(report, problems, as_json=arguments.json))
     for one in problems if arguments.check else ():
-        print(f"relay: {one.says}.\n  {one.hint[:1].upper()}{one.hint[1:]}.", file=sys.stderr)
+        for line in (f"relay: {one.says}.", f"  {one.hint[:1].upper()}{one.hint[1:]}."):
+            print(fitted(line, sys.stderr), file=sys.stderr)
     if arguments.check and report.log.unasked:
         # The relay that runs has the password: that this user has not is no fault of it.
         print(f"relay: {report.log.unasked}", file=sys.stderr)
@@ -68,7 +70,11 @@ def _text(loaded: Config, *, as_json: bool) -> str:
 def _shown(report: status.Report, problems: Sequence[health.Problem], *, as_json: bool) -> str:
     if as_json:
         return json.dumps({**status.as_json(report), "problems": health.as_json(problems)}, indent=2)
-    return "\n".join(views.status_lines(report, problems))
+    # What is to be done stands below what is wrong, all else behind a word.
+    return "\n".join(
+        fitted(line, sys.stdout, "  " if line.startswith(("  `", "critical", "warning")) else " " * 13)
+        for line in views.status_lines(report, problems)
+    )
 
 
 def _nagios(arguments: argparse.Namespace) -> int:
