@@ -162,6 +162,7 @@ GRADEBOOK_GRADE_UPDATED = EventKind(
     id_field="gradeid",
     # A comment with each, perhaps a large one.
     most_in_page=100,
+    sizes="SELECT t.id AS id, LENGTH(t.feedback) AS bytes FROM {p}grade_grades t WHERE t.id IN %s",
 )
 GRADEBOOK_GRADE_DELETED = EventKind(
     name="gradebook_grade_deleted",

@@ -183,4 +183,6 @@ GRADE_UPDATED = EventKind(
     id_field="gradeid",
     # A megabyte of feedback with each, perhaps.
     most_in_page=100,
+    sizes="SELECT f.grade AS id, SUM(LENGTH(f.commenttext)) AS bytes FROM {p}assignfeedback_comments f "
+    "WHERE f.grade IN %s GROUP BY f.grade",
 )

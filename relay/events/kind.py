@@ -297,6 +297,8 @@ class EventKind:
     listed: tuple[str, ...] | None = None
     #: So many of them in a page of the log at most, as each may be large; None for any number.
     most_in_page: int | None = None
+    #: SELECT of `id` and `bytes`, how large the rows are, for a list of ids; '' where none of them is large.
+    sizes: str = ""
     #: The table that its log rows point to, where the builder asks whether the outbox holds something of the row.
     held_of: str = ""
     #: Says that something which belongs to the row is not there yet; a young row is read again for it.

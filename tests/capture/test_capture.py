@@ -390,6 +390,24 @@ def test_a_page_holds_a_hundred_grades_at_most_and_the_pages_leave_nothing_out(
     assert captured.read() == 260
 
 
+def test_a_page_ends_where_the_comments_of_its_grades_are_large_together(
+    captured: Captured, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.moodle.log.BYTES_IN_PAGE", 100)
+    engine = college.assignment(college.course("Computing", "C1"), "Engine")
+    for size in (10, 90, 1, 500, 3, None, 97):
+        ada = college.sign_up("Ada", "Lovelace", AT)
+        college.grade(ada, engine, 50, AT, None if size is None else "x" * size)
+    after, top = 0, captured.moodle.max_id()
+    pages = []
+    while (page := captured.moodle.page(after, top)) is not None:
+        after = page.last
+        pages.append([row.id for row in page.rows])
+    # Each student signs up with an odd id, and is graded with an even one.
+    assert pages == [[1, 2, 3, 4, 5], [6, 7], [8], [9, 10, 11, 12, 13, 14]]
+    assert captured.read() == 14
+
+
 def test_a_late_row_is_found_though_another_row_of_its_gap_was_deleted(
     captured: Captured, college: College, second: College
 ) -> None:
