@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 import relay
 from relay.events import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 ROOT = Path(relay.__file__).parent
 #: From the lowest to the highest: folders, and modules that stand beside them. Nothing imports sideways on a floor.
@@ -51,8 +54,14 @@ MODULES = sorted(
 MODULE_LINES, FUNCTION_LINES = 350, 40
 
 
+@functools.cache
 def tree(module: str) -> ast.Module:
     return ast.parse(path_of(module).read_text())
+
+
+@functools.cache
+def nodes(module: str) -> list[ast.AST]:
+    return list(ast.walk(tree(module)))
 
 
 def path_of(module: str) -> Path:
@@ -68,16 +77,22 @@ def is_below(module: str, names: tuple[str, ...]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
-def imports(module: str) -> set[str]:
+@functools.cache
+def imports(module: str) -> frozenset[str]:
     """Return every module that a module imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return found
+    return frozenset(found)
+
+
+def tops(module: str) -> set[str]:
+    """Return the packages that a module imports from."""
+    return {name.split(".")[0] for name in imports(module)}
 
 
 def own(module: str) -> set[str]:
@@ -98,17 +113,33 @@ def floor(module: str) -> int:
 
 
 def functions(module: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in nodes(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def offences(names: Iterable[str], found: Callable[[str], Iterable[str]]) -> dict[str, set[str]]:
+    """Return what is found of these modules that should not be there, by module."""
+    return {name: offending for name in names if (offending := set(found(name)))}
+
+
+def outside(*names: str) -> list[str]:
+    """Return the modules that are in none of these folders."""
+    return [module for module in MODULES if not is_below(module, names)]
+
+
+def attributes(module: str) -> set[str]:
+    return {node.attr for node in nodes(module) if isinstance(node, ast.Attribute)}
 
 
 def test_every_folder_has_its_floor() -> None:
     assert {folder(module) for module in MODULES} == set().union(*FLOORS)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_from_its_folder_and_from_floors_below_only(module: str) -> None:
-    outside = {name for name in own(module) if folder(name) != folder(module)}
-    assert {name for name in outside if floor(name) >= floor(module)} == set()
+def test_a_module_imports_from_its_folder_and_from_floors_below_only() -> None:
+    def not_below(module: str) -> set[str]:
+        others = {name for name in own(module) if folder(name) != folder(module)}
+        return {name for name in others if floor(name) >= floor(module)}
+
+    assert offences(MODULES, not_below) == {}
 
 
 def test_no_modules_import_each_other() -> None:
@@ -119,61 +150,60 @@ def test_no_modules_import_each_other() -> None:
     assert left == {}, "each of these waits for another one of them"
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("demo")])
-def test_a_module_touches_only_what_is_its_own(module: str) -> None:
-    tops = {name.split(".")[0] for name in imports(module)}
-    assert {name for name in tops if module not in OWNERS.get(name, {module})} == set()
+def test_a_module_touches_only_what_is_its_own() -> None:
+    def of_others(module: str) -> set[str]:
+        return {name for name in tops(module) if module not in OWNERS.get(name, {module})}
+
+    assert offences(outside("demo"), of_others) == {}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if is_below(name, PURE)])
-def test_rules_events_and_words_are_pure(module: str) -> None:
-    assert {name.split(".")[0] for name in imports(module)} & IMPURE == set()
+def test_rules_events_and_words_are_pure() -> None:
+    assert offences([name for name in MODULES if is_below(name, PURE)], lambda module: tops(module) & IMPURE) == {}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith(("cli", "demo"))])
-def test_only_faces_print_and_exit(module: str) -> None:
-    called = {
-        node.func.id
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    assert called & {"print", "exit", "input"} == set()
+def test_only_faces_print_and_exit() -> None:
+    def called(module: str) -> set[str]:
+        calls = (node.func for node in nodes(module) if isinstance(node, ast.Call))
+        return {function.id for function in calls if isinstance(function, ast.Name)}
+
+    assert offences(outside("cli", "demo"), lambda module: called(module) & {"print", "exit", "input"}) == {}
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in MODULES if not is_below(name, ("service.daemon", "service.threads", "demo"))]
-)
-def test_the_daemon_alone_starts_threads(module: str) -> None:
-    read = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
-    assert "Thread" not in read
+def test_the_daemon_alone_starts_threads() -> None:
+    assert offences(outside("service.daemon", "service.threads", "demo"), lambda one: attributes(one) & {"Thread"}) == {}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not is_below(name, ("cli", "config", "demo"))])
-def test_the_environment_is_read_by_the_config_and_the_command_line(module: str) -> None:
-    read = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
-    assert read & {"environ", "getenv"} == set()
+def test_the_environment_is_read_by_the_config_and_the_command_line() -> None:
+    read = {"environ", "getenv"}
+    assert offences(outside("cli", "config", "demo"), lambda module: attributes(module) & read) == {}
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in MODULES if is_below(name, ("capture", "delivery", "operations", "receivers"))]
-)
-def test_use_cases_know_no_dialect(module: str) -> None:
-    assert {name for name in own(module) if name.startswith(("outbox.sqlite", "outbox.mysql"))} == set()
+def test_use_cases_know_no_dialect() -> None:
+    cases = [name for name in MODULES if is_below(name, ("capture", "delivery", "operations", "receivers"))]
+    dialects = ("outbox.sqlite", "outbox.mysql")
+    assert offences(cases, lambda module: {name for name in own(module) if name.startswith(dialects)}) == {}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_room_is_too_large(module: str) -> None:
-    lines = len(path_of(module).read_text().splitlines())
-    assert lines <= MODULE_LINES or "long" in (ast.get_docstring(tree(module)) or "")
-    large = {one.name: (one.end_lineno or 0) - one.lineno + 1 for one in functions(module)}
-    assert {name: size for name, size in large.items() if size > FUNCTION_LINES} == {}
+def test_no_room_is_too_large() -> None:
+    sizes = {module: len(path_of(module).read_text().splitlines()) for module in MODULES}
+    large = {module for module, lines in sizes.items() if lines > MODULE_LINES}
+    assert {module for module in large if "long" not in (ast.get_docstring(tree(module)) or "")} == set()
+
+    def too_long(module: str) -> set[str]:
+        lengths = {one.name: (one.end_lineno or 0) - one.lineno + 1 for one in functions(module)}
+        return {name for name, lines in lengths.items() if lines > FUNCTION_LINES}
+
+    assert offences(MODULES, too_long) == {}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith(("events", "demo"))])
-def test_no_module_outside_of_events_names_a_kind(module: str) -> None:
+def test_no_module_outside_of_events_names_a_kind() -> None:
     """A kind that is added comes along by itself: in capture, sync, reconcile, explain, the config, the schema."""
     kinds = catalogue.KINDS.values()
     names = {kind.name for kind in kinds} | {kind.moodle_event for kind in kinds} | set(catalogue.SYNCED)
     tables = {table.table for kind in kinds for table in kind.tables()} - {"user", "course"}
-    texts = {node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)}
-    assert texts & (names | tables) == set()
+
+    def named(module: str) -> set[str]:
+        texts = {node.value for node in nodes(module) if isinstance(node, ast.Constant)}
+        return {str(text) for text in texts & (names | tables)}
+
+    assert offences(outside("events", "demo"), named) == {}
