@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import os
 import re
 import secrets
 import signal
@@ -134,24 +133,24 @@ class Relay:
         path.write_text(json.dumps(self.config))  # JSON is YAML
         return path
 
+    def arguments(self, *arguments: str) -> list[str]:
+        """Return the arguments of `relay`, its config among them, which is written."""
+        return ["--config", str(self.write()), *arguments]
+
     def command(self, *arguments: str) -> list[str]:
-        return [*self.PROGRAM, "--config", str(self.write()), *arguments]
+        """Return a command for what has to begin as a user's does, with a Python of its own."""
+        return [*self.PROGRAM, *self.arguments(*arguments)]
 
     def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command to its end."""
-        if env is None:
-            done = forked.run(["--config", str(self.write()), *arguments], RUN_S)
-        else:
-            environment = {**os.environ, **env}
-            command = self.command(*arguments)
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=RUN_S)
+        done = forked.run(self.arguments(*arguments), RUN_S, env=env)
         if expect is not None:
             assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
         return Finished(done)
 
     def crash(self, step: str, count: int, *arguments: str) -> Finished:
         """Run a command that is killed at a step (`crash.py`), which has to come."""
-        done = forked.run([step, str(count), "--", "--config", str(self.write()), *arguments], PATIENCE_S, crash.main)
+        done = forked.run([step, str(count), "--", *self.arguments(*arguments)], PATIENCE_S, crash.main)
         assert done.returncode == -signal.SIGKILL, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return Finished(done)
 
@@ -162,8 +161,12 @@ class Relay:
         found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return found
 
-    def start(self) -> Daemon:
-        return Daemon(self.command("run"))
+    def start(self, env: Mapping[str, str] | None = None) -> Daemon:
+        return Daemon(forked.Started(self.arguments("run"), env=env))
+
+    def start_alone(self) -> Daemon:
+        """Start it as a user or systemd does, with a Python of its own."""
+        return Daemon(subprocess.Popen(self.command("run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
 
     def rows(self, statement: str, *values: Any) -> Sequence[Any]:
         """Ask the outbox something, as a monitoring script would: `log` and `attempt` name the two tables."""
@@ -208,14 +211,8 @@ class Finished:
 class Daemon:
     """A running `relay run`, whose log lines can be waited for."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
-        )
+    def __init__(self, process: subprocess.Popen[str] | forked.Started) -> None:
+        self.process = process
         self.lines: list[dict[str, Any]] = []
         self.errors = ""
         self._changed = threading.Condition()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backends import slow
 from college_life import sign_ups
 from figures import Row, Sample, at_most, judged, quantile
-from harness import PATIENCE_S, Daemon, fresh_moodle
+from harness import PATIENCE_S, fresh_moodle
 from subject import running, subject
 
 if TYPE_CHECKING:
@@ -57,9 +57,8 @@ def start(bench: Bench) -> Iterator[Row]:
     took = []
     for _ in range(bench.runs):
         relay = subject(bench, "http://127.0.0.1:9")
-        command = relay.command("run")
         began_at = time.monotonic()
-        with Daemon(command) as daemon:
+        with relay.start_alone() as daemon:
             daemon.wait_for("relay.started")
             # It is said when the log has been looked at.
             daemon.wait_for("capture.began")

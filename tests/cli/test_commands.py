@@ -17,6 +17,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import forked
 import pymysql
 import pytest
 from harness import TOKEN, Relay, with_password
@@ -256,11 +257,10 @@ def test_a_sync_that_is_killed_goes_on_and_sends_every_row_once(
     relay.once("--from", "now")
     relay.set("enabled", False)
     for chunks in (2, 3):
-        process = subprocess.Popen(relay.command("sync", "users"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = forked.Started(relay.arguments("sync", "users"))
         while relay.rows("SELECT COUNT(*) FROM {log}")[0][0] < 500 * chunks and process.poll() is None:
             time.sleep(0.001)
-        process.kill()
-        process.communicate()
+        process.close()
     relay.set("enabled", True)
     relay.run("sync", "users")
     assert sorted(post.envelope["data"]["userid"] for post in backend.posts) == list(range(1, 5001))

@@ -8,8 +8,9 @@ import os
 import subprocess
 from pathlib import Path
 
+import forked
 import pytest
-from harness import Relay
+from harness import RUN_S, Relay
 from receiver import Receiver, Reply
 
 from relay.cli.printing import fitted
@@ -54,8 +55,7 @@ def test_a_config_that_cannot_be_read_is_a_sentence(
         path.mkdir()
     else:
         path.write_bytes("moodle: {url: 'https://Ü'}".encode("latin-1"))
-    command = [*Relay.PROGRAM, "--config", str(path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run(["--config", str(path), *arguments], RUN_S)
     assert done.returncode == 2, done.stderr
     assert str(path) in done.stdout + done.stderr
     assert "does not know" not in done.stderr

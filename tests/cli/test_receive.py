@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import signal
 import socket
@@ -16,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forked
 import pytest
 from harness import SYMMETRIC_KEY, TOKEN, Relay
 from receiver import Receiver, Reply, receiver
@@ -39,14 +39,7 @@ class Receiving:
     """A running `relay receive --json`."""
 
     def __init__(self, *options: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "relay", "receive", "--port", "0", "--json", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-        )
+        self.process = forked.Started(["receive", "--port", "0", "--json", *options], env=env, cwd=cwd)
         assert self.process.stderr is not None
         self.said = ""
         while "Receiving at" not in self.said:
@@ -87,8 +80,7 @@ def receiving(*options: str, env: dict[str, str] | None = None, cwd: Path | None
     try:
         yield made
     finally:
-        made.process.kill()
-        made.process.communicate()
+        made.process.close()
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import forked
 import pytest
 
 if TYPE_CHECKING:
@@ -43,19 +43,14 @@ def test_a_reconcile_that_is_killed_sends_each_difference_once(
     chance = random.Random(which)
     killed = 0
     while killed < kills:
-        process = subprocess.Popen(
-            relay.command("reconcile", "enrolments", "--fix", "--grace", "0s"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = forked.Started(relay.arguments("reconcile", "enrolments", "--fix", "--grace", "0s"))
         count = relay.rows("SELECT COUNT(*) FROM {log}")[0][0]
         target = count + chance.randrange(0, 1500)
         while process.poll() is None and relay.rows("SELECT COUNT(*) FROM {log}")[0][0] <= target:
             time.sleep(0.002)
         if process.poll() is not None:
             break
-        process.kill()
-        process.wait()
+        process.close()
         killed += 1
     assert killed > 0
     relay.run("reconcile", "enrolments", "--fix", "--grace", "0s", expect=None)

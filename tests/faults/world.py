@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import crash
+import forked
 import pymysql
 from harness import Daemon
 from receiver import Receiver, Reply, Request
@@ -253,11 +254,10 @@ class Supervised:
         self._thread.start()
 
     def _run(self) -> None:
-        script = crash.__file__
+        command = ["never:", "0", "--", "--config", str(self._relay.folder / "config.yaml"), "run"]
         while not self._is_over:
-            command = [sys.executable, script, "never:", "0", "--", "--config", str(self._relay.folder / "config.yaml")]
             with self._lock:
-                self._daemon = Daemon([*command, "run"], env={"RELAY_TEST_CLOCK": str(self._clock)})
+                self._daemon = Daemon(forked.Started(command, crash.main, env={"RELAY_TEST_CLOCK": str(self._clock)}))
                 self.starts += 1
             code = self._daemon.ended(10_000)
             self._daemon.close()

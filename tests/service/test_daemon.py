@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import crash
 import pytest
-from harness import Daemon
 from receiver import Receiver, Reply, Request, receiver
 
 from relay.demo.mariadb import throwaway
@@ -264,7 +263,7 @@ def test_systemd_hears_when_it_is_ready_and_alive_and_stopping(relay: Relay, col
         name = f"@relay-test-{os.getpid()}-{tmp_path.name}"
         notify.bind("\0" + name[1:])
         notify.settimeout(30)
-        with Daemon(relay.command("run"), env={"NOTIFY_SOCKET": name}) as daemon:
+        with relay.start({"NOTIFY_SOCKET": name}) as daemon:
             wanted = {"READY=1", "WATCHDOG=1", f"STATUS=Delivering to {relay.config['backend']['url']}"}
             while wanted:
                 wanted -= set((heard := notify.recv(4096).decode()).split("\n"))

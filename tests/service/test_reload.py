@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import PATIENCE_S, Daemon
+from harness import PATIENCE_S
 from receiver import Receiver, Reply
 
 from relay import config
@@ -188,7 +188,7 @@ def test_the_watchdog_is_fed_while_a_reload_or_a_stop_waits_for_requests(
     backend.answer = answer
     relay.set("backend.timeout", "50s")
     college.sign_up("Ada", "Lovelace", AT)
-    with listening(tmp_path) as (name, notified), Daemon(relay.command("run"), env={"NOTIFY_SOCKET": name}) as daemon:
+    with listening(tmp_path) as (name, notified), relay.start({"NOTIFY_SOCKET": name}) as daemon:
         backend.wait_for(1)
         daemon.send(ending)
         begins = b"RELOADING=1" if ending == signal.SIGHUP else b"STOPPING=1"
@@ -210,7 +210,7 @@ def test_systemd_is_told_how_it_is_at_this_moment(
 ) -> None:
     backend.answer = lambda _: Reply(code=401)
     college.sign_up("Ada", "Lovelace", AT)
-    with listening(tmp_path) as (name, notified), Daemon(relay.command("run"), env={"NOTIFY_SOCKET": name}) as daemon:
+    with listening(tmp_path) as (name, notified), relay.start({"NOTIFY_SOCKET": name}) as daemon:
 
         def hear(words: str) -> None:
             while not any(

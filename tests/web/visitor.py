@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import forked
 from harness import PATIENCE_S, Daemon, Relay, fresh_moodle
 from receiver import Receiver, receiver
 
@@ -149,7 +150,7 @@ class Web(Daemon):
         self.where: str | int = listen or free_port()
         relay.set("web.listen", f"unix:{listen}" if listen else f"127.0.0.1:{self.where}")
         relay.set("moodle.poll_interval", "20ms")
-        super().__init__(relay.command("web"))
+        super().__init__(forked.Started(relay.arguments("web")))
         self.wait_for("web.started")
 
     def link(self, role: str | None = None, user: int | None = None) -> str:
