@@ -23,6 +23,8 @@ class Backend(Receiver):
         #: How many requests repeated an id, and how many were refused.
         self.duplicates = 0
         self.forged = 0
+        #: What arrived last of each event, by its id.
+        self.requests: dict[str, Request] = {}
         #: It answers 503 to every event.
         self.is_down = False
         #: It takes the next event, and breaks the connection before it answers.
@@ -30,6 +32,7 @@ class Backend(Receiver):
 
     def _decided(self, delivery: Request, judged: Judged) -> Reply | None:
         """Count what came, and answer otherwise than with the judge's word where it is down or hangs up."""
+        self.requests[delivery.headers.get("webhook-id", "")] = delivery
         if self.is_down:
             return Reply(code=503, body=b'{"status": "away"}')
         if judged.verdict is Verdict.GOOD:

@@ -78,7 +78,7 @@ class Life:
                 says=f"{first} {last} signs up and enrols",
                 act=partial(self._join, first, last),
             )
-        yield Step(at=0.20, says="a long transaction begins: its log row gets an id, and stays unseen", act=self._begin)
+        yield Step(at=0.20, says="a long transaction begins: nobody sees its log row yet", act=self._begin)
         for index, (first, last) in enumerate(NAMES):
             yield Step(
                 at=0.30 + 0.025 * index,

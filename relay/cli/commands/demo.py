@@ -25,9 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the demo."""
-    from relay import demo  # noqa: PLC0415 -- the daemon needs none of it
+    try:
+        from relay import demo  # noqa: PLC0415 -- the daemon needs none of it
 
-    return demo.run(stream=sys.stdout, seconds=arguments.seconds)
+        return demo.run(stream=sys.stdout, seconds=arguments.seconds)
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing of the demo is left on this machine.")
+        return 130
 
 
 COMMAND = Command(
