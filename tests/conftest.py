@@ -57,6 +57,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long versions of the tests are wanted: see tests/README.md."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
 def mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDB]:
     """A server for the whole run. Where none is installed: skipped by a person, failed in CI."""
     given = request.config.getoption("--server")

@@ -187,9 +187,9 @@ def test_any_bytes_give_text_that_is_utf8(raw: bytes) -> None:
         "<span>", "</span>", "<em>", "<?xml", "</script ", '\\"',
     ],
 )  # fmt: skip
-def test_a_megabyte_of_anything_comes_to_an_end(piece: str) -> None:
+def test_a_megabyte_of_anything_comes_to_an_end(piece: str, is_full: bool) -> None:
     """Each piece once took the square of the text's length: the suite would not end, were it to do so again."""
-    text = piece * (1_000_000 // len(piece))
+    text = piece * ((1_000_000 if is_full else 100_000) // len(piece))
     assert len(cleaning.feedback(text)) <= 5 * len(text)
     assert len(cleaning.param_text(f"</lang>{text}")) <= len(text) + 7
 

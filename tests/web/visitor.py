@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
     from relay.demo.moodle import College
 
 ORIGIN = {"Sec-Fetch-Site": "same-origin"}
-#: Connects to a socket as another account, and hands the connection back: the account that connects is the one known.
-CONNECT = """
-import os, socket, sys
-wire = socket.socket(fileno=int(sys.argv[1]))
-os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
-asked = socket.socket(socket.AF_UNIX); asked.connect(sys.argv[3])
-socket.send_fds(wire, [b"."], [asked.fileno()])
-"""
 
 
 def patience() -> Iterator[None]:
@@ -127,13 +118,21 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _as_account(uid: int, path: str) -> socket.socket:
-    """Return a connection to a socket that another account has made."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        command = [sys.executable, "-c", CONNECT, str(theirs.fileno()), str(uid), path]
-        subprocess.run(command, pass_fds=[theirs.fileno()], check=True)
-        _, handles, _, _ = socket.recv_fds(ours, 1, 1)
-    return socket.socket(fileno=handles[0])
+    """Return a connection to a socket that another account has made: the other end is told who this process is then."""
+    made, groups = socket.socket(socket.AF_UNIX), os.getgroups()
+    os.setgroups([])
+    os.setegid(uid)
+    os.seteuid(uid)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+    return made
 
 
 def free_port() -> int:
