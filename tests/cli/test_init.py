@@ -316,7 +316,8 @@ class Terminal:
 
     def interrupt(self) -> None:
         """Press Ctrl-C, once the answer is waited for: Python sees one just before that with the next key only."""
-        while Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "S":
+        # Its call to the kernel has the terminal, the descriptor 0, as its first argument: it reads.
+        while Path(f"/proc/{self.process.pid}/syscall").read_text().split()[1:2] != ["0x0"]:
             os.sched_yield()
         self.process.send_signal(signal.SIGINT)
 

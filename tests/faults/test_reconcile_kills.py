@@ -26,7 +26,7 @@ def test_a_reconcile_that_is_killed_sends_each_difference_once(
 ) -> None:
     """The ones that differ by a method that is switched off have data that says nothing new: an id tells them apart."""
     relay: Relay = request.getfixturevalue(which)
-    kills = 20 if request.config.getoption("--full") else 4
+    kills = 20 if request.config.getoption("--full") else 2
     college.course("Computing", "C1")
     college.course("Ceramics", "C2")
     college.run(

@@ -147,7 +147,11 @@ def start(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         one.quit()
 
 
-@pytest.fixture(scope="module", params=[("en", 1440), ("en", 375), ("ar", 1440), ("ar", 375)], ids=str)
+# Each language and each width; the other two pairs of them with --full.
+SIZES = [("en", 1440), ("ar", 375), *(pytest.param(one, marks=pytest.mark.full) for one in (("en", 375), ("ar", 1440)))]
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=str)
 def browser(request: pytest.FixtureRequest, start: Any) -> Browser:
     """A browser on a desk and on a phone, in English and in Arabic."""
     language, width = request.param
