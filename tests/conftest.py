@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The driver of the database reads all CAs of the system for each connection, 36 ms; no test trusts any of them.
 os.environ["SSL_CERT_FILE"] = os.devnull
+#: Modules with a test, or with tests of one process, that take ten seconds and more.
+LONG = ("test_browser", "test_chaos", "test_reconcile_kills", "test_reload", "test_shared", "test_three_relays")
 # Tests of what is generated take a multiple of these, when they are imported.
 settings.register_profile("short", deadline=None, print_blob=True, max_examples=100)
 settings.register_profile("full", settings.get_profile("short"), max_examples=1000)
@@ -48,12 +50,20 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("full" if config.getoption("--full") else "short")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only --full runs."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
+    """Leave out what only --full runs; put in front what takes long, so that all processes end at about one time.
+
+    Tests that share a fixture of their module are for one process; any other goes to whichever has nothing to do.
+    """
     if not config.getoption("--full"):
         left_out = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+    for item in items:
+        used = (one for found in item._fixtureinfo.name2fixturedefs.values() for one in found)
+        if any(one.scope == "module" for one in used):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,18 @@
 #!/bin/sh
 # Runs the tests on all cores, on a machine where nothing is installed too. What follows goes to pytest. With --full alone
-# the fault suite runs for hours, and tests/fresh.sh and tests/mutation.sh come behind it.
+# the fault suite runs for hours; tests/fresh.sh and tests/mutation.sh come behind it.
 set -eu
 cd "$(dirname "$0")/.."
 extras='[test]'
 . tests/setup.sh
+# Each process of relay would read its modules anew, and each dot of the progress would wait for a line to be full.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONUNBUFFERED=1
+# Some tests wait more than they work: with more processes than cores, others go on meanwhile.
+processes=$(($(nproc) + 2))
+echo "The tests begin, in $processes processes; each reads all of them first ..."
+.venv/bin/python -m pytest -n "$processes" --dist loadgroup --no-loadscope-reorder "$@"
 if [ "$*" = --full ]; then
-    .venv/bin/python -m pytest -n auto --dist loadfile --full
     tests/fresh.sh
-    exec tests/mutation.sh
+    tests/mutation.sh
 fi
-exec .venv/bin/python -m pytest -n auto --dist loadfile "$@"

@@ -15,6 +15,7 @@ import pytest
 from receiver import Receiver, Reply, Request
 
 from relay import config
+from relay.capture import held
 from relay.delivery import dispatch
 from relay.service import parts
 from relay.service.logs import make_log
@@ -144,8 +145,9 @@ class Stepped:
 
 @pytest.fixture
 def stepped(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stepped]:
-    """Nobody else uses the outbox: so a pass need not be done each second to see what another process made due."""
+    """Nobody else uses the outbox, and nothing is held: so nobody needs to look each second, or half minute."""
     monkeypatch.setattr(dispatch, "IDLE_S", math.inf)
+    monkeypatch.setattr(held, "LOOK_EVERY_S", HOUR)
     relay.set("backend.concurrency", SENDERS)
     relay.set("moodle.poll_interval", "1h")
     relay.set("retry", {})
