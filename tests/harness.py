@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 import re
 import secrets
 import signal
@@ -164,9 +165,10 @@ class Relay:
     def start(self, env: Mapping[str, str] | None = None) -> Daemon:
         return Daemon(forked.Started(self.arguments("run"), env=env))
 
-    def start_alone(self) -> Daemon:
+    def start_alone(self, env: Mapping[str, str] | None = None) -> Daemon:
         """Start it as a user or systemd does, with a Python of its own."""
-        return Daemon(subprocess.Popen(self.command("run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        environment, pipe = {**os.environ, **(env or {})}, subprocess.PIPE
+        return Daemon(subprocess.Popen(self.command("run"), stdout=pipe, stderr=pipe, text=True, env=environment))
 
     def rows(self, statement: str, *values: Any) -> Sequence[Any]:
         """Ask the outbox something, as a monitoring script would: `log` and `attempt` name the two tables."""

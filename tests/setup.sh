@@ -36,14 +36,15 @@ run() {
     TMPDIR="$work" setsid "$@" >"$work/log" 2>&1 </dev/null &
     step=$!
     while kill -0 "$step" 2>/dev/null; do
-        seconds=$(($(date +%s) - began))
+        seconds=$(($(date +%s || echo "$began") - began))
         if [ -t 1 ]; then
             printf '\r\033[K%5d s  %s' "$seconds" "$(tail -n 1 "$work/log" | tr -d '\r' | cut -c 1-68)"
         elif [ "$seconds" -ge "$((said + 5))" ]; then
             said=$seconds
             printf '%5d s  %s\n' "$seconds" "$(tail -n 1 "$work/log" | cut -c 1-68)"
         fi
-        sleep 0.2
+        # Ctrl-C ends this one too, perhaps before it is heard here.
+        sleep 0.2 || :
     done
     code=0
     wait "$step" || code=$?

@@ -170,7 +170,8 @@ def test_only_faces_print_and_exit() -> None:
 
 
 def test_the_daemon_alone_starts_threads() -> None:
-    assert offences(outside("service.daemon", "service.threads", "demo"), lambda one: attributes(one) & {"Thread"}) == {}
+    others = outside("service.daemon", "service.threads", "demo")
+    assert offences(others, lambda module: attributes(module) & {"Thread"}) == {}
 
 
 def test_the_environment_is_read_by_the_config_and_the_command_line() -> None:

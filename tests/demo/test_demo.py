@@ -125,10 +125,10 @@ def test_every_event_arrives_through_all_troubles_and_nothing_is_left(temporary:
 
 def shows_an_event_with_its_signature_and_its_story(output: str) -> None:
     (log_id,) = re.findall(r"^What the backend got: the event of log row (\d+)$", output, re.MULTILINE)
-    assert re.search(rf"log row {log_id} -> refused: 503", output)
+    assert re.search(rf"log row {log_id} -> (refused|no answer): ", output)
     shown = output.partition("What the backend got")[2]
     body = json.loads("{" + shown.partition("\n{")[2].partition("\n}\n")[0] + "}")
-    assert body["event_type"] == "grade_updated"
+    assert f"POST /v1/events/moodle/{body['event_type']}\n" in shown
     assert f"webhook-id: {body['event_id']}\n" in shown
     assert re.search(r"^webhook-signature: v1,", shown, re.MULTILINE)
     assert re.search(r"^  as it came +good$", shown, re.MULTILINE)
@@ -136,7 +136,7 @@ def shows_an_event_with_its_signature_and_its_story(output: str) -> None:
     status, _, story = shown.partition("$ relay status\n")[2].partition(f"$ relay explain log:{log_id}\n")
     assert "undelivered  0" in status
     assert "no relay runs" not in status
-    assert f"The backend took grade_updated {body['event_id']}." in story
+    assert f"The backend took {body['event_type']} {body['event_id']}." in story
 
 
 @pytest.mark.full

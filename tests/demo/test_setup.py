@@ -136,7 +136,9 @@ def test_ctrl_c_while_packages_are_unpacked_lets_apt_end_first(machine: Path) ->
         assert process.stdout is not None
         output = ""
         while "Stopping, once apt has ended what it has begun ..." not in output:
-            output += os.read(process.stdout.fileno(), 1000).decode()
+            data = os.read(process.stdout.fileno(), 1000)
+            assert data, output
+            output += data.decode()
         assert Path(f"/proc/{waiting}").exists()
         os.kill(waiting, signal.SIGTERM)
         output, errors = process.communicate(timeout=PATIENCE_S)

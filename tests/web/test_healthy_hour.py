@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import alerted
 import pytest
-from harness import PATIENCE_S, Daemon
+from harness import PATIENCE_S
 from watched import Systemd, command, heading, made_page
 
 from relay.events.catalogue import KINDS
@@ -50,7 +50,7 @@ def test_nothing_is_said_to_be_wrong_while_thousands_of_events_are_delivered(
     scrapes = []
     with contextlib.ExitStack() as stack:
         systemd = Systemd(stack)
-        daemon = stack.enter_context(Daemon(relay.command("run"), env={"NOTIFY_SOCKET": systemd.name}))
+        daemon = stack.enter_context(relay.start({"NOTIFY_SOCKET": systemd.name}))
         systemd.wait_for("delivering to")
         page = stack.enter_context(contextlib.closing(made_page(relay)))
         sign_up_many(college, count, int(time.time()))

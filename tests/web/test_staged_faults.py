@@ -250,7 +250,7 @@ def test_all_name_the_same_right_fault(scene: Scene, fault: Fault, monkeypatch: 
     if fault.when != "while":
         fault.stage(scene)
     if fault.when != "never":
-        scene.daemon = scene.stack.enter_context(Daemon(relay.command("run"), env={"NOTIFY_SOCKET": systemd.name}))
+        scene.daemon = scene.stack.enter_context(relay.start_alone({"NOTIFY_SOCKET": systemd.name}))
     if fault.when == "while":
         systemd.wait_for("delivering to" if fault.condition != "disk" else "the disk")
         fault.stage(scene)
