@@ -34,7 +34,7 @@ def test_who_asks_hears_whether_the_new_config_is_in_force_and_why_not(relay: Re
         pid = str(daemon.process.pid)
         relay.set("status.max_age", "2h")
         assert "in force" in relay.run("reload", pid).stdout
-        assert daemon.count("config.reloaded") == 1
+        daemon.wait_for("config.reloaded")
         relay.set("backend.timeout", "ages")
         refused = relay.run("reload", pid, expect=1).stderr
         assert "the old config goes on" in refused
