@@ -168,7 +168,7 @@ class Trial:
         demo = self.readme.line("tests/demo.sh")
         self.root.run("apt-get update -qq")
         shown = self.root.run(f"{demo} --seconds 5", cwd=SOURCE)
-        self.expect(shown, "delivered")
+        self.expect(shown, "lost           0")
         # A few tests: all of them were run before this.
         self.expect(
             self.root.run(f"{self.readme.line('tests/run.sh')} tests/rules tests/test_docs.py", cwd=SOURCE), " passed"
