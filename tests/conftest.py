@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The driver of the database reads all CAs of the system for each connection, 36 ms; no test trusts any of them.
 os.environ["SSL_CERT_FILE"] = os.devnull
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 #: Modules with a test, or with tests of one process, that take ten seconds and more.
 LONG = ("test_browser", "test_chaos", "test_reconcile_kills", "test_reload", "test_shared", "test_three_relays")
 # Tests of what is generated take a multiple of these, when they are imported.
@@ -55,16 +58,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     """Leave out what only --full runs; put in front what takes long, so that all processes end at about one time.
 
-    Tests that share a fixture of their module are for one process; any other goes to whichever has nothing to do.
+    The tests of a module are for one process: some share a fixture, or accounts of its database server.
     """
     if not config.getoption("--full"):
         left_out = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
     for item in items:
-        used = (one for found in item._fixtureinfo.name2fixturedefs.values() for one in found)
-        if any(one.scope == "module" for one in used):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: item.path.stem not in LONG)
 
 
