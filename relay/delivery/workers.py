@@ -103,7 +103,7 @@ class Workers:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         #: How long the fastest request of late took, in seconds.
         self._fastest_s = fastest_at_first(concurrency)
-        #: When each request that is under way began, by the monotonic clock.
+        #: When each request that is under way began, by its attempt and the monotonic clock.
         self._began: dict[int, float] = {}
         #: How many deliveries may be claimed at once.
         self.ahead = least_ahead(concurrency)
@@ -168,11 +168,11 @@ class Workers:
 
     def _attempt(self, delivery: Delivery, purpose: Purpose) -> Result:
         started_at = self._clock()
-        self._began[delivery.id] = began_at = self._monotonic()
+        self._began[delivery.attempt_id] = began_at = self._monotonic()
         try:
             outcome = self._post(delivery, started_at)
         finally:
-            del self._began[delivery.id]
+            del self._began[delivery.attempt_id]
         seen = NOTHING
         if purpose is not Purpose.PROBE:
             seen = self._pacer.observe(delivery, outcome, began_at, len(self._began))

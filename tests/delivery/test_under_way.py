@@ -9,9 +9,12 @@ import time
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
+import crash
+import forked
+import harness
 import pytest
 from harness import PATIENCE_S, shared_outbox
-from receiver import Receiver, Reply
+from receiver import Receiver, Reply, Request
 from virtual import DAY, HOUR, OPTIONS, POLICY, START, World
 
 from relay import config
@@ -27,6 +30,7 @@ from relay.service.loops import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness import Relay
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from relay.rules.circuit import Breaker
     from relay.rules.server import Address
 
+AT = 1_770_000_000
 TAKEN = Outcome(http_code=200)
 #: A circuit that is to be probed.
 OPEN = {"opened_at": START - DAY, "reason": "the backend answered 503", "probe_at": START - HOUR, "probes": 9}
@@ -55,6 +60,36 @@ def test_what_is_under_way_is_not_claimed_again_however_slow_the_backend_is(make
     world.events += 10
     world.run(DAY)
     world.check_all_are_delivered_in_order()
+
+
+def test_a_clock_that_jumps_past_the_end_of_a_lease_ends_no_relay(
+    relay: Relay, college: College, backend: Receiver, tmp_path: Path
+) -> None:
+    """What is under way is claimed once more: two attempts of one event at a time, of the same process."""
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    is_sent_again = threading.Event()
+
+    def answer(_request: Request) -> Reply:
+        if len(backend.posts) == 1:
+            is_sent_again.wait(PATIENCE_S)
+        else:
+            is_sent_again.set()
+        return Reply()
+
+    backend.answer = answer
+    relay.set("backend.timeout", f"{PATIENCE_S}s")
+    college.sign_up("Ada", "Lovelace", AT)
+    command = ["never:", "0", "--", "--config", str(relay.write()), "run"]
+    with harness.Daemon(forked.Started(command, crash.main, env={"RELAY_TEST_CLOCK": str(clock)})) as daemon:
+        backend.wait_for(1)
+        clock.write_text(str(DAY))
+        backend.wait_for(2)
+        daemon.wait_for("delivery.succeeded", 2)
+        assert daemon.stop() == 0
+    assert relay.statuses() == {"success": 1}
+    assert relay.status()["conservation"]["holds"]
+    assert {post.body for post in backend.posts} == {backend.posts[0].body}
 
 
 def test_the_backend_is_not_probed_while_requests_are_under_way(make_world: Callable[..., World]) -> None:
