@@ -56,16 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
 # Before xdist reads the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
-    """Leave out what only --full runs; put in front what takes long, so that all processes end at about one time.
-
-    The tests of a module are for one process: some share a fixture, or accounts of its database server.
-    """
+    """Leave out what only --full runs; put in front what takes long, so that all processes end at about one time."""
     if not config.getoption("--full"):
         left_out = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: item.path.stem not in LONG)
 
 
