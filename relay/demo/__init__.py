@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +106,8 @@ def _run(show: Show, interrupts: Interrupts, seconds: float) -> int:
             _live(show, interrupts, life, backend, seen, seconds)
             _wait(show, interrupts, life, backend, seen)
             show.count()
-            with interrupts.heard():
-                holds = ending.show_all(show, config, backend, key, seen.log_ids, seen.refused)
+            ask = partial(ending.said, config, interrupts.heard)
+            holds = ending.show_all(show, ask, backend, key, seen.log_ids, seen.refused)
         return _tally(show, life, backend, seen, holds=holds)
 
 

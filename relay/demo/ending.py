@@ -11,29 +11,35 @@ from typing import TYPE_CHECKING, Any
 from relay.receivers.verifiers import verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from relay.demo.backend import Backend
+    from relay.demo.mariadb import Heard
     from relay.demo.show import Show
     from relay.receivers.judge import Request
+
+    Ask = Callable[..., str]
 
 #: The headers that are shown.
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature", "x-tenant-id")
 
 
 def show_all(
-    show: Show, config: Path, backend: Backend, key: str, log_ids: Mapping[str, int], refused: Iterable[str]
+    show: Show, ask: Ask, backend: Backend, key: str, log_ids: Mapping[str, int], refused: Iterable[str]
 ) -> bool:
-    """Show it all, of an event that was refused at first; return whether relay's accounts hold."""
+    """Show it all, of an event that was refused at first; return whether relay's accounts hold.
+
+    `ask` returns what a command of relay prints, given its arguments.
+    """
     chosen = next((one for one in (*refused, *backend.arrived) if one in backend.arrived and one in log_ids), None)
     if chosen is not None:
         _request(show, backend.requests[chosen], log_ids[chosen])
         _signature(show, backend.requests[chosen], key)
-    _command(show, config, "status")
+    _command(show, ask, "status")
     if chosen is not None:
-        _command(show, config, "explain", f"log:{log_ids[chosen]}")
-    found: dict[str, Any] = json.loads(_said(config, "status", "--json"))
+        _command(show, ask, "explain", f"log:{log_ids[chosen]}")
+    found: dict[str, Any] = json.loads(ask("status", "--json"))
     holds: bool = found["conservation"]["holds"]
     return holds
 
@@ -61,19 +67,23 @@ def _signature(show: Show, request: Request, key: str) -> None:
             show.text(f"  {what:<25} {show.coloured('good', 'taken')}")
 
 
-def _command(show: Show, config: Path, *arguments: str) -> None:
+def _command(show: Show, ask: Ask, *arguments: str) -> None:
     show.title(f"$ relay {' '.join(arguments)}")
-    show.text(_said(config, *arguments).rstrip("\n"), hanging=4)
+    show.text(ask(*arguments).rstrip("\n"), hanging=4)
 
 
-def _said(config: Path, *arguments: str) -> str:
-    """Return what a command of relay prints."""
-    done = subprocess.run(  # noqa: S603 -- this very program
+def said(config: Path, heard: Heard, *arguments: str) -> str:
+    """Return what a command of relay prints; Ctrl-C, which is heard while it runs, ends it first."""
+    with subprocess.Popen(  # noqa: S603 -- this very program
         [sys.executable, "-m", "relay", "--config", str(config), *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        check=False,
         env={**os.environ, "COLUMNS": "80"},
         start_new_session=True,  # Ctrl-C is for us to handle
-    )
-    return done.stdout
+    ) as process:
+        try:
+            with heard():
+                return process.communicate()[0]
+        except BaseException:
+            process.kill()
+            raise
