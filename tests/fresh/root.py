@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MIRROR = "http://deb.debian.org/debian"
 #: How long a start of systemd, and any command, may take, in seconds.
 BOOT_S, COMMAND_S = 90.0, 900.0
 #: What the machine's own pip goes by, for one that has a proxy or a mirror.
@@ -39,7 +38,7 @@ def base(suite: str, cache: Path) -> Path:
         subprocess.run(
             [
                 *("debootstrap", f"--cache-dir={packages}", "--variant=minbase"),
-                *("--include=systemd,systemd-sysv,dbus", suite, str(made), MIRROR),
+                *("--include=systemd,systemd-sysv,dbus", suite, str(made)),
             ],
             check=True,
             stdout=subprocess.DEVNULL,
