@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.demo import ending
 from relay.demo.backend import Backend
-from relay.demo.interrupts import Interrupts
+from relay.demo.interrupts import ONCE_S, Interrupts
 from relay.demo.life import Life
 from relay.demo.mariadb import MariaDB, throwaway
 from relay.demo.show import Show
@@ -159,13 +159,15 @@ def _relaying(
     pool.submit(read)
     try:
         with show.waiting("starts relay"), interrupts.heard():
-            started.wait()
+            while not started.wait(ONCE_S):
+                pass
         if process.poll() is not None:
             raise RelayError("The demo's relay did not start.", hint="What it said stands above.")
         yield
         process.send_signal(signal.SIGTERM)
         with interrupts.heard():
-            process.wait()
+            while process.poll() is None:
+                time.sleep(FRAME_S)
     finally:
         process.kill()
         process.wait()

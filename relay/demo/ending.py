@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from relay.demo.interrupts import output_of
 from relay.receivers.verifiers import verifier
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def said(config: Path, heard: Heard, *arguments: str) -> str:
     ) as process:
         try:
             with heard():
-                return process.communicate()[0]
+                found: str = output_of(process)
+                return found
         except BaseException:
             process.kill()
             raise

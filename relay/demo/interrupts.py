@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: How long is waited at once, in seconds: a signal that another thread was given is heard then.
+ONCE_S = 0.1
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -43,3 +46,10 @@ class Interrupts:
             yield
         finally:
             self._is_heard = False
+
+
+def output_of(process: subprocess.Popen[Any]) -> Any:
+    """Return what a process prints to its end; a signal is heard meanwhile, whichever thread it was given to."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=ONCE_S)[0]

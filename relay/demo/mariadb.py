@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymysql
 
+from relay.demo.interrupts import output_of
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class MariaDB:
         ) as making:
             try:
                 with self._heard():
-                    said, _ = making.communicate()
+                    said = output_of(making)
             except BaseException:
                 # It is a shell script: the server that it has started would go on, and write into the folder.
                 os.killpg(making.pid, signal.SIGKILL)
