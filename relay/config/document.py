@@ -22,6 +22,8 @@ HEADER = """\
 #: What stands around the table in the README.
 BEGIN = "<!-- The table of keys is made by tests/write_docs.py. -->\n\n"
 END = "\n<!-- End of the table of keys. -->"
+#: What the README says of the switches of all kinds of event.
+SWITCH = "whether [events of the type](#what-is-sent) are sent"
 WIDTH = 120
 
 Declared = Key | Group[Any]
@@ -88,16 +90,20 @@ def rows(keys: Mapping[str, Declared] = CONFIG.keys, path: str = "") -> Iterator
 
 
 def table() -> str:
-    """Return the README's table of keys, in Markdown."""
-    lines = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    """Return the README's table of keys, in Markdown: the switches of the events with the same default in one row."""
+    switches: dict[str, list[str]] = {}
+    lines: list[str] = []
     for path, one in rows():
-        if isinstance(one, Key):
-            value = " ".join(filter(None, (one.value.name, one.value.bounds)))
-            default = f"`{one.default}`" if one.default else "required" if one.is_required else "none"
+        default = "required" if isinstance(one, Key) and one.is_required else "none"
+        if isinstance(one, Key) and one.default:
+            default = f"`{one.default}`"
+        if path.startswith("events.") and path.endswith(".enabled"):
+            switches.setdefault(default, []).append(f"`{path}`")
         else:
-            value, default = ", ".join(f"`{name}`" for name in one.keys), "none"
-        lines.append(f"| `{path}` | {value} | {default} | {' '.join(_meanings(one))} |")
-    return "\n".join(lines) + "\n"
+            lines.append(f"| `{path}` | {default} | {one.meaning or ' '.join(_meanings(one))} |")
+    some = [f"| {', '.join(paths)} | {default} | {SWITCH} |" for default, paths in switches.items()]
+    at = next(number for number, line in enumerate(lines) if line.startswith("| `events."))
+    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *lines[:at], *some, *lines[at:]]) + "\n"
 
 
 def in_readme(text: str) -> str:

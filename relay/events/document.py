@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable
 
     from relay.events.kind import EventKind, Field
 
 #: What stands around the tables in the README.
 BEGIN = "<!-- The tables of events are made by tests/write_docs.py. -->\n\n"
 END = "\n<!-- End of the tables of events. -->"
+#: What stands between the kinds that are sent by default and the others.
+FURTHER = (
+    "The types below are sent where the config switches them on (`events.TYPE.enabled: true`). `?` means *or null*;\n"
+    "a field without a meaning has the one of the tables above."
+)
+#: What the README says once, above the tables: the unit of times, and what becomes of a field whose row is gone.
+SAID_ONCE = re.compile(", in unix seconds|; null where the [a-z]+ is gone")
+WIDTH = 120
 
 
 def tables(kinds: Iterable[EventKind]) -> str:
-    """Return a list of the kinds and a table of the fields of each, in Markdown; alike ones share a table."""
-    alike: dict[tuple[Field, ...], list[EventKind]] = {}
+    """Return what each kind sends, in Markdown: those of the default config as tables, the others as lists."""
+    alike: dict[tuple[bool, tuple[Field, ...]], list[EventKind]] = {}
     for kind in kinds:
-        alike.setdefault(kind.fields, []).append(kind)
-    return "\n".join(line for fields, some in alike.items() for line in _table(some, fields)).rstrip("\n") + "\n"
+        alike.setdefault((kind.is_default, kind.fields), []).append(kind)
+    said = {(one.name, _meaning(one)) for is_default, fields in alike if is_default for one in fields}
+    parts: dict[bool, list[str]] = {True: [], False: [FURTHER]}
+    for (is_default, fields), some in alike.items():
+        parts[is_default] += [f"**`{kind.name}`**: {kind.meaning} (`{kind.moodle_event}`)." for kind in some]
+        parts[is_default].append(_table(fields) if is_default else _list(fields, said))
+    return "\n\n".join(parts[True] + parts[False]) + "\n"
 
 
-def _table(kinds: Iterable[EventKind], fields: Iterable[Field]) -> Iterator[str]:
-    for kind in kinds:
-        default = "" if kind.is_default else f"; only with `events.{kind.name}.enabled: true`"
-        yield f"**`{kind.name}`**: {kind.meaning} (`{kind.moodle_event}`{default})."
-        yield ""
-    yield "| field | type | meaning |"
-    yield "| --- | --- | --- |"
+def _table(fields: Iterable[Field]) -> str:
+    rows = (f"| `{field.name}` | {field.type} | {_meaning(field)} |" for field in fields)
+    return "\n".join(["| field | type | meaning |", "| --- | --- | --- |", *rows])
+
+
+def _list(fields: Iterable[Field], said: Container[tuple[str, str]]) -> str:
+    """Return fields with their types, and with their meaning where that is not said yet."""
+    items = []
     for field in fields:
-        option = f"; only with `{': '.join(field.only_with)}`" if field.only_with else ""
-        yield f"| `{field.name}` | {field.type} | {field.meaning}{option} |"
-    yield ""
+        meaning = _meaning(field)
+        words = "" if (field.name, meaning) in said else f": {meaning}"
+        # A field and its type stay on one line.
+        items.append(f"`{field.name}`\N{NO-BREAK SPACE}{field.type.replace(' or null', '?')}{words}")
+    text = textwrap.fill(" · ".join(items), WIDTH, break_long_words=False, break_on_hyphens=False)
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _meaning(field: Field) -> str:
+    """Return what a field means, without what the README says once of all fields."""
+    option = f"; only with `{': '.join(field.only_with)}`" if field.only_with else ""
+    return SAID_ONCE.sub("", field.meaning) + option
 
 
 def in_readme(text: str, kinds: Iterable[EventKind]) -> str:
