@@ -25,33 +25,36 @@ WIDTH = 120
 
 
 def tables(kinds: Iterable[EventKind]) -> str:
-    """Return what each kind sends, in Markdown: those of the default config as tables, the others as lists."""
+    """Return what each kind sends, in Markdown: those of the default config as tables, the others as a list."""
     alike: dict[tuple[bool, tuple[Field, ...]], list[EventKind]] = {}
     for kind in kinds:
         alike.setdefault((kind.is_default, kind.fields), []).append(kind)
     said = {(one.name, _meaning(one)) for is_default, fields in alike if is_default for one in fields}
-    parts: dict[bool, list[str]] = {True: [], False: [FURTHER]}
-    for (is_default, fields), some in alike.items():
-        parts[is_default] += [f"**`{kind.name}`**: {kind.meaning} (`{kind.moodle_event}`)." for kind in some]
-        parts[is_default].append(_table(fields) if is_default else _list(fields, said))
-    return "\n\n".join(parts[True] + parts[False]) + "\n"
+    first = "\n\n".join(_table(some, fields) for (is_default, fields), some in alike.items() if is_default)
+    further = "\n".join(_item(some, fields, said) for (is_default, fields), some in alike.items() if not is_default)
+    return f"{first}\n\n{FURTHER}\n\n{further}\n"
 
 
-def _table(fields: Iterable[Field]) -> str:
+def _heads(kinds: Iterable[EventKind]) -> list[str]:
+    return [f"**`{kind.name}`**: {kind.meaning} (`{kind.moodle_event}`)." for kind in kinds]
+
+
+def _table(kinds: Iterable[EventKind], fields: Iterable[Field]) -> str:
     rows = (f"| `{field.name}` | {field.type} | {_meaning(field)} |" for field in fields)
-    return "\n".join(["| field | type | meaning |", "| --- | --- | --- |", *rows])
+    return "\n\n".join([*_heads(kinds), "\n".join(["| field | type | meaning |", "| --- | --- | --- |", *rows])])
 
 
-def _list(fields: Iterable[Field], said: Container[tuple[str, str]]) -> str:
-    """Return fields with their types, and with their meaning where that is not said yet."""
-    items = []
+def _item(kinds: Iterable[EventKind], fields: Iterable[Field], said: Container[tuple[str, str]]) -> str:
+    """Return an item of a list: the kinds, their fields with the types, and the meaning where that is not said yet."""
+    shown = []
     for field in fields:
         meaning = _meaning(field)
         words = "" if (field.name, meaning) in said else f": {meaning}"
         # A field and its type stay on one line.
-        items.append(f"`{field.name}`\N{NO-BREAK SPACE}{field.type.replace(' or null', '?')}{words}")
-    text = textwrap.fill(" · ".join(items), WIDTH, break_long_words=False, break_on_hyphens=False)
-    return text.replace("\N{NO-BREAK SPACE}", " ")
+        shown.append(f"`{field.name}`\N{NO-BREAK SPACE}{field.type.replace(' or null', '?')}{words}")
+    text = f"- {' '.join(_heads(kinds))} Fields: {' · '.join(shown)}"
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _meaning(field: Field) -> str:
