@@ -140,7 +140,9 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ar.md", "CHANGELOG.md", "tests/faults/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "README.ar.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/faults/README.md"]
+)
 def test_every_link_within_the_project_leads_somewhere(name: str) -> None:
     page = ROOT.parent / name
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
