@@ -1,4 +1,4 @@
-"""Writes what is made from the code: config.example.yaml, the README's tables, and which payloads are published."""
+"""Writes what is made from the code: config.example.yaml, the README's lists, and which payloads are published."""
 
 from __future__ import annotations
 

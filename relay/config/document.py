@@ -1,4 +1,4 @@
-"""What is written from the table of keys: config.example.yaml, and the README's table of them."""
+"""What is written from the table of keys: config.example.yaml, and the README's list of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ HEADER = """\
 #            {credential: NAME} what systemd's LoadCredential= gives      {sealed: TEXT} what `relay seal` prints
 #            or the text itself, which `relay check` warns of.
 """
-#: What stands around the table in the README.
-BEGIN = "<!-- The table of keys is made by tests/write_docs.py. -->\n\n"
-END = "\n<!-- End of the table of keys. -->"
-#: What the README says of the switches of all kinds of event.
-SWITCH = "whether [events of the type](#what-is-sent) are sent"
+#: What stands around the list in the README.
+BEGIN = "<!-- The list of keys is made by tests/write_docs.py. -->\n\n"
+END = "\n<!-- End of the list of keys. -->"
 WIDTH = 120
 
 Declared = Key | Group[Any]
@@ -81,7 +79,7 @@ def _shown(one: Declared) -> str:
 
 
 def rows(keys: Mapping[str, Declared] = CONFIG.keys, path: str = "") -> Iterator[tuple[str, Declared]]:
-    """Yield what the README has a row for, with its path: each key, and a section that may be left out as one."""
+    """Yield what the README names, with its path: each key, and a section that may be left out as one."""
     for name, one in keys.items():
         if isinstance(one, Group) and not one.is_optional:
             yield from rows(one.keys, f"{path}{name}.")
@@ -89,27 +87,24 @@ def rows(keys: Mapping[str, Declared] = CONFIG.keys, path: str = "") -> Iterator
             yield f"{path}{name}", one
 
 
-def table() -> str:
-    """Return the README's table of keys, in Markdown: the switches of the events with the same default in one row."""
-    switches: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for path, one in rows():
-        default = "required" if isinstance(one, Key) and one.is_required else "none"
-        if isinstance(one, Key) and one.default:
-            default = f"`{one.default}`"
-        if path.startswith("events.") and path.endswith(".enabled"):
-            switches.setdefault(default, []).append(f"`{path}`")
-        else:
-            lines.append(f"| `{path}` | {default} | {one.meaning or ' '.join(_meanings(one))} |")
-    some = [f"| {', '.join(paths)} | {default} | {SWITCH} |" for default, paths in switches.items()]
-    at = next(number for number, line in enumerate(lines) if line.startswith("| `events."))
-    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *lines[:at], *some, *lines[at:]]) + "\n"
+def listed() -> str:
+    """Return the README's list of keys with their defaults, in Markdown: an item for each section."""
+    items = (" · ".join(_item(path, key) for path, key in rows({name: one})) for name, one in CONFIG.keys.items())
+    wrapped = (textwrap.fill(f"- {item}", WIDTH, subsequent_indent="  ", break_on_hyphens=False) for item in items)
+    # A key and its default stay on one line.
+    return "\n".join(wrapped).replace("\N{NO-BREAK SPACE}", " ") + "\n"
+
+
+def _item(path: str, one: Declared) -> str:
+    if not isinstance(one, Key) or not (one.default or one.is_required):
+        return f"`{path}`"
+    return f"`{path}`: {f'`{one.default}`' if one.default else 'required'}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def in_readme(text: str) -> str:
-    """Return the text of the README with the table of keys as it should be. Raises ValueError where its marks lack."""
+    """Return the text of the README with the list of keys as it should be. Raises ValueError where its marks lack."""
     before, marked, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not marked or not ended:
-        raise ValueError("the README has lost the comments around the table of keys")
-    return f"{before}{BEGIN}{table()}{END}{after}"
+        raise ValueError("the README has lost the comments around the list of keys")
+    return f"{before}{BEGIN}{listed()}{END}{after}"

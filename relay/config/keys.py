@@ -1,6 +1,6 @@
 """How a key of the config is declared: once, beside the dataclass field that holds its value.
 
-What reads a config, the defaults, config.example.yaml and the README's table are all made from these declarations.
+What reads a config, the defaults, config.example.yaml and the README's list are all made from these declarations.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The keys of the config, each declared once: its type, default, bounds and meaning; and the frozen values of a config.
 
-A new key is one field here (contract, section 6). config.example.yaml and the README's table are made from this file:
+A new key is one field here (contract, section 6). config.example.yaml and the README's list are made from this file:
 run `tests/write_docs.py` after a change.
 """
 

@@ -1,4 +1,4 @@
-"""What is written from the kinds of event: the README's tables of what each of them sends."""
+"""What is written from the kinds of event: what the README says each of them sends."""
 
 from __future__ import annotations
 
