@@ -91,7 +91,15 @@ def test_every_event_is_in_the_readme_with_each_of_its_fields(kind: EventKind) -
 
 @pytest.mark.parametrize(("path", "one"), [*document.rows()])
 def test_every_key_is_in_the_readme_and_the_example_says_what_it_means(path: str, one: document.Declared) -> None:
-    assert f"`{path}`" in README.split(document.BEGIN)[1].split(document.END)[0]
+    listed = README.split(document.BEGIN)[1].split(document.END)[0]
+    top, _, switch = path.partition(".")
+    name, _, last = switch.partition(".")
+    if (top, last) == ("events", "enabled"):
+        assert "`events.TYPE.enabled`" in listed
+        assert (f"`{name}`" in listed) == KINDS[name].is_default
+        assert f"**`{name}`**" in README
+    else:
+        assert f"`{path}`" in listed
     assert document._meanings(one)
     assert all(document._meanings(one))
 

@@ -9,7 +9,7 @@ from relay.config.keys import Group, Key
 from relay.config.schema import CONFIG
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 HEADER = """\
 # The config of relay: every key, with its default where it has one. Give those that are not commented out.
@@ -89,16 +89,24 @@ def rows(keys: Mapping[str, Declared] = CONFIG.keys, path: str = "") -> Iterator
 
 def listed() -> str:
     """Return the README's list of keys with their defaults, in Markdown: an item for each section."""
-    items = (" · ".join(_item(path, key) for path, key in rows({name: one})) for name, one in CONFIG.keys.items())
+    items = (" · ".join(_items([*rows({name: one})])) for name, one in CONFIG.keys.items())
     wrapped = (textwrap.fill(f"- {item}", WIDTH, subsequent_indent="  ", break_on_hyphens=False) for item in items)
     # A key and its default stay on one line.
     return "\n".join(wrapped).replace("\N{NO-BREAK SPACE}", " ") + "\n"
 
 
-def _item(path: str, one: Declared) -> str:
-    if not isinstance(one, Key) or not (one.default or one.is_required):
-        return f"`{path}`"
-    return f"`{path}`: {f'`{one.default}`' if one.default else 'required'}".replace(" ", "\N{NO-BREAK SPACE}")
+def _items(keys: Iterable[tuple[str, Declared]]) -> Iterator[str]:
+    """Yield keys with their defaults; the switches of the kinds of event, whose names the README has, as one."""
+    on = []
+    for path, one in keys:
+        if path.startswith("events.") and path.endswith(".enabled"):
+            on += [f"`{path.split('.')[1]}`"] if isinstance(one, Key) and one.default == "true" else []
+        elif isinstance(one, Key) and (one.default or one.is_required):
+            yield f"`{path}`: {f'`{one.default}`' if one.default else 'required'}".replace(" ", "\N{NO-BREAK SPACE}")
+        else:
+            yield f"`{path}`"
+    if on:
+        yield f"`events.TYPE.enabled`: `true` for {', '.join(on)}, `false` for the other [types](#what-is-sent)"
 
 
 def in_readme(text: str) -> str:
