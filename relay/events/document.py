@@ -21,7 +21,7 @@ FURTHER = (
 )
 #: What the README says once, above the tables: the unit of times, and what becomes of a field whose row is gone.
 SAID_ONCE = re.compile(", in unix seconds|; null where the [a-z]+ is gone")
-WIDTH = 120
+WIDTH = 128
 
 
 def tables(kinds: Iterable[EventKind]) -> str:
