@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from relay.capture.current import Found
 from relay.model import Event, Hold
-from relay.moodle.contract import Stretch
+from relay.moodle.contract import BYTES_AT_ONCE, Stretch
 from relay.outbox.values import Chunk
 from relay.rules import differences, prints
 from relay.rules.differences import Difference, Seen, Suspects
@@ -80,7 +80,11 @@ class _Looking:
         self._suspects = differences.decode(before.suspects if before else "")
         self._kept: dict[int, Print] = {}
         self._waiting: dict[int, differences.Suspect] = {}
+        #: Of the rows that differ, those that have done so for long enough; and those of them that are told of now,
+        #: with the size of their data together.
         self._confirmed: list[Found] = []
+        self._told: list[Found] = []
+        self._size = 0
         self._new_suspects = False
         self._log_top: int | None = None
 
@@ -174,13 +178,22 @@ class _Looking:
         before = self._suspects.rows.get(row_id)
         suspect = differences.suspected(seen, before, self._now)
         is_ripe = self._now - suspect.since >= self._way.grace_s and self._is_log_read(is_new=suspect != before)
+        found = Found(row_id=row_id, difference=difference, event_type=event_type)
         if is_ripe:
-            self._confirmed.append(Found(row_id=row_id, difference=difference, event_type=event_type))
-        if is_ripe and self._way.is_fixing and len(self._confirmed) <= self._table.most:
+            self._confirmed.append(found)
+        if is_ripe and self._way.is_fixing and self._has_room(0 if seen is None else seen.size):
+            self._told.append(found)
             return True
         self._waiting[row_id] = suspect
         self._new_suspects = self._new_suspects or suspect != before
         return False
+
+    def _has_room(self, size: int) -> bool:
+        """Say whether one more row is told of in this look, with data of so many bytes, and add them; one always is."""
+        if self._told and (len(self._told) >= self._table.most or self._size + size > BYTES_AT_ONCE):
+            return False
+        self._size += size
+        return True
 
     def _is_log_read(self, *, is_new: bool) -> bool:
         """Say whether capture has read the log up to where it ended when a difference was found: the log wins."""
@@ -194,7 +207,7 @@ class _Looking:
         return self._log_top
 
     def _end(self, digests: Mapping[int, RowDigest]) -> Look:
-        told = self._confirmed[: self._table.most] if self._way.is_fixing else self._confirmed
+        told = self._told if self._way.is_fixing else self._confirmed
         made = list(self._table.events(told)) if self._way.is_fixing else []
         log_end = self._top() if self._new_suspects else self._suspects.log_end
         suspects = Suspects(rows=self._waiting, log_end=log_end)
@@ -215,5 +228,5 @@ class _Looking:
             holds=[one for one in made if isinstance(one, Hold)],
             found=list(told),
             waiting=waiting,
-            is_more=self._way.is_fixing and len(self._confirmed) > self._table.most,
+            is_more=self._way.is_fixing and len(self._confirmed) > len(told),
         )

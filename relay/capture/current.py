@@ -140,33 +140,37 @@ class Table:
 
     def seen(self, ids: Sequence[int], digests: Mapping[int, RowDigest], newer: set[int]) -> Iterator[tuple[int, Seen]]:
         """Yield the rows as they are now; one that is gone meanwhile is left out."""
-        kind, current = self._kind, self._kind.current_rows
         for start in range(0, len(ids), self.most):
-            some = ids[start : start + self.most]
-            facts, known = self._moodle.current(kind, some, self._options), self.remembered(some)
-            rows, waiting = facts.of(kind.current_table), self._waiting(some)
-            for row_id in some:
-                row, before = rows.get(row_id), known.get(row_id)
-                if row is None:
-                    continue
-                data, is_held = self._data(row, facts)
-                made = None if data is None else digest(data)
-                one = Print(
-                    prints.raw(digests[row_id].digest), made[:DATA_BYTES] if made else NOTHING, current.beside(row)
-                )
-                yield (
-                    row_id,
-                    Seen(
-                        now=one,
-                        is_carried=before is not None and before.digest == made,
-                        is_known=before is not None,
-                        is_newer=row_id in newer,
-                        is_due=digests[row_id].is_due and bool(current.passing),
-                        is_held=is_held,
-                        is_waiting=row_id in waiting,
-                        is_news=current.is_news(row),
-                    ),
-                )
+            for some in self._moodle.portions(self._kind, ids[start : start + self.most]):
+                yield from self._seen(some, digests, newer)
+
+    def _seen(
+        self, ids: Sequence[int], digests: Mapping[int, RowDigest], newer: set[int]
+    ) -> Iterator[tuple[int, Seen]]:
+        kind, current = self._kind, self._kind.current_rows
+        facts, known = self._moodle.current(kind, ids, self._options), self.remembered(ids)
+        rows, waiting = facts.of(kind.current_table), self._waiting(ids)
+        for row_id in ids:
+            row, before = rows.get(row_id), known.get(row_id)
+            if row is None:
+                continue
+            data, is_held = self._data(row, facts)
+            made = None if data is None else digest(data)
+            one = Print(prints.raw(digests[row_id].digest), made[:DATA_BYTES] if made else NOTHING, current.beside(row))
+            yield (
+                row_id,
+                Seen(
+                    now=one,
+                    is_carried=before is not None and before.digest == made,
+                    is_known=before is not None,
+                    is_newer=row_id in newer,
+                    is_due=digests[row_id].is_due and bool(current.passing),
+                    is_held=is_held,
+                    is_waiting=row_id in waiting,
+                    is_news=current.is_news(row),
+                    size=len(data or ""),
+                ),
+            )
 
     def _data(self, row: Row, facts: Facts) -> tuple[str | None, bool]:
         """Return the data of a row, to compare, and whether it is held: then nothing of it may be kept."""
@@ -216,7 +220,7 @@ class Table:
 
     def _gone(self, kind: EventKind, ids: Sequence[int], known: Mapping[int, Remembered]) -> Iterator[Event]:
         rows = self._moodle.current(self._kind, ids).of(self._kind.current_table)
-        told = self._outbox.told([one.event_id for one in known.values()])
+        told = self._outbox.told([known[row_id].event_id for row_id in ids if row_id in known])
         for row_id in ids:
             after = known[row_id].event_id if row_id in known else ""
             event = envelope.build_gone(
@@ -228,9 +232,7 @@ class Table:
     def is_told_gone(self, ids: Sequence[int]) -> set[int]:
         """Return those of the rows whose newest event says that they are gone."""
         known = self.remembered(ids)
-        told = self._outbox.told([one.event_id for one in known.values()])
+        types = self._outbox.types_of([one.event_id for one in known.values()])
         return {
-            row_id
-            for row_id, one in known.items()
-            if one.event_id in told and catalogue.is_end(told[one.event_id].event_type)
+            row_id for row_id, one in known.items() if one.event_id in types and catalogue.is_end(types[one.event_id])
         }

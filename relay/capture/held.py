@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.events import envelope
 from relay.events.catalogue import KINDS
-from relay.events.held import ENROLLED, holds
+from relay.events.held import ENROLLED, Held, holds
 from relay.model import Event, Hold, LogRow, Skip
 from relay.outbox.values import HeldEvent, Judged
 
@@ -71,8 +71,11 @@ def hold_hidden(
 ) -> None:
     """Hold what Moodle keeps back by now of a page of what was not sent. Raises MoodleError and OutboxError."""
     kind, found = page
-    facts = moodle.current(kind, sorted({one.row_id for one in found}), options)
-    now_held = {one: envelope.kept_now(kind, one.row_id, facts, options) for one in found}
+    hidden: dict[int, Held | None] = {}
+    for ids in moodle.portions(kind, sorted({one.row_id for one in found})):
+        facts = moodle.current(kind, ids, options)
+        hidden |= {row_id: envelope.kept_now(kind, row_id, facts, options) for row_id in ids}
+    now_held = {one: hidden[one.row_id] for one in found}
     # Moodle showed it when it was recorded. It deletes the gradebook's rows of a student who has left since: that hides
     # nothing, and the grade is still wanted.
     kept = {one: held for one, held in now_held.items() if held is not None and not held.is_absent}
@@ -187,13 +190,20 @@ class Releasing:
 
     def _judge(self, held: Sequence[HeldEvent], now: float, options: Options) -> int:
         """Release, skip or keep these; return how many are due now."""
-        read = {kind.name for kind in self._moodle.kinds} - self._rules.disabled
-        looked_at = {one.id: one for one in held if one.event_type in read}
-        if not looked_at:
-            return 0
+        due = 0
+        for kind in [kind for kind in self._moodle.kinds if kind.name not in self._rules.disabled]:
+            about: defaultdict[int, dict[int, HeldEvent]] = defaultdict(dict)
+            for one in held:
+                if one.event_type == kind.name:
+                    about[one.row_id][one.id] = one
+            for ids in self._moodle.portions(kind, sorted(about)):
+                due += self._judge_some([one for row_id in ids for one in about[row_id].values()], now, options)
+        return due
+
+    def _judge_some(self, held: Sequence[HeldEvent], now: float, options: Options) -> int:
         with self._moodle.snapshot():
-            facts = self._moodle.facts([_log_row(one) for one in looked_at.values()], options)
-            made = {one: _made(one, facts, options) for one in looked_at.values()}
+            facts = self._moodle.facts([_log_row(one) for one in held], options)
+            made = {one: _made(one, facts, options) for one in held}
             absent = self._absent([one for one, it in made.items() if isinstance(it, Hold)], facts)
         for one in self._held_about([one for one, it in made.items() if isinstance(it, Event)]):
             made.setdefault(one, _made(one, facts, options))

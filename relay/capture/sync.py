@@ -129,7 +129,8 @@ class Syncing:
             after = ids[-1]
 
     def _read(self, after: int) -> tuple[list[int], list[Event], list[Held]]:
-        ids = self._moodle.current_ids(self._kind, after, ROWS_IN_STEP, self._wanted.filters())
+        found = self._moodle.current_ids(self._kind, after, ROWS_IN_STEP, self._wanted.filters())
+        ids = list(next(self._moodle.portions(self._kind, found), ()))
         if not ids:
             return [], [], []
         facts = self._moodle.current(self._kind, ids, self._options)

@@ -164,7 +164,8 @@ def kept_now(kind: EventKind, row_id: int, facts: Facts, options: Options, *, go
     try:
         kind.build(row, facts, options)
     except Held as held:
-        return held
+        # Without what was going on when it was raised: that would keep the rows in memory.
+        return held.with_traceback(None)
     except NotThere:
         return gone
     except (NoEvent, *UNUSABLE):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from relay.errors import MoodleRefused
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: Digests are numbers of 64 bits, and are added up modulo this.
 DIGESTS = 1 << 64
+#: How many bytes of what may be large are read at once, and what one row has: there are several copies of them while
+#: events are made.
+BYTES_AT_ONCE = 6_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +199,9 @@ class TableReads(Protocol):
 
     def current(self, kind: EventKind, ids: Sequence[int], options: Options | None = None) -> Facts:
         """Return what the tables say about these rows now; without options, the rows alone."""
+
+    def portions(self, kind: EventKind, ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield these rows of a kind in parts, in their order, none of which is too large to be read at once."""
 
 
 class DigestReads(Protocol):

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from relay.model import LogRow
-from relay.moodle.contract import Page
-from relay.moodle.database import Database, number_or_none, text
+from relay.moodle.contract import BYTES_AT_ONCE, Page
+from relay.moodle.database import number_or_none, text
+from relay.moodle.sizes import SizeReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,16 +18,10 @@ if TYPE_CHECKING:
     from relay.model import Gap
     from relay.rules.server import Address
 
-    #: A kind's name, and the id that a log row of it points to.
-    _Pointed = tuple[str, int | None]
-
 #: A page of the log spans at most this many ids, so that no query is long.
 SPAN = 20_000
 #: At most this many relevant rows in a page: what is held in memory at once.
 ROWS_IN_PAGE = 1000
-#: How many bytes of what may be large a page's rows may point to, and what its first row does: there are several copies
-#: of them while events are made.
-BYTES_IN_PAGE = 6_000_000
 #: Among how many ids a row is looked for that nobody has read: it takes a server a second or less.
 SPAN_UNREAD = 1_000_000
 #: Gaps in one statement.
@@ -78,7 +73,7 @@ def log_columns(kinds: Sequence[EventKind]) -> tuple[str, ...]:
     return (*LOG_COLUMNS, *dict.fromkeys(name for kind in kinds for name in kind.log_columns))
 
 
-class LogReader(Database):
+class LogReader(SizeReader):
     """Reads the log (contract.LogReads)."""
 
     def __init__(
@@ -100,8 +95,6 @@ class LogReader(Database):
         self._names: Mapping[str, Sequence[EventKind]] = dict(names)
         self._eventnames = tuple(self._names)
         self._columns = ", ".join(log_columns(self.kinds))
-        #: How large it is what the rows of the last page point to, and those that did not fit.
-        self._known: Mapping[_Pointed, int] = {}
 
     def max_id(self) -> int:
         return self.number_again(MAX_ID)
@@ -197,29 +190,16 @@ class LogReader(Database):
             if seen[row.event_type] == most.get(row.event_type):
                 rows = tuple(one for one in rows if one.id <= row.id)
                 break
-        size, sizes = 0, self._sizes(rows)
-        for row in rows:
-            size += sizes.get((row.event_type, row.object_id), 0)
-            if size > BYTES_IN_PAGE and row.id > rows[0].id:
-                return tuple(one for one in rows if one.id < row.id)
-        return rows
-
-    def _sizes(self, rows: Sequence[LogRow]) -> Mapping[_Pointed, int]:
-        """Return how many bytes there are in what these point to, where it may be much; of one row nobody asks.
-
-        What did not fit into a page comes again with the next one, and is not asked for twice.
-        """
-        found: dict[_Pointed, int] = {}
         for kind in self.kinds if len(rows) > 1 else ():
-            ids = {row.object_id for row in rows if row.event_type == kind.name and row.object_id is not None}
-            if kind.sizes and ids:
-                found |= {key: size for one in ids if (size := self._known.get(key := (kind.name, one))) is not None}
-                new = sorted(one for one in ids if (kind.name, one) not in found)
-                found |= dict.fromkeys(((kind.name, one) for one in new), 0)
-                sized = self.select_for(kind.sizes, new)
-                found |= {(kind.name, int(row["id"])): int(row["bytes"] or 0) for row in sized}
-        self._known = found
-        return found
+            self._ask_sizes(kind, sorted({row.object_id or 0 for row in rows if row.event_type == kind.name}))
+        size = 0
+        for row in rows:
+            size += self._known_size(row.event_type, row.object_id)
+            if size > BYTES_AT_ONCE and row.id > rows[0].id:
+                rows = tuple(one for one in rows if one.id < row.id)
+                break
+        self._forget_sizes((row.event_type, row.object_id) for row in rows)
+        return rows
 
 
 def _log_row(row: Row, kind: EventKind) -> LogRow:

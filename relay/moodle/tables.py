@@ -6,7 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from relay.events.kind import Facts
-from relay.moodle.database import Database, leading_number
+from relay.moodle.database import leading_number
+from relay.moodle.sizes import SizeReader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -23,7 +24,7 @@ USERS_NAMED = "SELECT id FROM {p}user WHERE username = %s OR email = %s OR id = 
 COURSES_NAMED = "SELECT id FROM {p}course WHERE shortname = %s OR id = %s ORDER BY id LIMIT 20"
 
 
-class TableReader(Database):
+class TableReader(SizeReader):
     """Reads the tables (contract.TableReads)."""
 
     def __init__(

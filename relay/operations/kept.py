@@ -49,8 +49,8 @@ class Kept:
         """
         found: dict[int, Held] = {}
         for start in range(0, len(ids) if holds(kind, self._options) else 0, AT_ONCE):
-            some = ids[start : start + AT_ONCE]
-            facts = self._moodle.current(kind, some, self._options)
-            held = {row_id: envelope.kept_now(kind, row_id, facts, self._options, gone=gone) for row_id in some}
-            found |= {row_id: one for row_id, one in held.items() if one is not None}
+            for some in self._moodle.portions(kind, ids[start : start + AT_ONCE]):
+                facts = self._moodle.current(kind, some, self._options)
+                held = {row_id: envelope.kept_now(kind, row_id, facts, self._options, gone=gone) for row_id in some}
+                found |= {row_id: one for row_id, one in held.items() if one is not None}
         return found

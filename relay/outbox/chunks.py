@@ -32,5 +32,9 @@ class Chunks(Protocol):
         """Return what these events have told, by event id; one that was purged is left out."""
 
     @abstractmethod
+    def types_of(self, event_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the types of these events, by event id, without their data; one that was purged is left out."""
+
+    @abstractmethod
     def captured_since(self, table: str, low: int, high: int, log_id: int) -> Sequence[int]:
         """Return the ids of a table's rows, behind `low` and up to `high`, whose newest event is of a later log row."""

@@ -270,6 +270,13 @@ class SqlLedger(SqlHeld, Chunks, Ledger):
                 found[event_id] = Told(event_type=event_type, data=data)
         return found
 
+    def types_of(self, event_ids: Sequence[str]) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        for start in range(0, len(event_ids), IDS):
+            term, values = self._among(event_ids[start : start + IDS])
+            found |= self._rows(f"SELECT event_id, event_type FROM {{p}}{EVENTS} WHERE event_id {term}", values)
+        return found
+
     def captured_since(self, table: str, low: int, high: int, log_id: int) -> Sequence[int]:
         found = self._rows(
             f"SELECT row_id FROM {{p}}{MEMORY} WHERE row_table = ? AND row_id > ? AND row_id <= ? AND log_id > ? "

@@ -42,6 +42,8 @@ class Seen:
     is_waiting: bool = False
     #: It is worth an event where nothing was ever sent of it.
     is_news: bool = True
+    #: How many characters of data an event of it has.
+    size: int = 0
 
     @property
     def told(self) -> Print:

@@ -393,7 +393,7 @@ def test_a_page_holds_a_hundred_grades_at_most_and_the_pages_leave_nothing_out(
 def test_a_page_ends_where_the_comments_of_its_grades_are_large_together(
     captured: Captured, college: College, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.moodle.log.BYTES_IN_PAGE", 100)
+    monkeypatch.setattr("relay.moodle.log.BYTES_AT_ONCE", 100)
     engine = college.assignment(college.course("Computing", "C1"), "Engine")
     for size in (10, 90, 1, 500, 3, None, 97):
         ada = college.sign_up("Ada", "Lovelace", AT)
