@@ -3,10 +3,14 @@
 Most of a short command's time is the reading. Here one process reads them, and is forked for each command (the standard
 library's forkserver). What depends on how Python starts (locale, standard streams, the program's file) is run as a user
 does, by `subprocess`.
+In such a process, constants of relay may have other values, so that a test waits for no more than it must. Nothing in
+relay knows of this.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -61,10 +65,12 @@ class Started:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         streams: Mapping[int, int] | None = None,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         """Start it; `env` comes on top of the environment, and `streams` are open files for its descriptors 0 to 2.
 
-        What it says to a stream that is not given is to be read from `stdout` or `stderr`.
+        What it says to a stream that is not given is to be read from `stdout` or `stderr`. `constants` are values for
+        constants of relay, by `MODULE:NAME`.
         """
         self.args = ["relay", *arguments]
         self.stdout: IO[str] | None = None
@@ -75,7 +81,7 @@ class Started:
                 ours, given[number] = os.pipe()
                 setattr(self, name, os.fdopen(ours, encoding="utf-8"))  # it is read until it ends
                 written.append(given[number])
-        context = {**os.environ, **(env or {})}, str(cwd or Path.cwd())
+        context = {**os.environ, **(env or {})}, dict(constants or {}), str(cwd or Path.cwd())
         handed = {number: Inherited(file) for number, file in given.items()}
         self._process = _SERVER.Process(
             target=_command, args=(program, list(arguments), *context, handed), daemon=True
@@ -128,11 +134,12 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     streams: Mapping[int, int] | None = None,
+    constants: Mapping[str, float] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `relay ARGUMENTS`, or another program's function, to its end. Raises subprocess.TimeoutExpired."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         files = {1: out.fileno(), 2: err.fileno(), **(streams or {})}
-        process = Started(arguments, program, env=env, cwd=cwd, streams=files)
+        process = Started(arguments, program, env=env, cwd=cwd, streams=files, constants=constants)
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -150,10 +157,13 @@ def _command(
     program: Callable[[], object],
     arguments: Sequence[str],
     environment: dict[str, str],
+    constants: dict[str, float],
     folder: str,
     streams: dict[int, int],
 ) -> None:
     """Be the program, in the new process."""
+    # A collection would look at all that was read before, and copy the memory of it into this process.
+    gc.freeze()
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
@@ -166,4 +176,7 @@ def _command(
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["relay", *arguments]
+    for place, value in constants.items():
+        module, _, name = place.partition(":")
+        setattr(importlib.import_module(module), name, value)
     program()

@@ -35,6 +35,14 @@ TOKEN = "a-token-made-up-for-tests"
 SYMMETRIC_KEY = "whsec_bWFkZSB1cCBmb3IgdGVzdHMgb25seSwgMzIgYnl0ZXM="
 #: How long anything is waited for that is sure to come, in seconds.
 PATIENCE_S = 60.0
+#: For `Relay.constants`: leases on a shared outbox that end a third as late.
+SHORT_LEASES = {
+    "relay.outbox.mysql_lease:LEASE_S": 4.0,
+    "relay.service.lease:RENEW_S": 1.0,
+    "relay.service.relay:RENEW_S": 1.0,
+}
+#: The same: an outbox in a file that somebody else has locked is given up soon.
+SHORT_LOCKS = {"relay.outbox.sqlite_database:BUSY_MS": 300, "relay.outbox.sqlite_database:PROBE_MS": 300}
 #: How long a command may take, in seconds: the full fault suite has long ones.
 RUN_S = 600.0
 
@@ -97,11 +105,10 @@ def with_password(printed: str, password: str = "made-up") -> str:
 class Relay:
     """A relay in a folder: its config, its outbox, and what it prints."""
 
-    #: How it is started.
-    PROGRAM: Sequence[str] = (sys.executable, "-m", "relay")
-
     def __init__(self, folder: Path, mariadb: MariaDB, backend_url: str) -> None:
         self.folder = folder
+        #: Values that constants of relay have in what is started from now on, by `MODULE:NAME` (`forked.py`).
+        self.constants: Mapping[str, float] = {}
         self.outbox = folder / "outbox.db"
         self.shared_outbox: Address | None = None
         self.config: dict[str, Any] = {
@@ -140,18 +147,19 @@ class Relay:
 
     def command(self, *arguments: str) -> list[str]:
         """Return a command for what has to begin as a user's does, with a Python of its own."""
-        return [*self.PROGRAM, *self.arguments(*arguments)]
+        return [sys.executable, "-m", "relay", *self.arguments(*arguments)]
 
     def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
         """Run a command to its end."""
-        done = forked.run(self.arguments(*arguments), RUN_S, env=env)
+        done = forked.run(self.arguments(*arguments), RUN_S, env=env, constants=self.constants)
         if expect is not None:
             assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
         return Finished(done)
 
     def crash(self, step: str, count: int, *arguments: str) -> Finished:
         """Run a command that is killed at a step (`crash.py`), which has to come."""
-        done = forked.run([step, str(count), "--", *self.arguments(*arguments)], PATIENCE_S, crash.main)
+        given = [step, str(count), "--", *self.arguments(*arguments)]
+        done = forked.run(given, PATIENCE_S, crash.main, constants=self.constants)
         assert done.returncode == -signal.SIGKILL, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return Finished(done)
 
@@ -163,7 +171,7 @@ class Relay:
         return found
 
     def start(self, env: Mapping[str, str] | None = None) -> Daemon:
-        return Daemon(forked.Started(self.arguments("run"), env=env))
+        return Daemon(forked.Started(self.arguments("run"), env=env, constants=self.constants))
 
     def start_alone(self, env: Mapping[str, str] | None = None) -> Daemon:
         """Start it as a user or systemd does, with a Python of its own."""

@@ -140,7 +140,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def receiver(*, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Receiver]:
     """Run a receiver within."""
     server = Receiver(tls=tls, port=port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:
         yield server

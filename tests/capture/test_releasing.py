@@ -516,7 +516,7 @@ def test_the_daemon_wakes_for_what_is_hidden_until_a_time(ada: Class, relay: Rel
     """However rarely it reads the log."""
     relay.set("moodle.poll_interval", "10m")
     ada.grade(is_released=True)
-    ada.college.run("UPDATE {p}grade_items SET hidden = UNIX_TIMESTAMP() + 10")
+    ada.college.run("UPDATE {p}grade_items SET hidden = UNIX_TIMESTAMP() + 5")
     with relay.start() as daemon:
         daemon.wait_for("event.held")
         daemon.wait_for("event.released")

@@ -11,13 +11,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from harness import SHORT_LOCKS, Relay
 from receiver import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness import Relay
     from receiver import Receiver
 
     from relay.demo.moodle import College
@@ -62,6 +62,7 @@ def test_a_full_disk_is_said_once_and_what_waits_goes_on_when_there_is_room(
 
 
 def test_a_lock_held_by_another_process_is_waited_for(relay: Relay, college: College, backend: Receiver) -> None:
+    relay.constants = SHORT_LOCKS
     with relay.start() as daemon:
         daemon.wait_for("relay.started")
         other = sqlite3.connect(relay.outbox, isolation_level=None)

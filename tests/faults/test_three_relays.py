@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from audit import audit
 from fleet import Fleet, read_schema
-from harness import Relay, empty_outbox
+from harness import SHORT_LEASES, Relay, empty_outbox
 from receiver import Receiver, Reply
 from world import Backend, Proxy, Reader, Writers, by_seed, wait_for_all
 
@@ -32,6 +32,8 @@ PATIENCE_S = 120
 #: Another relay goes on with what one that was killed had in hand within so many seconds: that is promised.
 TAKEN_OVER_S = 30
 CONCURRENCY = 4
+#: An outbox in a schema that says nothing is given up soon: after so many seconds.
+SHORT_ANSWERS = {"relay.outbox.mysql_database:ANSWER_S": 2, "relay.outbox.mysql_database:LOCK_WAIT_S": 2}
 #: How many events a relay may have sent whose outcome it has not recorded yet.
 IN_FLIGHT = 2 * CONCURRENCY + 32
 
@@ -177,6 +179,7 @@ def test_a_relay_that_stops_in_the_midst_of_a_transaction_holds_nobody_up(
 ) -> None:
     """Its locks end before its lease does: another relay can expire that lease, and takes the lead."""
     leader, other, proxy = pair
+    leader.constants = other.constants = SHORT_LEASES
     with leader.start() as first:
         first.wait_for("lead.taken")
         with other.start() as second:
@@ -205,6 +208,7 @@ def test_a_reload_while_the_outbox_is_away_waits_for_it_and_leaves_nothing_under
 ) -> None:
     """What came of a request could not be recorded: the event is another's as soon as the lease of this one ends."""
     relay, other, proxy = pair
+    relay.constants = other.constants = {**SHORT_LEASES, **SHORT_ANSWERS}
     relay.set("backend.timeout", "2s")
     backend.answer = lambda _: Reply(stalls_s=60)
     with relay.start() as daemon:

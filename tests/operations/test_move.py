@@ -8,7 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness import Finished, Relay
+from harness import SHORT_LEASES, Finished, Relay
 from receiver import Receiver, Reply
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def test_an_outbox_that_a_relay_runs_on_is_not_moved(relay: Relay, target: Relay
 def test_killed_on_the_way_the_move_begins_anew(
     step: str, count: int, relay: Relay, target: Relay, college: College, backend: Receiver
 ) -> None:
+    relay.constants = target.constants = SHORT_LEASES
     lived(relay, college, backend)
     before = contents(relay)
     relay.crash(step, count, "move-outbox", str(target.write()))

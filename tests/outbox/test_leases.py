@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from harness import SHORT_LOCKS, Relay
 from receiver import Reply
 from test_outbox import NOW, TYPES, Place, accept, claim, event, settle
 
@@ -26,7 +27,6 @@ from relay.outbox.tables import STATE, is_own_state
 from relay.outbox.values import Selector
 
 if TYPE_CHECKING:
-    import harness
     from receiver import Receiver, Request
 
     from relay.demo.moodle import College
@@ -219,7 +219,7 @@ def test_a_relay_that_lets_go_leads_again_after_its_lease(outbox_address: Addres
 
 
 def test_a_reload_while_the_outbox_is_locked_leaves_nothing_pending(
-    relay: harness.Relay, college: College, backend: Receiver
+    relay: Relay, college: College, backend: Receiver
 ) -> None:
     arrived = threading.Semaphore(0)
     may_answer = threading.Event()
@@ -231,6 +231,7 @@ def test_a_reload_while_the_outbox_is_locked_leaves_nothing_pending(
 
     backend.answer = answer
     relay.set("backend.timeout", "1s")
+    relay.constants = SHORT_LOCKS
     college.sign_up("Ada", "Lovelace", AT)
     college.sign_up("Grace", "Hopper", AT)
     with relay.start() as daemon:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import Relay
+from harness import SHORT_LEASES, Relay
 from receiver import Receiver, Reply
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def test_what_a_killed_relay_had_under_way_is_sent_by_the_other(
     college.sign_up("Ada", "Lovelace", AT)
     backend.answer = lambda _: Reply(stalls_s=60)
     shared.set("backend.timeout", "60s")
+    shared.constants = other.constants = SHORT_LEASES
     with shared.start() as first:
         backend.wait_for(1)
         with other.start() as second:
@@ -84,6 +85,7 @@ def test_a_relay_that_was_stopped_past_its_lease_sends_nothing_more_of_what_it_h
     for i in range(5):
         college.update(ada, AT + 1 + i, city=f"Town {i}")
     backend.answer = lambda _: Reply(stalls_s=60)
+    shared.constants = other.constants = SHORT_LEASES
     with shared.start() as first:
         backend.wait_for(1)
         first.wait_for("lead.taken")

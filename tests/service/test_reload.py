@@ -209,6 +209,7 @@ def test_systemd_is_told_how_it_is_at_this_moment(
     relay: Relay, college: College, backend: Receiver, tmp_path: Path
 ) -> None:
     backend.answer = lambda _: Reply(code=401)
+    relay.constants = {"relay.service.report:BEAT_S": 0.05}
     college.sign_up("Ada", "Lovelace", AT)
     with listening(tmp_path) as (name, notified), relay.start({"NOTIFY_SOCKET": name}) as daemon:
 

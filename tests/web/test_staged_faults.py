@@ -7,18 +7,16 @@ import importlib
 import json
 import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hastened
 import pytest
 import watched
 from alerted import check_lasting, named
-from harness import PATIENCE_S, Daemon, Relay
+from harness import PATIENCE_S, SHORT_LOCKS, Daemon, Relay
 from receiver import Receiver, Reply
 from visitor import free_port, patience
 from watched import Systemd, heading, made_page, plain
@@ -34,8 +32,7 @@ DAY_S = 86400
 HASTE = {
     "relay.service.report:BEAT_S": 0.05,
     "relay.service.daemon:BEAT_S": 0.05,
-    "relay.outbox.sqlite_database:BUSY_MS": 300,
-    "relay.outbox.sqlite_database:PROBE_MS": 300,
+    **SHORT_LOCKS,
 }
 #: How the first sentence of the Arabic page begins, by condition.
 ARABIC = {
@@ -242,7 +239,7 @@ def wait_until(is_so: Callable[[], object]) -> None:
 def test_all_name_the_same_right_fault(scene: Scene, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     relay, textfile = scene.relay, scene.relay.folder / "relay.prom"
     constants = {**HASTE, **fault.constants}
-    relay.PROGRAM = (sys.executable, hastened.__file__, *(f"{name}={one}" for name, one in constants.items()), "--")
+    relay.constants = constants
     for place, one in constants.items():
         module, _, name = place.partition(":")
         monkeypatch.setattr(importlib.import_module(module), name, one)
@@ -250,7 +247,7 @@ def test_all_name_the_same_right_fault(scene: Scene, fault: Fault, monkeypatch: 
     if fault.when != "while":
         fault.stage(scene)
     if fault.when != "never":
-        scene.daemon = scene.stack.enter_context(relay.start_alone({"NOTIFY_SOCKET": systemd.name}))
+        scene.daemon = scene.stack.enter_context(relay.start({"NOTIFY_SOCKET": systemd.name}))
     if fault.when == "while":
         systemd.wait_for("delivering to" if fault.condition != "disk" else "the disk")
         fault.stage(scene)
