@@ -24,6 +24,7 @@ from relay.outbox.tables import (
     ACKNOWLEDGED,
     ATTEMPTS,
     CHUNKS,
+    COUNTS,
     EVENTS,
     FOUND,
     HELD,
@@ -305,7 +306,35 @@ _RECONCILE = Step(
     ),
 )
 
-STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT, _RECONCILE)
+# Nothing is counted that is there already, and nothing is looked for in all of it. Triggers count whatever is written,
+# also by a relay of the version before and by hand. In a schema there are none: a server with a binary log lets only an
+# administrator make them, and several relays would wait for each other at the row of a count. So it is counted there.
+# Measured on SQLite with 11 million events (14 GB): 126 s, the copy included.
+_COUNTED, _OCCURRED = (f"{{p}}{COUNTS}", f"{{p}}{EVENTS}_occurred")
+_ADD = (
+    f"INSERT INTO {_COUNTED} (event_type, status, events) VALUES (NEW.event_type, NEW.status, 1) "
+    "ON CONFLICT (event_type, status) DO UPDATE SET events = events + 1;"
+)
+_TAKE = f"UPDATE {_COUNTED} SET events = events - 1 WHERE event_type = OLD.event_type AND status = OLD.status;"
+_COUNTING = Step(
+    version=7,
+    sqlite=(
+        f"""CREATE TABLE {_COUNTED} (
+    event_type TEXT NOT NULL,
+    status TEXT NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (event_type, status)) WITHOUT ROWID""",
+        f"INSERT INTO {_COUNTED} SELECT event_type, status, COUNT(*) FROM {{p}}{EVENTS} GROUP BY status, event_type",
+        f"CREATE TRIGGER {_COUNTED}_added AFTER INSERT ON {{p}}{EVENTS} BEGIN {_ADD} END",
+        f"CREATE TRIGGER {_COUNTED}_deleted AFTER DELETE ON {{p}}{EVENTS} BEGIN {_TAKE} END",
+        f"""CREATE TRIGGER {_COUNTED}_changed AFTER UPDATE OF status, event_type ON {{p}}{EVENTS}
+WHEN NEW.status <> OLD.status OR NEW.event_type <> OLD.event_type BEGIN {_TAKE} {_ADD} END""",
+        f"CREATE INDEX {_OCCURRED} ON {{p}}{EVENTS} (occurred_at)",
+    ),
+    mysql=(),
+)
+
+STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT, _RECONCILE, _COUNTING)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

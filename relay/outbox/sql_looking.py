@@ -6,10 +6,10 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from relay.model import UNDELIVERED, Status
+from relay.model import Status
 from relay.outbox.looking import Bucket, HistoryLine, Leaf, Looking
-from relay.outbox.sql import IDS, OF_STATUS, Sql
-from relay.outbox.sql_reports import COURSE, LISTED, line_of, terms_of
+from relay.outbox.sql import IDS
+from relay.outbox.sql_lists import COURSE, END, LISTED, PLAIN, SqlLists, first_undelivered, line_of, terms_of
 from relay.outbox.tables import ATTEMPTS, EVENTS, HISTORY
 
 if TYPE_CHECKING:
@@ -30,16 +30,13 @@ TEXT = (
     "(event_id LIKE ? ESCAPE '!' OR LOWER(COALESCE(last_error, '')) LIKE ? ESCAPE '!' "
     f"OR (status <> '{Status.HELD}' AND LOWER(COALESCE(event_data, '')) LIKE ? ESCAPE '!'))"
 )
-#: Of rows that are named by their ids: no index is used for what else must hold.
-PLAIN = {"status = ?": OF_STATUS, "event_type = ?": "COALESCE(event_type, '') = ?"}
-PLAIN |= {"user_id = ?": "user_id + 0 = ?"}
 LINE = (
     *("id", "sync_type", "sync_action", "status", "records_processed", "records_failed"),
     *("started_at", "completed_at", "error_message", "triggered_by"),
 )
 
 
-class SqlLooking(Sql, Looking):
+class SqlLooking(SqlLists, Looking):
     """Reads what the page shows."""
 
     def leaf(self, selector: Selector, limit: int, *, text: str = "", before: int | None = None) -> Leaf:
@@ -74,21 +71,12 @@ class SqlLooking(Sql, Looking):
 
     def _looked_through(self, selector: Selector, before: int | None, most: int) -> list[int]:
         """Return the ids of the last events that may be meant, by an index each, the last recorded first."""
-        end = 2**62 if before is None else before
+        end = END if before is None else before
         if selector.event_id is not None:
-            return self._ids("event_id = ?", (selector.event_id,), end, most)
+            return self._ids({"event_id = ?": selector.event_id}, end, most)
         if selector.user_id is not None and not self._has_many(selector.user_id):
-            return self._ids("user_id = ?", (selector.user_id,), end, most)
-        if selector.status is None and selector.event_type is None:
-            return self._ids("1 = 1", (), end, most)
-        states = list(Status) if selector.status is None else [selector.status]
-        found = {
-            one
-            for status in states
-            for name in ([selector.event_type] if selector.event_type is not None else self._types(status))
-            for one in self._ids("status = ? AND event_type = ?", (status, name), end, most)
-        }
-        return sorted(found, reverse=True)[:most]
+            return self._ids({"user_id = ?": selector.user_id}, end, most)
+        return self._ids_of_states(selector, end, most)
 
     def _has_many(self, user_id: int) -> bool:
         """Say whether so many events are of a user (what is about nobody is of user 0) that sorting them takes long."""
@@ -103,32 +91,9 @@ class SqlLooking(Sql, Looking):
         ((size,),) = self._rows(statement, tuple(some))
         return max(SIZED, BYTES * SIZED // max(1, int(size)))
 
-    def _types(self, status: Status) -> Iterator[str]:
-        """Yield the types of which there are events in a state, by a step of an index each."""
-        statement = f"SELECT MIN(event_type) FROM {{p}}{EVENTS} WHERE status = ? AND event_type > ?"
-        name: str | None = ""
-        while (name := self._rows(statement, (status, name))[0][0]) is not None:
-            yield name
-
-    def _ids(self, term: str, values: Sequence[Any], end: int, most: int) -> list[int]:
-        statement = f"SELECT id FROM {{p}}{EVENTS} WHERE {term} AND id < ? ORDER BY id DESC LIMIT ?"
-        return [row[0] for row in self._rows(statement, (*values, end, most))]
-
     def oldest_undelivered(self) -> Listed | None:
-        firsts = [
-            row[0]
-            for status in UNDELIVERED
-            for name in self._types(status)
-            for row in self._rows(
-                f"SELECT MIN(id) FROM {{p}}{EVENTS} WHERE status = ? AND event_type = ?", (status, name)
-            )
-            if row[0] is not None
-        ]
-        if not firsts:
-            return None
-        statement = f"SELECT {', '.join(LISTED)}, status, last_error, {COURSE} FROM {{p}}{EVENTS} WHERE id = ?"
-        found = self._rows(statement, (min(firsts),))
-        return line_of(found[0]) if found else None
+        first = first_undelivered(self._rows)
+        return None if first is None else next(iter(self.listed_rows([first])), None)
 
     def history(self, limit: int) -> Sequence[HistoryLine]:
         found = self._rows(f"SELECT {', '.join(LINE)} FROM {{p}}{HISTORY} ORDER BY id DESC LIMIT ?", (limit,))

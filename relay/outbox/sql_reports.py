@@ -7,38 +7,49 @@ from typing import TYPE_CHECKING, Any
 
 from relay.model import UNDELIVERED, Status
 from relay.outbox.contract import Reports
-from relay.outbox.sql import IDS, Sql
+from relay.outbox.sql import IDS
+from relay.outbox.sql_lists import COURSE, SqlLists, first_undelivered, terms_of, whole
 from relay.outbox.tables import ACKNOWLEDGED, ATTEMPTS, EVENTS, FOUND, PURGED, PURGED_IDS, STATE
-from relay.outbox.values import Attempt, Counts, Listed, Recorded, Waiting
+from relay.outbox.values import Attempt, Counts, Recorded, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from relay.outbox.values import Selector
 
-#: The fields of a Recorded, and of a Listed, that are columns of the same name; what is made of others comes behind.
+    Read = Callable[..., list[Any]]
+
+#: The fields of a Recorded that are columns of the same name; what is made of others comes behind.
 RECORDED = ("id", "event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "due_at")
-LISTED = ("event_id", "event_type", "log_id", "user_id", "occurred_at", "created_at", "attempts")
-#: The course that an event is about, where it is about one.
-COURSE = "JSON_EXTRACT(event_data, '$.courseid')"
 #: It was neither skipped nor forgotten.
 HAS_DATA = "event_data IS NOT NULL"
-#: A status that no index is used for.
-NO_INDEX = "COALESCE(status, '') = ?"
 #: The fields of an Attempt, in the order of the columns that are read.
 ATTEMPT = ("number", "started_at", "duration_ms", "http_code", "outcome", "error")
 
 
-class SqlReports(Sql, Reports):
+class SqlReports(SqlLists, Reports):
     """Counts, what waits, and the events that somebody asks for, with their attempts."""
 
     def waiting(self) -> Waiting:
-        statement = f"SELECT COUNT(*), MIN(created_at), MIN(due_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL"
-        ((count, created_at, due_at),) = self._rows(statement)
-        return Waiting(count=count, oldest_created_at=created_at, oldest_due_at=due_at)
+        return self._at_one_moment(self._waiting)
+
+    def _waiting(self, read: Read) -> Waiting:
+        first = first_undelivered(read)
+        if first is None:
+            return Waiting(count=0)
+        ((created_at,),) = read(f"SELECT created_at FROM {{p}}{EVENTS} WHERE id = ?", (first,))
+        ((due_at,),) = read(f"SELECT MIN(due_at) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL")
+        return Waiting(count=self._count_waiting(read), oldest_created_at=created_at, oldest_due_at=due_at)
+
+    def _count_waiting(self, read: Read) -> int:
+        return int(read(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE due_at IS NOT NULL")[0][0])
 
     def counts(self) -> Counts:
-        return self._at_one_moment(_counts)
+        return self._at_one_moment(lambda read: _counts(read, self._by_state(read)))
+
+    def _by_state(self, read: Read) -> list[Any]:
+        """Return how many events there are of each type in each state: rows of the two and the number."""
+        return read(f"SELECT event_type, status, COUNT(*) FROM {{p}}{EVENTS} GROUP BY status, event_type")
 
     def numbers(self, beginning: str) -> Mapping[str, int]:
         # A range, which uses the index: `/` is what comes behind a dot.
@@ -83,27 +94,6 @@ class SqlReports(Sql, Reports):
         where = " AND ".join([*given, "event_data IS NULL", "JSON_EXTRACT(last_error, '$.forgotten') = 1"])
         return int(self._rows(f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE {where}", [*given.values()])[0][0])
 
-    def listed(self, selector: Selector, limit: int) -> Sequence[Listed]:
-        given = terms_of(selector)
-        # Most events are delivered: to look at the last ones, and not at the index of all of them, is faster.
-        terms = [NO_INDEX if value == Status.SUCCESS else term for term, value in given.items()]
-        where = f"WHERE {' AND '.join(terms)}" if terms else ""
-        found = self._rows(
-            f"SELECT {', '.join(LISTED)}, status, last_error, {COURSE} FROM {{p}}{EVENTS} {where} "
-            "ORDER BY id DESC LIMIT ?",
-            [*given.values(), limit],
-        )
-        return [line_of(row) for row in found]
-
-    def listed_rows(self, ids: Sequence[int]) -> Iterator[Listed]:
-        columns = f"{', '.join(LISTED)}, status, last_error, {COURSE}"
-        for start in range(0, len(ids), IDS):
-            some = ids[start : start + IDS]
-            term, values = self._among(some)
-            rows = self._rows(f"SELECT {columns}, id FROM {{p}}{EVENTS} WHERE id {term}", values)
-            found = {row[-1]: line_of(row[:-1]) for row in rows}
-            yield from (found[one] for one in some if one in found)
-
     def count_undelivered(self, ids: Sequence[int] | None = None) -> int:
         statement = f"SELECT COUNT(*) FROM {{p}}{EVENTS} WHERE status IN (?, ?, ?) AND {HAS_DATA}"
         states = (*UNDELIVERED, Status.GAVE_UP)
@@ -146,7 +136,7 @@ class SqlReports(Sql, Reports):
         status, failures, error, course, is_free = row[len(RECORDED) :]
         return Recorded(
             **kept,
-            course_id=_whole(course),
+            course_id=whole(course),
             status=Status(status),
             failures=failures,
             last_error=json.loads(error or "{}"),
@@ -185,38 +175,11 @@ class SqlReports(Sql, Reports):
         return found[0][0] if found else None
 
 
-def terms_of(selector: Selector) -> dict[str, Any]:
-    """Return the terms of a selector, each with its value."""
-    terms = {
-        "event_id = ?": selector.event_id,
-        "status = ?": selector.status,
-        "event_type = ?": selector.event_type,
-        "user_id = ?": selector.user_id,
-        "occurred_at >= ?": selector.since,
-        "occurred_at <= ?": selector.until,
-    }
-    return {term: value for term, value in terms.items() if value is not None}
-
-
-def line_of(row: Sequence[Any]) -> Listed:
-    """Return the line of a list: a row of LISTED, the status, the last error, and the course."""
-    status, error, course = row[len(LISTED) :]
-    kept = dict(zip(LISTED, row, strict=False))
-    return Listed(**kept, status=Status(status), last_error=json.loads(error or "{}"), course_id=_whole(course))
-
-
-def _whole(value: Any) -> int | None:
-    """Return a number that was taken out of JSON; a schema gives text, and `null` for none."""
-    return int(value) if str(value).isdecimal() else None
-
-
-def _counts(read: Callable[..., list[Any]]) -> Counts:
-    """Return the counts, by queries that all see one moment."""
+def _counts(read: Read, found: Iterable[Sequence[Any]]) -> Counts:
+    """Return the counts, given how many events there are of each type in each state, of the same moment."""
     state = dict(read(f"SELECT config_key, config_value FROM {{p}}{STATE} WHERE config_key LIKE ?", ("count.%",)))
     by_type: dict[str, dict[str, int]] = {}
-    for event_type, status, count in read(
-        f"SELECT event_type, status, COUNT(*) FROM {{p}}{EVENTS} GROUP BY status, event_type"
-    ):
+    for event_type, status, count in found:
         by_type.setdefault(event_type, {})[status] = count
     ignored = "count.ignored."
     return Counts(

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxCorrupt, OutboxError, OutboxInUse, OutboxMissing, OutboxUnavailable
+from relay.model import UNDELIVERED
 from relay.outbox import migrations, rows, sqlite_database
 from relay.outbox import sqlite_statements as sql
 from relay.outbox.contract import Outbox
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from relay.model import Delivery
     from relay.outbox.sql import Made, Run, Values
+    from relay.outbox.sql_reports import Read
     from relay.outbox.values import Member
 
 
@@ -35,7 +37,7 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlLooki
     """The outbox in a file. An event's lease has an end of its own; the lock on the file is the relay's."""
 
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
-    SET_CHUNK = sql.SET_CHUNK
+    SET_CHUNK, _BY_TIME = sql.SET_CHUNK, sql.BY_TIME
     _BODY, _HEAD = "envelope || event_data || '}'", "envelope"
     _FORGET = f"envelope = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 
@@ -101,6 +103,12 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlLooki
 
     def _at_one_moment(self, read: Callable[[Callable[..., list[Any]]], Made]) -> Made:
         return self._database.at_one_moment(read)
+
+    def _by_state(self, read: Read) -> list[Any]:
+        return read(sql.BY_STATE)
+
+    def _count_waiting(self, read: Read) -> int:
+        return int(read(sql.COUNT_IN, UNDELIVERED)[0][0])
 
     def _among(self, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         return "IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),)

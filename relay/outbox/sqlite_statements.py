@@ -9,7 +9,7 @@ They must do with sqlite_database.OLDEST: so no `->>` and no RETURNING; MATERIAL
 from __future__ import annotations
 
 from relay.outbox.rows import CLAIMED
-from relay.outbox.tables import ATTEMPTS, CHUNKS, EVENTS, MOVED, STATE
+from relay.outbox.tables import ATTEMPTS, CHUNKS, COUNTS, EVENTS, MOVED, STATE
 
 #: An event is free where it is not leased, or its lease has ended, be it that the process that has it is gone.
 FREE_AT = "(leased_until IS NULL OR leased_until <= ? OR leased_by IN (SELECT value FROM json_each(?)))"
@@ -18,6 +18,12 @@ _FREE = "(leased_until IS NULL OR leased_until <= :now OR leased_by IN (SELECT v
 TAKEN = f"SELECT leased_by, leased_until FROM {{p}}{EVENTS} WHERE event_id = ? AND leased_by IS NOT NULL"
 #: Under a key of tables.LEASE_KEY the state says of each who has leased events until when the last lease lasts.
 OWNERS = f"SELECT config_key FROM {{p}}{STATE} WHERE config_key > 'lease.' AND config_key < 'lease/'"
+
+#: How many events there are of each type in each state, and how many are in these two.
+BY_STATE = f"SELECT event_type, status, events FROM {{p}}{COUNTS} WHERE events > 0"
+COUNT_IN = f"SELECT COALESCE(SUM(events), 0) FROM {{p}}{COUNTS} WHERE status IN (?, ?)"
+#: By their own time: SQLite would go through all rows, as they are in the order that is wanted.
+BY_TIME = f"INDEXED BY {{p}}{EVENTS}_occurred"
 
 # The events that are due, in the order they became so, and of those the ones that no earlier undelivered event of
 # their user precedes, unless it is claimed along. A type that may not be sent is neither claimed nor in anybody's way.

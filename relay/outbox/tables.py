@@ -23,6 +23,8 @@ ACKNOWLEDGED = "mb_zoho_acknowledged"
 #: What reconcile has seen of Moodle's tables, by chunks of rows; and which events it has made, and when.
 CHUNKS = "mb_zoho_chunk"
 FOUND = "mb_zoho_found"
+#: In a file only: how many events of each type there are in each state. Triggers keep it, whoever changes the events.
+COUNTS = "mb_zoho_event_count"
 #: In a schema only: who takes part, until when, and who reads the log. A row for each relay, and one named `capture`.
 LEASES = "mb_zoho_lease"
 #: In a schema only: a row for each user. A claim of a user's events locks the row and changes its column `turn`, so two

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,20 @@ TYPES = frozenset({"grade_updated"})
 GROUP = 2000
 #: What a retry would wait; nothing that is made here fails.
 POLICY = Policy(enabled=True, max_attempts=24, first_delay_s=5.0, multiplier=2.0, max_delay_s=21600.0)
+
+#: While an outbox is multiplied, nothing of it is to survive anything.
+MAKING = {"locking_mode": "EXCLUSIVE", "journal_mode": "OFF", "synchronous": "OFF", "cache_size": -2_000_000}
+#: What is another value in each copy, by table.
+MULTIPLIED = {
+    "mdl_mb_zoho_event_log": {
+        "id": "NULL",
+        "event_id": "other(event_id, :copy)",
+        "log_id": "log_id + :count * :copy",
+        "user_id": "user_id + :count * :copy",
+        "occurred_at": "occurred_at + :count * :copy",
+    },
+    "mdl_mb_zoho_event_attempt": {"id": "NULL", "event_id": "other(event_id, :copy)"},
+}
 
 
 def events(count: int, start: int = 0) -> Iterator[Event]:
@@ -84,6 +100,31 @@ def deliver_all(path: Path) -> None:
         ]
         outbox.settle(settled, now)
     outbox.close()
+
+
+def multiply(path: Path, times: int) -> None:
+    """Let an outbox of delivered events have so many times as many, all with ids, users and times of their own."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for name, value in MAKING.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        connection.create_function("other", 2, _other_id, deterministic=True)
+        ((count,),) = connection.execute("SELECT MAX(id) FROM mdl_mb_zoho_event_log").fetchall()
+        connection.execute("BEGIN")
+        for table, changed in MULTIPLIED.items():
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            values = ", ".join(changed.get(name, name) for name in names)
+            statement = f"INSERT INTO {table} SELECT {values} FROM {table} WHERE id <= :count"
+            for copy in range(1, times):
+                connection.execute(statement, {"count": count, "copy": copy})
+        synced = "UPDATE mdl_mb_zoho_config SET config_value = ? WHERE config_key = 'count.synced'"
+        connection.execute(synced, (count * times,))
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA locking_mode = NORMAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _other_id(event_id: str, copy: int) -> str:
+    return f"{int(event_id[:8], 16) ^ (copy * 0x9E3779B1 & 0xFFFFFFFF):08x}{event_id[8:]}"
 
 
 def waiting(bench: Bench, count: int) -> Path:

@@ -12,9 +12,9 @@ from harness import shared_outbox
 from test_held_events import hold
 from test_outbox import NOW, TYPES, claim, event, skip
 
-from relay.model import Outcome, Position
+from relay.model import Outcome, Position, Status
 from relay.outbox.sqlite import SqliteOutbox
-from relay.outbox.values import Batch, Judged, Settled
+from relay.outbox.values import Batch, Judged, Selector, Settled
 from relay.rules import retry
 
 if TYPE_CHECKING:
@@ -136,6 +136,35 @@ PASSES: dict[str, Callable[[Counted], object]] = {
     "purge": lambda counted: counted.outbox.purge(NOW + 1, 0, 20),
     "tell of one": lambda counted: counted.outbox.recorded(NOW, event_id=event(1).event_id),
 }
+
+
+#: What is asked of an outbox in a file, by people and monitors, so often that it is no more work either.
+QUESTIONS: dict[str, Callable[[Counted], object]] = {
+    "count": lambda counted: counted.outbox.counts(),
+    "count what waits": lambda counted: counted.outbox.waiting(),
+    "list the last": lambda counted: counted.outbox.listed(Selector(), 10),
+    "list the last of a type that is rare": lambda counted: counted.outbox.listed(Selector(event_type="none"), 10),
+    "list the last of a state": lambda counted: counted.outbox.listed(Selector(status=Status.SKIPPED), 10),
+    "list what is delivered": lambda counted: counted.outbox.listed(Selector(status=Status.SUCCESS), 10),
+    "list those of a time": lambda counted: counted.outbox.listed(Selector(since=4e9), 10),
+    "list those of a user": lambda counted: counted.outbox.listed(Selector(user_id=7), 10),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_does_not_look_at_what_it_is_not_about(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.outbox.sql_lists.NEAR", 10)
+    counted = Counted(SqliteOutbox(tmp_path / "outbox.db"))
+    counted.outbox.hold(NOW)
+    found = []
+    for count in (FEW, MANY):
+        counted.fill(count)
+        counted.accept(events=[event(n, user=n) for n in range(counted.last + 1, counted.last + count + 1)])
+        found.append(counted.spent(lambda: QUESTIONS[name](counted)))
+    assert found[1] <= found[0] + GROWTH * MANY, f"{found} for {FEW} and {MANY + FEW} of each"
+    counted.outbox.close()
 
 
 @pytest.mark.parametrize("name", PASSES)
