@@ -52,14 +52,15 @@ IDS_IN_RANGE = "SELECT id FROM {p}logstore_standard_log WHERE id BETWEEN %s AND 
 # `timecreated` has an index; ids are not in its order, so this is the lowest id of all rows since then.
 FIRST_SINCE = "SELECT MIN(id) FROM {p}logstore_standard_log WHERE timecreated >= %s"
 ROW_TIME = "SELECT timecreated FROM {p}logstore_standard_log WHERE id = %s"
-# `courseid` and `timecreated` have indexes, `objectid` has none.
+# `courseid` and `timecreated` have indexes, `objectid` has none. In the order of ids, a server with many rows would go
+# through all of them up to the hundredth, by the primary key.
 ROWS_OF_COURSE = """
 SELECT {columns} FROM {p}logstore_standard_log
 WHERE courseid = %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
 """
 ROWS_OF_TIME = """
 SELECT {columns} FROM {p}logstore_standard_log
-WHERE timecreated BETWEEN %s AND %s AND objectid = %s AND eventname IN %s ORDER BY id LIMIT 100
+WHERE timecreated BETWEEN %s AND %s AND objectid = %s AND eventname IN %s ORDER BY timecreated LIMIT 100
 """
 #: So many of the newest ids are looked at: `eventname` has no index.
 NEWEST_IDS = 200_000

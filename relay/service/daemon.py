@@ -202,7 +202,7 @@ class Systemd:
 
     @contextlib.contextmanager
     def kept_alive(self, seconds: float) -> Iterator[None]:
-        """Feed the watchdog, and put off systemd's limit of a stop, within: so many seconds at most.
+        """Feed the watchdog, and put off systemd's limit of a start or a stop, within: so many seconds at most.
 
         For what the main thread waits for, which has an end of its own, such as requests that are under way.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from relay import __version__
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from relay.service.lines import Lines
     from relay.service.relay import Relay
 
+#: How long systemd waits at the most, in seconds, until the outbox is open.
+OPENING_S = 3600.0
+
 
 def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: Lines) -> int:
     """Run the daemon until a signal ends it; return the exit code.
@@ -30,7 +34,10 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: L
     machine = parts.REAL
     config = load()
     log = make_log(config.log, lines, machine.now)
-    with parts.opened(config, machine, create=True, log=log) as opened:
+    with contextlib.ExitStack() as stack:
+        # The tables of a large outbox may be brought to another version, after it was copied.
+        with systemd.kept_alive(OPENING_S):
+            opened = stack.enter_context(parts.opened(config, machine, create=True, log=log))
         opened.outbox.hold(opened.now())
         daemon = Daemon(parts.make_relay(config, opened, log), opened)
         daemon.start()

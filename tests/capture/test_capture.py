@@ -465,3 +465,25 @@ def test_deleting_history_that_a_restore_copied_in_is_no_rewound_log(captured: C
     captured.restart()
     assert captured.read() == 1
     assert "log.rewound" not in captured.log.slugs()
+
+
+def test_the_log_of_an_object_is_read_by_its_time_and_not_from_its_beginning(
+    captured: Captured, college: College
+) -> None:
+    college.run(
+        "INSERT INTO {p}logstore_standard_log (eventname, component, action, target, crud, edulevel, contextid, "
+        "contextlevel, contextinstanceid, objectid, userid, timecreated, origin) "
+        "SELECT 'viewed', 'core', 'viewed', 'course', 'r', 2, 1, 50, 1, 0, 2, %s + seq, 'web' FROM seq_1_to_100000",
+        AT,
+    )
+    at = AT + 95_000
+    ada = college.sign_up("Ada", "Lovelace", at)
+
+    def read() -> int:
+        return sum(int(row["Value"]) for row in captured.moodle.select("SHOW SESSION STATUS LIKE 'Handler_read%%'"))
+
+    before = read()
+    kinds = [kind for kind in captured.moodle.kinds if kind.id_field == "userid"]
+    (row,) = captured.moodle.log_of(kinds, ada, course=None, times=[at])
+    assert row.object_id == ada
+    assert read() - before < 20_000
