@@ -41,7 +41,7 @@ class Answer:
     """What came back for a request; without a code, `error` says why nothing did."""
 
     http_code: int | None = None
-    #: Names in any case.
+    #: Names in lower case.
     headers: Mapping[str, str] = field(default_factory=dict)
     #: The beginning of the body, as it was sent.
     body: bytes = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,21 +97,52 @@ class _Bounded(socket.socket):
         remaining = attempt.remaining_s()
         if not remaining <= self._timeout_s <= remaining * (1 + 2 * SLACK):
             self._timeout_s = remaining * (1 + SLACK)
-            super().settimeout(self._timeout_s)
+            self._limit(self._timeout_s)
+
+    def _limit(self, seconds: float) -> None:
+        """Let each read and write wait so long at the most."""
+        super().settimeout(seconds)
 
 
 class PlainSocket(_Bounded):
-    """A plain one. Each read and write sets the timeout: a backend that sends a byte now and then gains no time."""
+    """A plain one. Each read and write sets the timeout: a backend that sends a byte now and then gains no time.
+
+    The system keeps the timeout (socket(7), SO_RCVTIMEO). Python's own is a call of poll(2) before each read and write,
+    for which it lets go of the GIL once more.
+    """
+
+    def recv(self, *args: Any, **options: Any) -> bytes:
+        """Read in the time that is left."""
+        self.settimeout(None)
+        try:
+            return super().recv(*args, **options)
+        except BlockingIOError:
+            raise TimeoutError from None
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         """Read in the time that is left."""
         self.settimeout(None)
-        return super().recv_into(*args, **options)
+        try:
+            return super().recv_into(*args, **options)
+        except BlockingIOError:
+            raise TimeoutError from None
 
-    def sendall(self, *args: Any, **options: Any) -> None:
+    def sendall(self, data: Any, *args: Any, **options: Any) -> None:
         """Write in the time that is left."""
-        self.settimeout(None)
-        super().sendall(*args, **options)
+        left = memoryview(data)
+        while left:
+            self.settimeout(None)
+            try:
+                left = left[super().send(left, *args, **options) :]
+            except BlockingIOError:
+                raise TimeoutError from None
+
+    def _limit(self, seconds: float) -> None:
+        self.setblocking(True)  # noqa: FBT003 -- the socket's own name for it
+        whole = int(seconds)
+        timeval = struct.pack("ll", whole, int((seconds - whole) * 1_000_000) or 1)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
 
 
 class TlsSocket(ssl.SSLSocket, _Bounded):
@@ -120,6 +152,11 @@ class TlsSocket(ssl.SSLSocket, _Bounded):
         """Read in the time that is left."""
         self.settimeout(None)
         return super().recv_into(*args, **options)
+
+    def recv(self, *args: Any, **options: Any) -> bytes:
+        """Read in the time that is left."""
+        self.settimeout(None)
+        return super().recv(*args, **options)
 
     def send(self, *args: Any, **options: Any) -> int:
         """Write in the time that is left."""

@@ -1,17 +1,18 @@
 """One request over the network, which ends in time: kept connections, addresses, sockets, TLS, the proxy.
 
-It serves `sender`, and is the only module that imports requests and urllib3. urllib3's own timeouts begin anew with
-each read, so relay's sockets ask for the attempt's end instead. For this, and for the rate, more is used of urllib3
-than its manual promises; a new release of it is tried against tests/delivery/test_sender.py:
+It serves `sender`, and is the only module that imports requests and urllib3. These make the connections, with TLS and
+the proxy, and keep them. Requests are written here and answers read in `head`, in a third of the time that urllib3
+takes. urllib3's own timeouts begin anew with each read, so relay's sockets ask for the attempt's end instead. For all
+this more is used of urllib3 than its manual promises; try a new release against tests/delivery/test_sender.py:
 
 - `HTTPConnection._new_conn` (overridden): it makes the socket; ours is one whose timeouts are the attempt's.
 - `HTTPConnection._dns_host` (read): the host to connect to, with the dot at its end where there is one.
-- `HTTPConnection.send` (overridden, of http.client): the head of a request comes in one call, its body in the next.
 - `HTTPConnection.is_connected` (overridden): whether the pool gives a kept connection to a request, or makes a new one.
+- `HTTPConnection.is_closed`, `proxy`, `has_connected_to_proxy`, `connect`, `close`, `sock` (used).
+- `PoolManager.pool_classes_by_scheme` (set), `HTTPConnectionPool.ConnectionCls` (set): which classes are made.
+- `HTTPConnectionPool._get_conn`, `_put_conn`, `_prepare_proxy` and `proxy_headers` (used), as its `urlopen` does.
 - `HTTPConnection.response_class` (set), `HTTPResponse.begin` and `_read_status` (overridden), `_check_close` and
   `_method` (used), of http.client: heads of answers, in `head`.
-- `PoolManager.pool_classes_by_scheme` (set), `HTTPConnectionPool.ConnectionCls` (set): which classes are made.
-- `HTTPConnectionPool.urlopen` (called, without a Session or PoolManager around it), as `requests.HTTPAdapter` does.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import threading
 import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import requests.adapters
 import requests.utils
@@ -33,11 +34,12 @@ import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.exceptions
+import urllib3.util
 
 from relay.config.tls import trusting
 from relay.delivery.answer import Answer, explained, failed
 from relay.delivery.connect import Connector
-from relay.delivery.head import Response
+from relay.delivery.head import Incoming, Response
 from relay.delivery.sockets import PlainSocket, TlsSocket, attempt
 from relay.errors import RelayError
 from relay.rules.retry import VERDICTS, Verdict
@@ -52,8 +54,10 @@ URLLIB3_LEAST = (2, 0, 2)
 CONNECTION_MOST_S = 60.0
 #: A failed answer ends all connections that were made before it, but no more often than this, in seconds.
 RENEW_S = 5.0
-#: At most this much of an answer is read, in bytes.
-ANSWER_MOST = 64 * 1024
+#: The port that is not said in a request.
+PORTS = {"http": 80, "https": 443}
+#: What stands in a request's target as it is, beside letters and digits (RFC 3986, sections 3.3 and 3.4).
+TARGET = "/?%:@!$&'()*+,;=-._~"
 #: Which error is which kind of answer.SENTENCES; the first that fits counts.
 ERROR_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
     ("proxy", (urllib3.exceptions.ProxyError,)),
@@ -66,12 +70,11 @@ ERROR_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
 )
 
 
-class _OneWrite(http.client.HTTPConnection):
-    """Sends a request's head together with its body: one packet, and one wait, in the place of two."""
+class _Aged(http.client.HTTPConnection):
+    """A connection that knows how old it is, and where it leads to."""
 
+    #: http.client uses it for what a proxy says to CONNECT.
     response_class = Response
-    #: The head while it waits for the body; b'' while the head is to come, None where it is not to wait.
-    _head: bytes | None = None
     #: When it was made, by the transport's monotonic clock, and the address that it leads to.
     made_at = -math.inf
     address: Any = None
@@ -80,18 +83,6 @@ class _OneWrite(http.client.HTTPConnection):
     def is_connected(self) -> bool:
         # Of urllib3's class, which is the next one where this is mixed in.
         return bool(super().is_connected) and attempt.is_fresh(self.made_at)  # type: ignore[misc]
-
-    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
-        attempt.connection = self
-        self._head = b"" if body else None
-        super().request(method, url, body, *args, **options)
-
-    def send(self, data: Any) -> None:
-        if self._head == b"":
-            self._head = data
-            return
-        head, self._head = self._head or b"", None
-        super().send(head + data)
 
     def connect(self) -> None:
         super().connect()
@@ -104,12 +95,12 @@ class _OneWrite(http.client.HTTPConnection):
         return connection
 
 
-class _Connection(_OneWrite, urllib3.connection.HTTPConnection):
+class _Connection(_Aged, urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return self.connected(self._dns_host, self.port)
 
 
-class _TlsConnection(_OneWrite, urllib3.connection.HTTPSConnection):
+class _TlsConnection(_Aged, urllib3.connection.HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return self.connected(self._dns_host, self.port)
 
@@ -131,8 +122,34 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # The context verifies certificate and host name: what the base class would make of a `verify` is never asked.
         manager = self.proxy_manager_for(proxy, ssl_context=context) if proxy else self.poolmanager
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-        #: Requests are sent by this pool: what a Session and an adapter do for each one costs a third of the rate.
-        self.pool = manager.connection_from_url(url)
+        #: Makes connections, and keeps them.
+        self.pool: Any = manager.connection_from_url(url)
+        #: Each connection through the proxy is to the backend itself: it is made by a CONNECT.
+        self.tunnels = proxy is not None and context is not None
+
+    def take(self) -> Any:
+        """Return a connection that may carry a request. Raises OSError, HTTPException, and urllib3's HTTPError."""
+        connection = self.pool._get_conn()  # noqa: SLF001 -- as urllib3's urlopen does, see above
+        attempt.connection = connection
+        if not connection.is_closed:
+            return connection
+        try:
+            if self.tunnels:
+                self.pool._prepare_proxy(connection)  # noqa: SLF001 -- see above
+            else:
+                connection.connect()
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            self.put(connection, is_usable=False)
+            if connection.proxy and not connection.has_connected_to_proxy:
+                raise urllib3.exceptions.ProxyError("no connection to the proxy", error) from error
+            raise
+        return connection
+
+    def put(self, connection: Any, *, is_usable: bool) -> None:
+        """Keep a connection for another request, or end it."""
+        if not is_usable:
+            connection.close()
+        self.pool._put_conn(connection if is_usable else None)  # noqa: SLF001 -- see above
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=self._context)
@@ -173,13 +190,16 @@ class Transport:
         #: Gives seconds that never go back.
         self.monotonic = monotonic
         self._timeout_s = timeout_s
-        self._timeout = urllib3.Timeout(timeout_s)
-        self._retries = urllib3.Retry(total=False, redirect=False)
-        parts = urlsplit(url)
-        # A proxy is told the whole URL, unless it only tunnels TLS.
-        self._base = url if proxy and parts.scheme == "http" else parts.path
+        parts = urllib3.util.parse_url(url)
         context = make_context(ca_bundle) if parts.scheme == "https" else None
         self._adapter = _Adapter(url, size=connections, context=context, proxy=proxy)
+        authority = _authority(parts)
+        self._host, self._base = f"Host: {authority}".encode("ascii"), parts.path or ""
+        #: What a proxy wants to know with each request: the whole URL, and who asks. One that tunnels has been told so.
+        self._proxy_headers: dict[str, str | bytes] = {}
+        if proxy and context is None:
+            self._base = f"http://{authority}{self._base}"
+            self._proxy_headers = dict(self._adapter.pool.proxy_headers)
         #: Makes the connections.
         self.connector = Connector(make_socket=PlainSocket, resolve=resolve, monotonic=monotonic)
         #: Connections that were made before this moment are not used for another request.
@@ -240,28 +260,53 @@ class Transport:
             self._renewed_at = now
 
     def _answer(self, method: str, path: str, headers: Mapping[str, str | bytes], body: bytes | None) -> Answer:
-        code: int | None = None
         try:
-            response = self._adapter.pool.urlopen(
-                method,
-                f"{self._base}{path}",
-                body,
-                headers,
-                self._retries,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._timeout,
-                preload_content=False,
-                decode_content=False,
-            )
-            code = response.status
-            # A 101 has no body: what follows is of another protocol.
-            read = _read(response) if code >= 200 else b""
-            # Closes a connection that has more to say; one that has not is back in the pool already.
-            response.close()
+            request = self._head(method, path, headers, len(body or b"")) + (body or b"")
+            connection = self._adapter.take()
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
-            return explained(error, code, ERROR_KINDS)
-        return Answer(http_code=code, headers=response.headers, body=read)
+            return explained(error, None, ERROR_KINDS)
+        answer = Incoming(connection.sock, method)
+        is_usable = False
+        try:
+            is_sent = _sent(connection.sock, request)
+            read = answer.read()
+            is_usable = is_sent and answer.is_whole
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return explained(error, answer.code, ERROR_KINDS)
+        finally:
+            self._adapter.put(connection, is_usable=is_usable)
+        return Answer(http_code=answer.code, headers=answer.fields, body=read)
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str | bytes], size: int) -> bytes:
+        """Return a request up to its body (RFC 9112, sections 3 and 5). Raises ValueError for what it cannot hold."""
+        lines = [f"{method} {self._base}{quote(path, safe=TARGET)} HTTP/1.1".encode("ascii"), self._host]
+        lines += [
+            b"%b: %b" % (name.encode("ascii"), value if isinstance(value, bytes) else value.encode())
+            for name, value in {**headers, **self._proxy_headers}.items()
+        ]
+        if size and "Content-Length" not in headers and not any(name.lower() == "content-length" for name in headers):
+            lines.append(b"Content-Length: %d" % size)
+        lines += [b"", b""]
+        head = b"\r\n".join(lines)
+        if head.count(b"\r") != len(lines) - 1 or head.count(b"\n") != len(lines) - 1:
+            raise ValueError("a line break within a header")
+        return head
+
+
+def _sent(connection: socket.socket, request: bytes) -> bool:
+    """Send a request; say whether all of it went: a backend may answer and hang up before. Raises OSError."""
+    try:
+        connection.sendall(request)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+def _authority(parts: urllib3.util.Url) -> str:
+    """Return the host, and the port where it is not the scheme's own, as they stand in a request (RFC 9110, 7.2)."""
+    # A dot at the end is for the resolver, a zone (RFC 6874) for this machine.
+    host = re.sub("%.*\\]", "]", parts.host or "").rstrip(".")
+    return host if parts.port in (None, PORTS[parts.scheme or "http"]) else f"{host}:{parts.port}"
 
 
 def _is_failed(code: int | None) -> bool:
@@ -282,11 +327,3 @@ def _check_library() -> None:
             f"urllib3 {installed} is installed, which relay cannot deliver with: it needs {least} or later.",
             hint=f"pip install 'urllib3>={least},<3', in the environment that relay runs in.",
         )
-
-
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Return a body up to the most that is read, as it was sent: one that unpacks to gigabytes is not unpacked."""
-    body = b""
-    while len(body) < ANSWER_MOST and (piece := response.read(ANSWER_MOST - len(body), decode_content=False)):
-        body += piece
-    return body
