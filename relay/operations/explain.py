@@ -140,16 +140,12 @@ class Explainer:
     def _subject(self, kind: str, number: int) -> Story:
         kinds = self._subjects[kind]
         table, key = kinds[0].row_table, kinds[0].id_field
-        # All is told of a person.
-        user = number if key == "userid" else None
-        recorded = self._recorded(user_id=user, data=None if user else (key, number))
-        held = self._outbox.held_of(table, [number])
-        every = [*recorded, *(one for it in held for one in self._recorded(event_id=it.event_id))]
         try:
             row = self._row(kinds[0], number)
             rows = self._rows_about(kinds, number, row)
         except MoodleError as error:
-            return self._without_moodle(every, error)
+            return self._without_moodle(self._about(table, key, number, None), error)
+        every = self._about(table, key, number, row)
         known = {one.log_id for one in every}
         # The data of what was skipped or is held do not name the row.
         every += [one for log in rows if log.id not in known for one in self._recorded(log_id=log.id)]
@@ -164,6 +160,16 @@ class Explainer:
                 f"was skipped (the newest {SKIPPED} of each type) is about it."
             )
         return self._not_logged(story, kinds[0], number, row)
+
+    def _about(self, table: str, key: str, number: int, row: Row | None) -> list[Recorded]:
+        """Return what is recorded about a row of Moodle, given the row where it is there; of a person that is all."""
+        if key == "userid":
+            recorded = self._recorded(user_id=number)
+        else:
+            # What is about a row is its user's, and found among that; else the data of all events are looked through.
+            recorded = self._recorded(user_id=None if row is None else int(row["userid"]), data=(key, number))
+        held = self._outbox.held_of(table, [number])
+        return [*recorded, *(one for it in held for one in self._recorded(event_id=it.event_id))]
 
     def _not_logged(self, story: Story, kind: EventKind, number: int, row: Row) -> Story:
         where = "within an hour of when it was made or last changed"

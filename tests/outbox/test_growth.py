@@ -147,6 +147,7 @@ QUESTIONS: dict[str, Callable[[Counted], object]] = {
     "list the last of a state": lambda counted: counted.outbox.listed(Selector(status=Status.SKIPPED), 10),
     "list what is delivered": lambda counted: counted.outbox.listed(Selector(status=Status.SUCCESS), 10),
     "list those of a time": lambda counted: counted.outbox.listed(Selector(since=4e9), 10),
+    "tell of a row of a user": lambda counted: counted.outbox.recorded(NOW, user_id=7, data=("number", 7)),
     "list those of a user": lambda counted: counted.outbox.listed(Selector(user_id=7), 10),
 }
 
