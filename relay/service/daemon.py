@@ -11,8 +11,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -59,6 +57,7 @@ class Loop:
         self._is_down = is_down
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self._has_tried = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         #: What ended the loop, if it was not `stop`.
         self.error: BaseException | None = None
@@ -78,6 +77,10 @@ class Loop:
         self._stop.set()
         self._wake.set()
 
+    def wait_for_first(self, timeout_s: float) -> None:
+        """Wait until the first pass is completed or has failed, so many seconds at most."""
+        self._has_tried.wait(timeout_s)
+
     def join(self, timeout_s: float) -> bool:
         """Wait for the loop to end, so many seconds at most; say whether it has."""
         self._thread.join(timeout_s)
@@ -88,6 +91,7 @@ class Loop:
             while not self._stop.is_set():
                 self._wake.clear()
                 delay = self._completed_pass()
+                self._has_tried.set()
                 self._came_up()
                 self.beat = self._monotonic()
                 if delay > 0:
@@ -95,6 +99,8 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 -- whatever ends a loop is shown by the main thread
             if not (self._stop.is_set() and isinstance(error, self._watch.heals)):
                 self.error = error
+        finally:
+            self._has_tried.set()
 
     def _completed_pass(self) -> float:
         """Run the pass until it is completed; return what it returns."""
@@ -105,6 +111,8 @@ class Loop:
             if self._stop.is_set():
                 raise
             self._went_down(error)
+        import tenacity  # noqa: PLC0415 -- most relays start, and read, without an error
+
         self._sleep(RETRY_FIRST_S)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(self._watch.heals),
@@ -118,6 +126,7 @@ class Loop:
     def _sleep(self, seconds: float) -> None:
         # A pass that failed with an error that heals counts as completed: the watchdog must not kill for an outage.
         self.beat = self._monotonic()
+        self._has_tried.set()
         self._stop.wait(seconds)
 
     def _went_down(self, error: BaseException) -> None:

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.service.daemon import Loop, Watch, supervise
-from relay.service.exporter import Exporter
 from relay.service.report import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from relay.model import Log
     from relay.service.daemon import Signals, Systemd
+    from relay.service.exporter import Exporter
     from relay.service.lease import Opened
     from relay.service.relay import Relay
 
 #: Beyond the backend's timeout, how long a stop waits for what is under way, in seconds.
 STOP_GRACE_S = 2.0
+#: For so long the first look at the log has the process for itself, in seconds: where Moodle does not answer,
+#: delivering begins without it.
+FIRST_LOOK_S = 0.5
 #: How often a stop looks whether all has come back, in seconds.
 STOP_LOOK_S = 0.01
 
@@ -45,6 +48,8 @@ class Daemon:
         self.loops = [self._capturing, self._dispatching, self._purging, self._reconciling, self._reporting]
         self._exporter: Exporter | None = None
         if relay.config.metrics.listen is not None:
+            from relay.service.exporter import Exporter  # noqa: PLC0415 -- few have it; it brings a server of HTTP
+
             self._exporter = Exporter(relay.config.metrics.listen, lambda: self._reporter.figures, relay.log)
             self._exporting = Loop(
                 "metrics", self._exporter.run_once, self.outages.watch("metrics"), monotonic=self._machine.monotonic
@@ -63,9 +68,32 @@ class Daemon:
         return Loop(name, run, self.outages.watch(name), monotonic=self._machine.monotonic, is_down=is_down)
 
     def start(self) -> None:
-        """Start reading and delivering."""
-        for loop in self.loops:
+        """Start reading and delivering. Raises RelayError where the backend cannot be reached with what is there.
+
+        What is still to be loaded is loaded behind the first look at the log, which would have to share a core with it.
+        """
+        prepare, first = self.relay.prepare, [self._capturing, self._leasing]
+        started = [loop for loop in self.loops if prepare is not None and loop in first]
+        for loop in started:
             loop.start()
+        if prepare is not None:
+            self._capturing.wait_for_first(FIRST_LOOK_S)
+            try:
+                prepare()
+            except BaseException:
+                self._break_off(started)
+                raise
+        for loop in self.loops:
+            if loop not in started:
+                loop.start()
+
+    @staticmethod
+    def _break_off(started: Sequence[Loop]) -> None:
+        """End what has been started; what does not end in time ends with the process."""
+        for loop in started:
+            loop.stop()
+        for loop in started:
+            loop.join(STOP_GRACE_S)
 
     def supervise(self, signals: Signals, systemd: Systemd) -> BaseException | None:
         """Wait for a signal that asks for the end or a reload; return what ended a loop, if one ended by itself."""

@@ -11,30 +11,25 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from relay import __version__
 from relay.capture.held import hold_all_hidden, hold_recorded
 from relay.capture.log import Capture
 from relay.capture.reconcile import STATEMENT_S
 from relay.capture.rules import Rules
-from relay.capture.sync import Syncing
 from relay.delivery.dispatch import Dispatch, Settings
 from relay.delivery.sender import Sender
-from relay.delivery.transport import Transport
 from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
-from relay.operations import explain, status
-from relay.operations.kept import Kept
-from relay.operations.unrecorded import Rules as ExplainRules
-from relay.outbox import mysql_database
-from relay.outbox.mysql import MysqlOutbox
+from relay.operations import status
 from relay.outbox.pausing import paused_by
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
 from relay.service import addresses, reconciling
+from relay.service.late import LateTransport
 from relay.service.lease import Opened
 from relay.service.logs import say_migrated
 from relay.service.machine import Machine
@@ -44,11 +39,14 @@ from relay.service.threads import Pool, within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from relay.capture.sync import Wanted
+    from relay.capture.sync import Syncing, Wanted
     from relay.config import BackendConfig, Config, DatabaseConfig
+    from relay.delivery.transport import Transport
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
+    from relay.operations.explain import Explainer
+    from relay.operations.kept import Kept
     from relay.outbox.contract import Outbox
     from relay.service.reconciling import Asked, Start
 
@@ -77,6 +75,8 @@ def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
     outbox = config.outbox
     if outbox.sqlite_path is not None:
         return SqliteOutbox(outbox.sqlite_path, prefix=outbox.prefix, create=create, for_move=for_move)
+    from relay.outbox.mysql import MysqlOutbox  # noqa: PLC0415 -- most outboxes are in a file
+
     # Leases go on while the machine sleeps, and so does this clock.
     elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     token = partial(secrets.token_hex, 16)
@@ -86,6 +86,8 @@ def _make_outbox(config: Config, *, create: bool, for_move: bool) -> Outbox:
 
 def try_schema(config: Config) -> None:
     """Ask the outbox's server whether an outbox could be made, and change nothing. Raises OutboxError where not."""
+    from relay.outbox import mysql_database  # noqa: PLC0415 -- as above
+
     database = mysql_database.Database(addresses.of_outbox(config.outbox), elapsed=time.monotonic, sleep=time.sleep)
     with contextlib.closing(database):
         database.try_making()
@@ -145,6 +147,8 @@ def connect(
 
 def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transport:
     """Return the connections to a URL, made as the config's backend is reached."""
+    from relay.delivery.transport import Transport  # noqa: PLC0415 -- a fifth of a start: see LateTransport
+
     return Transport(
         url=url,
         timeout_s=backend.timeout,
@@ -157,12 +161,13 @@ def make_transport(url: str, backend: BackendConfig, machine: Machine) -> Transp
     )
 
 
-def make_sender(config: Config, machine: Machine) -> Sender:
-    """Return what sends requests to the backend. Raises ConfigError."""
+def make_sender(config: Config, machine: Machine, late: LateTransport | None = None) -> Sender:
+    """Return what sends requests to the backend, over `late` where it is given. Raises ConfigError."""
     backend = config.backend
     with addresses.made_of("backend"):
         return Sender(
-            transport=make_transport(backend.url, backend, machine),
+            # It has what a sender asks of its transport.
+            transport=cast("Transport", late) if late else make_transport(backend.url, backend, machine),
             token=backend.token.reveal(),
             tenant_id=backend.tenant_id,
             signing_keys=[key.reveal() for key in backend.signing_keys],
@@ -206,6 +211,8 @@ def make_capture(config: Config, moodle: Moodle, outbox: Outbox, log: Log) -> Ca
 
 def make_sync(config: Config, moodle: Moodle, outbox: Outbox, wanted: Wanted, log: Log) -> Syncing:
     """Return what records current rows of Moodle as events. Raises MoodleError."""
+    from relay.capture.sync import Syncing  # noqa: PLC0415 -- for a command
+
     return Syncing(moodle=moodle, outbox=outbox, wanted=wanted, options=make_options(config), log=log)
 
 
@@ -246,9 +253,18 @@ def make_dispatch(config: Config, opened: Opened, sender: Sender, log: Log) -> D
     )
 
 
-def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
-    """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use."""
-    sender = make_sender(config, opened.machine)
+def make_relay(config: Config, opened: Opened, log: Log, *, late: bool = False) -> Relay:
+    """Return a relay; nothing of it runs yet. Raises RelayError where the config turns out to be of no use.
+
+    `late`: what needs long to load is made by `Relay.prepare`, which then has to be called before the first delivery.
+    """
+
+    def make() -> Transport:
+        with addresses.made_of("backend"):
+            return make_transport(config.backend.url, config.backend, opened.machine)
+
+    later = LateTransport(make) if late else None
+    sender = make_sender(config, opened.machine, later)
     tables = make_moodle(config, limit_s=STATEMENT_S)
     options = make_options(config)("")
 
@@ -264,6 +280,7 @@ def make_relay(config: Config, opened: Opened, log: Log) -> Relay:
         tables=tables,
         daily=reconciling.daily(config, opened, make_reconciling(config, tables, opened, log)),
         sender=sender,
+        prepare=None if later is None else later.prepare,
         dispatch=make_dispatch(config, opened, sender, log),
         log=log,
         monotonic=opened.machine.monotonic,
@@ -295,12 +312,17 @@ def disk_free(config: Config) -> int | None:
 
 def make_kept(config: Config, moodle: Moodle, opened: Opened) -> Kept:
     """Return what asks Moodle whether it keeps from the student what an event says."""
+    from relay.operations.kept import Kept  # noqa: PLC0415 -- for commands
+
     return Kept(outbox=opened.outbox, moodle=moodle, options=make_options(config)(""))
 
 
-def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> explain.Explainer:
+def make_explainer(config: Config, moodle: Moodle, opened: Opened) -> Explainer:
     """Return what tells the story of an event. Raises OutboxError."""
-    return explain.Explainer(
+    from relay.operations.explain import Explainer  # noqa: PLC0415 -- for a command
+    from relay.operations.unrecorded import Rules as ExplainRules  # noqa: PLC0415 -- as above
+
+    return Explainer(
         outbox=opened.outbox,
         moodle=moodle,
         kept=make_kept(config, moodle, opened),

@@ -60,6 +60,9 @@ class Relay:
     hold_recorded: Callable[[float], object]
     #: Holds, at such a time, what was recorded and never sent, and Moodle keeps back by now. Raises RelayError.
     hold_hidden: Callable[[float], object]
+    #: Makes what the first delivery needs and the first look at the log does not; None where that is there. Raises
+    #: RelayError.
+    prepare: Callable[[], None] | None = None
     #: Let the next pass of dispatch, or of capture, begin at once; whoever runs the passes sets them.
     wake_dispatch: Callable[[], None] = field(default=lambda: None)
     wake_capture: Callable[[], None] = field(default=lambda: None)

@@ -39,9 +39,9 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: L
         with systemd.kept_alive(OPENING_S):
             opened = stack.enter_context(parts.opened(config, machine, create=True, log=log))
         opened.outbox.hold(opened.now())
-        daemon = Daemon(parts.make_relay(config, opened, log), opened)
-        daemon.start()
+        daemon = Daemon(parts.make_relay(config, opened, log, late=True), opened)
         _say_started(daemon.relay)
+        daemon.start()
         systemd.notify("READY=1", f"STATUS={daemon.describe()}")
         reloading = Reloading(load=load, opened=opened, signals=signals, systemd=systemd, lines=lines)
         while (error := daemon.supervise(signals, systemd)) is None and not signals.stop.is_set():

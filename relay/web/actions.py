@@ -9,7 +9,7 @@ from relay.capture.reconcile import GRACE_S, TABLES
 from relay.capture.sync import Wanted
 from relay.errors import RelayError
 from relay.events.catalogue import SYNCED
-from relay.operations import replay as replaying
+from relay.operations.selector import FORMS, parse_selector
 from relay.outbox.pausing import paused_by
 from relay.outbox.values import Sync
 from relay.service import admin, comparing, once, parts
@@ -186,9 +186,9 @@ def replay(visit: Visit) -> Moved:
     """Send recorded events again."""
     given = visit.request.text("q")
     if not given:
-        raise Refused(400, "It is not said which events are to be sent again", f"it takes {replaying.FORMS}")
+        raise Refused(400, "It is not said which events are to be sent again", f"it takes {FORMS}")
     config, person = visit.config, visit.person
-    selector = replaying.parse_selector(given, config.events.kinds, "replay")
+    selector = parse_selector(given, config.events.kinds, "replay")
     _begin(visit, "replay", given, lambda job: _replay(config, selector, job, person))
     return Moved(path="/manage")
 

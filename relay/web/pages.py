@@ -6,7 +6,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from relay.model import Status
-from relay.operations import health, listed, replay, status
+from relay.operations import health, listed, status
+from relay.operations.selector import parse_selector
 from relay.operations.story import as_json
 from relay.outbox.values import Selector
 from relay.service import admin
@@ -74,7 +75,7 @@ def events(visit: Visit) -> Shown:
     if len(given) > LONGEST or len(text) > LONGEST:
         raise Refused(400, f"What is searched for may have {LONGEST} characters at most")
     kinds = visit.config.events.kinds
-    selector = replay.parse_selector(given, kinds, "events", list(Status)) if given else Selector()
+    selector = parse_selector(given, kinds, "events", list(Status)) if given else Selector()
     if not visit.person.sees_all:
         selector = _within_sight(visit, selector, text)
     leaf = visit.opened.outbox.leaf(selector, LEAF, text=text, before=request.number("before"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.cli.command import Command, Exit
 from relay.cli.configured import load_to_look
-from relay.operations import replay
+from relay.operations.selector import FORMS, parse_selector
 from relay.service import admin
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ The events are kept, and can be sent again. `relay status --check` and
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("selector", metavar="SELECTOR", help=f"which events: {replay.FORMS}")
+    parser.add_argument("selector", metavar="SELECTOR", help=f"which events: {FORMS}")
     parser.add_argument("--reason", default="", metavar="TEXT", help="what was done about them; kept in the outbox")
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Acknowledge, and print how many events that were."""
     loaded = load_to_look(arguments)
-    selector = replay.parse_selector(arguments.selector, loaded.events.kinds, "SELECTOR")
+    selector = parse_selector(arguments.selector, loaded.events.kinds, "SELECTOR")
     done = admin.acknowledge(loaded, selector, arguments.reason)
     are = "event is" if done.acknowledged == 1 else "events are"
     print(f"relay: {done.acknowledged} given-up {are} acknowledged.")

@@ -11,7 +11,8 @@ from relay.cli.configured import load_to_look
 from relay.cli.watching import repeated
 from relay.errors import UsageError
 from relay.model import Status
-from relay.operations import listed, replay
+from relay.operations import listed
+from relay.operations.selector import FORMS, parse_selector
 from relay.outbox.values import Selector
 from relay.service import admin
 
@@ -31,7 +32,7 @@ MOST = 100_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("selector", metavar="SELECTOR", nargs="?", help=replay.FORMS)
+    parser.add_argument("selector", metavar="SELECTOR", nargs="?", help=FORMS)
     parser.add_argument("--limit", metavar="N", type=int, default=50, help="so many at most (default 50)")
     parser.add_argument("--json", action="store_true", help="a list of JSON objects, with times in UTC")
     parser.add_argument("--watch", action="store_true", help="show it again every 2 s")
@@ -44,7 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--limit {limit}: it is a number from 1 to {MOST}.", hint="See `relay events --help`.")
     loaded = load_to_look(arguments)
     given, types = arguments.selector, loaded.events.kinds
-    selector = Selector() if given is None else replay.parse_selector(given, types, "relay events", list(Status))
+    selector = Selector() if given is None else parse_selector(given, types, "relay events", list(Status))
 
     def text() -> str:
         found = admin.events(loaded, selector, limit)
