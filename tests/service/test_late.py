@@ -6,7 +6,7 @@ import io
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from harness import PATIENCE_S
@@ -90,7 +90,11 @@ def test_a_start_whose_backend_cannot_be_reached_with_what_is_there_ends(relay: 
 
 def test_nothing_is_sent_before_it_can_be() -> None:
     made: list[object] = []
-    transport = LateTransport(lambda: made.append("made"))  # type: ignore[arg-type, func-returns-value]
+
+    def make() -> Any:
+        made.append("made")
+
+    transport = LateTransport(make)
     with pytest.raises(RuntimeError):
         transport.send("GET", "/", {}, None)
     transport.abort()
