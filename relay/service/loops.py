@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.service.daemon import Loop, Watch, supervise
-from relay.service.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from relay.service.exporter import Exporter
     from relay.service.lease import Opened
     from relay.service.relay import Relay
+    from relay.service.report import Reporter
 
 #: Beyond the backend's timeout, how long a stop waits for what is under way, in seconds.
 STOP_GRACE_S = 2.0
@@ -41,16 +41,14 @@ class Daemon:
         self._purging = self._loop("purge", relay.purge_pass)
         self._reconciling = self._loop("reconcile", relay.reconcile_pass)
         self._leasing = self._loop("lease", relay.lease_pass)
-        self._reporter = Reporter(relay, opened)
-        self._reporting = Loop(
-            "report", self._reporter.run_once, self.outages.watch("report"), monotonic=self._machine.monotonic
-        )
+        self._reporting = Loop("report", self._report, self.outages.watch("report"), monotonic=self._machine.monotonic)
         self.loops = [self._capturing, self._dispatching, self._purging, self._reconciling, self._reporting]
+        self._reporter: Reporter | None = None
         self._exporter: Exporter | None = None
         if relay.config.metrics.listen is not None:
             from relay.service.exporter import Exporter  # noqa: PLC0415 -- few have it; it brings a server of HTTP
 
-            self._exporter = Exporter(relay.config.metrics.listen, lambda: self._reporter.figures, relay.log)
+            self._exporter = Exporter(relay.config.metrics.listen, self._figures, relay.log)
             self._exporting = Loop(
                 "metrics", self._exporter.run_once, self.outages.watch("metrics"), monotonic=self._machine.monotonic
             )
@@ -101,7 +99,17 @@ class Daemon:
 
     def describe(self) -> str:
         """Return one line that says how it is at this moment."""
-        return self._reporter.said
+        return "Starting" if self._reporter is None else self._reporter.said
+
+    def _figures(self) -> str:
+        return "" if self._reporter is None else self._reporter.figures
+
+    def _report(self) -> float:
+        if self._reporter is None:
+            from relay.service.report import Reporter  # noqa: PLC0415 -- behind the first look: see `start`
+
+            self._reporter = Reporter(self.relay, self._opened)
+        return self._reporter.run_once()
 
     def stop(self) -> None:
         """Stop reading, let what is under way come back and be recorded, and stop delivering: the process ends.
@@ -147,7 +155,7 @@ class Daemon:
 
     def close(self, *, has_ended: bool = False) -> None:
         """Close the relay's connections, save for one that a loop still uses; `has_ended`: the process ends."""
-        if self._reporting.join(0):
+        if self._reporter is not None and self._reporting.join(0):
             self._reporter.close(has_ended=has_ended)
         if self._exporter is not None and self._exporting.join(0):
             self._exporter.close()

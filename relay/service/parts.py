@@ -24,7 +24,6 @@ from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
 from relay.moodle.reader import MoodleReader
-from relay.operations import status
 from relay.outbox.pausing import paused_by
 from relay.outbox.sqlite import SqliteOutbox
 from relay.rules import circuit, retry
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from relay.events.kind import EventKind
     from relay.model import Delivery, Log, Outcome
     from relay.moodle.contract import Moodle
+    from relay.operations import status
     from relay.operations.explain import Explainer
     from relay.operations.kept import Kept
     from relay.outbox.contract import Outbox
@@ -291,6 +291,8 @@ def make_relay(config: Config, opened: Opened, log: Log, *, late: bool = False) 
 
 def make_settings(config: Config) -> status.Settings:
     """Return what the config says that decides whether all is well."""
+    from relay.operations import status  # noqa: PLC0415 -- as MoodleLog in relay.py
+
     return status.Settings(
         max_age_s=config.status.max_age,
         poll_interval_s=config.moodle.poll_interval,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from relay.errors import MoodleError, OutboxUnavailable
 from relay.operations.purge import REST_S, Purge
-from relay.operations.status import MoodleLog
 from relay.outbox.contract import RENEW_S
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from relay.delivery.sender import Sender
     from relay.model import Log
     from relay.moodle.contract import Moodle
+    from relay.operations.status import MoodleLog
     from relay.outbox.contract import Outbox
 
 DAY_S = 86400.0
@@ -136,6 +136,8 @@ class Relay:
 
     def log_seen(self) -> MoodleLog:
         """Return what the passes over Moodle's log have found."""
+        from relay.operations.status import MoodleLog  # noqa: PLC0415 -- who asks has read it; a start needs it not
+
         if self.moodle_error:
             return MoodleLog(error=self.moodle_error)
         if not self.captured_at:

@@ -37,6 +37,8 @@ LATE = {
     "relay.service.admin",
     "relay.operations.explain",
     "relay.operations.replay",
+    "relay.operations.status",
+    "relay.service.report",
     "relay.outbox.mysql",
 }
 
