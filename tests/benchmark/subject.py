@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import PATIENCE_S, Relay
@@ -15,7 +17,6 @@ from relay.delivery.width import MOST_AHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from bench import Bench
 
@@ -48,14 +49,28 @@ def running(relay: Relay, command: Sequence[str] = ()) -> Iterator[subprocess.Po
         process.wait(PATIENCE_S)
 
 
-def drain(relay: Relay, count: int, command: Sequence[str] = ()) -> None:
-    """Run the daemon until so many waiting events are delivered, or sure to be: some more may be, too."""
+def drain(relay: Relay, count: int, command: Sequence[str] = ()) -> float:
+    """Run the daemon until so many waiting events are delivered, or sure to be: some more may be, too.
+
+    Returns the CPU time that it took for an event, in milliseconds, its start left out.
+    """
     before = attempts(relay)
+    begun: tuple[int, float] | None = None
     with running(relay, command) as process:
-        while attempts(relay) < before + count + CLAIMED_MOST and has_undelivered(relay):
+        while (now := attempts(relay)) < before + count + CLAIMED_MOST and has_undelivered(relay):
             if process.poll() is not None:
                 raise AssertionError((relay.folder / "relay.log").read_text()[-2000:])
+            if begun is None and now > before:
+                begun = now, cpu_s(process.pid)
             time.sleep(LOOK_S)
+        done = attempts(relay), cpu_s(process.pid)
+    return 1000 * (done[1] - begun[1]) / (done[0] - begun[0]) if begun is not None and done[0] > begun[0] else 0.0
+
+
+def cpu_s(pid: int) -> float:
+    """Return how many seconds of CPU a process has taken (proc_pid_stat(5), utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def attempts(relay: Relay) -> int:
