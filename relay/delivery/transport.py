@@ -139,8 +139,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
             else:
                 connection.connect()
         except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+            is_of_proxy = connection.proxy and not connection.has_connected_to_proxy
             self.put(connection, is_usable=False)
-            if connection.proxy and not connection.has_connected_to_proxy:
+            if is_of_proxy:
                 raise urllib3.exceptions.ProxyError("no connection to the proxy", error) from error
             raise
         return connection
