@@ -4,14 +4,18 @@ set -eu
 cd "$(dirname "$0")/.."
 extras='[test]'
 . tests/setup.sh
-if ! PATH="$PATH:/usr/sbin" command -v nginx >/dev/null; then
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "This machine lacks: nginx-light. Run this as root, or: apt install nginx-light" >&2
-        exit 1
-    fi
-    echo "Installing nginx-light ..." >&2
-    apt-get update -qq
-    # The benchmark runs an nginx of its own: the package's service is not started, now or later.
+PATH="$PATH:/usr/sbin"
+lacking=''
+command -v nginx >/dev/null || lacking="$lacking nginx-light"
+# Two servers of section 11, which leaves out what it lacks.
+command -v redis-server >/dev/null || lacking="$lacking redis-server"
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || lacking="$lacking postgresql"
+if [ -n "$lacking" ] && [ "$(id -u)" -ne 0 ]; then
+    echo "This machine lacks:$lacking. Run this as root, or: apt install$lacking" >&2
+    command -v nginx >/dev/null || exit 1
+elif [ -n "$lacking" ]; then
+    apt-get update -qq || :
+    # The benchmark runs servers of its own: the packages' services are not started, now or later.
     policy=/usr/sbin/policy-rc.d
     made=''
     if [ ! -e "$policy" ]; then
@@ -20,8 +24,12 @@ if ! PATH="$PATH:/usr/sbin" command -v nginx >/dev/null; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
-    systemctl disable --quiet nginx 2>/dev/null || true
+    for package in $lacking; do
+        echo "Installing $package ..." >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
+            [ "$package" != nginx-light ]
+        systemctl disable --quiet "${package%-light}" 2>/dev/null || true
+    done
     trap - EXIT
     [ -z "$made" ] || rm -f "$made"
 fi

@@ -17,6 +17,7 @@ import cost
 import drains
 import latency
 import passing
+import peers
 import resting
 from bench import Bench
 from figures import HEADER
@@ -40,6 +41,7 @@ SECTIONS: dict[int, tuple[str, Callable[[Bench], Iterator[Row]]]] = {
     8: ("what it costs Moodle", cost.cost),
     9: ("synchronous=FULL beside NORMAL", drains.unsynced),
     10: ("start to first poll", latency.start),
+    11: ("drain beside task queues", peers.beside),
 }
 #: A server that holds the log of section 4 in memory, as Moodle's would.
 SERVER = ("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=768M")

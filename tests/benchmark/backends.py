@@ -44,6 +44,7 @@ http {{
     keepalive_timeout 1h;
     server {{
         listen 127.0.0.1:{port};
+        location = /requests {{ stub_status; access_log off; }}
         location / {{ default_type application/json; return 200 '{{}}'; }}
     }}
 }}
@@ -59,6 +60,15 @@ class Nginx:
         self.url = f"http://127.0.0.1:{port}"
         self._folder = folder
         self._process = process
+        self._looks = 0
+
+    def count(self) -> int:
+        """Return how many requests have arrived so far."""
+        with urllib.request.urlopen(f"{self.url}/requests", timeout=PATIENCE_S) as answer:
+            # Accepted connections, handled ones, and requests: this one and those before it are among them.
+            found = int(answer.read().split(b"\n")[2].split()[2])
+        self._looks += 1
+        return found - self._looks
 
     def arrivals(self) -> list[float]:
         """End it, and return when each request was answered (unix seconds, to the millisecond), in that order."""

@@ -57,7 +57,7 @@ def session(url: str, threads: int, count: int) -> None:
     def work() -> None:
         with requests.Session() as own:
             while event := _next(waiting):
-                _post(own, url, event.event_type, event.event_id, event.body)
+                post(own, url, event.event_type, event.event_id, event.body)
 
     _in_threads(threads, work)
 
@@ -82,12 +82,13 @@ def naive(url: str, count: int, folder: Path) -> None:
         ).fetchone():
             connection.execute("UPDATE event SET status = 'sending', attempts = attempts + 1 WHERE id = ?", row[:1])
             connection.commit()
-            _post(own, url, str(row[2]), row[1], row[3])
+            post(own, url, str(row[2]), row[1], row[3])
             connection.execute("UPDATE event SET status = 'success' WHERE id = ?", row[:1])
             connection.commit()
 
 
-def _post(own: requests.Session, url: str, event_type: str, event_id: str, body: bytes) -> None:
+def post(own: requests.Session, url: str, event_type: str, event_id: str, body: bytes) -> None:
+    """Send an event as people write it, with the headers that relay sends. Raises requests.RequestException."""
     now = int(time.time())
     headers = {
         "Content-Type": "application/json",
