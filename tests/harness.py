@@ -240,6 +240,9 @@ class Daemon:
     def _read_log(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            # A kill may come in the midst of a write; nothing else may.
+            if not line.endswith("\n") and self.process.wait(PATIENCE_S) == -signal.SIGKILL:
+                break
             with self._changed:
                 self.lines.append(json.loads(line))
                 self._changed.notify_all()
