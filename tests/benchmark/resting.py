@@ -35,7 +35,7 @@ def idle(bench: Bench) -> Iterator[Row]:
         share = (_cpu_s(process.pid) - cpu) / took * 100
         # Asking for the count is a question itself.
         asked = _questions(bench) - questions - 1
-    yield judged(5, f"idle, over {seconds:.0f} s: share of one core", Sample([share]), at_most(0.5, " %"), unit=" %")
+    yield judged(5, f"idle, over {seconds:.0f} s: share of one core", Sample([share]), at_most(0.3, " %"), unit=" %")
     yield plain(5, "idle: statements to Moodle's database a minute", Sample([asked / took * 60]))
 
 
@@ -73,7 +73,7 @@ def memory(bench: Bench) -> Iterator[Row]:
         6,
         "memory at rest",
         Sample([at_rest.rss]),
-        at_most(60, " MiB"),
+        at_most(45, " MiB"),
         digits=1,
         unit=" MiB",
         note=f", Pss {at_rest.pss:.1f}",
@@ -83,7 +83,7 @@ def memory(bench: Bench) -> Iterator[Row]:
     draining = _draining(bench, waiting)
     yield Row(6, f"with {many:,} events waiting, draining: the most", str(draining))
     above = Sample([max(paused.rss, draining.rss) - at_rest.rss])
-    yield judged(6, "the more of these two, above rest", above, at_most(15, " MiB"), digits=1, unit=" MiB")
+    yield judged(6, "the more of these two, above rest", above, at_most(5, " MiB"), digits=1, unit=" MiB")
     yield Row(6, f"after a day's {bench.events:,} events", str(_after_a_day(bench)))
 
 
