@@ -189,16 +189,25 @@ class Releasing:
     # -- what has become of them
 
     def _judge(self, held: Sequence[HeldEvent], now: float, options: Options) -> int:
-        """Release, skip or keep these; return how many are due now."""
-        due = 0
-        for kind in [kind for kind in self._moodle.kinds if kind.name not in self._rules.disabled]:
-            about: defaultdict[int, dict[int, HeldEvent]] = defaultdict(dict)
-            for one in held:
-                if one.event_type == kind.name:
-                    about[one.row_id][one.id] = one
-            for ids in self._moodle.portions(kind, sorted(about)):
-                due += self._judge_some([one for row_id in ids for one in about[row_id].values()], now, options)
-        return due
+        """Release, skip or keep these, in their order and as many together as may be read; return how many are due now.
+
+        What is released together is due together: so an earlier event of a user is not overtaken, whatever its type.
+        """
+        kinds = {kind.name: kind for kind in self._moodle.kinds if kind.name not in self._rules.disabled}
+        looked_at = {one.id: one for one in held if one.event_type in kinds}.values()
+        portion: dict[tuple[str, int], int] = {}
+        for kind in kinds.values():
+            ids = list(dict.fromkeys(one.row_id for one in looked_at if one.event_type == kind.name))
+            for number, some in enumerate(self._moodle.portions(kind, ids)):
+                portion |= {(kind.name, row_id): number for row_id in some}
+        due, together, numbers = 0, list[HeldEvent](), dict[str, int]()
+        for one in looked_at:
+            number = portion[one.event_type, one.row_id]
+            if numbers.setdefault(one.event_type, number) != number:
+                due += self._judge_some(together, now, options)
+                together, numbers = [], {one.event_type: number}
+            together.append(one)
+        return due + (self._judge_some(together, now, options) if together else 0)
 
     def _judge_some(self, held: Sequence[HeldEvent], now: float, options: Options) -> int:
         with self._moodle.snapshot():

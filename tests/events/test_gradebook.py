@@ -13,6 +13,7 @@ from stepped import AT, Captured
 from relay import config
 from relay.capture import held as releasing
 from relay.demo.moodle import College
+from relay.outbox.values import Judged
 
 ITEM = {"itemtype": "mod", "itemmodule": "quiz", "iteminstance": 8, "itemname": "Quiz <b>1</b>"}
 
@@ -220,3 +221,26 @@ def test_without_a_history_what_is_held_tells_it(
     relay.once()
     assert told_at_the_end(backend) == [None]
     assert "61.37" not in "".join(post.body.decode() for post in backend.posts)
+
+
+def test_what_is_shown_together_is_released_together_and_in_its_order(
+    book: Book, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its types: a later event of a user must not be due before an earlier one."""
+    book.change(finalgrade="35.00000")
+    book.log()
+    essay = book.college.assignment(book.course, "Essay")
+    book.college.grade(book.ada, essay, 61, AT + 6, "")
+    book.college.run("UPDATE {p}grade_items SET hidden = 1")
+    captured.read()
+    book.college.run("UPDATE {p}grade_items SET hidden = 0")
+    judged: list[list[str]] = []
+    judge = captured.outbox.judge
+
+    def keep(given: Judged, now: float) -> Judged:
+        judged.append([one.event_type for one, _ in given.released])
+        return judge(given, now)
+
+    monkeypatch.setattr(captured.outbox, "judge", keep)
+    captured.read(releasing.LOOK_EVERY_S + 1)
+    assert judged == [["gradebook_grade_updated", "grade_updated"]]
