@@ -60,16 +60,18 @@ class Proxy:
         self._lock = threading.Lock()
         self._forwards = threading.Event()
         self._forwards.set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
             try:
                 near, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
-                if self._listener.fileno() < 0:
-                    return
                 near.close()
                 continue
             with self._lock:
@@ -132,6 +134,11 @@ class Proxy:
         self._forwards.set()
 
     def close(self) -> None:
+        # A thread that waits in accept(2) is not woken by a close. The next signal that the system restarts the call
+        # after (seteuid(2) sends one to each thread) has it accept from whatever has the file's number by then.
+        with contextlib.suppress(OSError):  # it is closed
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         self.resume()
         self.cut()

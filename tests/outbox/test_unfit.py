@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -376,6 +377,8 @@ def proxied(tmp_path: Path, outbox_address: Address) -> Iterator[tuple[Outbox, P
     yield outbox, proxy
     place.close()
     proxy.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", proxy.port)).close()
 
 
 def test_what_something_on_the_way_finds_too_large_is_skipped_though_nothing_says_so(
