@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,18 @@ os.environ["SSL_CERT_FILE"] = os.devnull
 os.environ["LANGUAGE"] = "C"
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and end by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+#: The fixtures of a relay whose outbox is a file, or in a schema.
+KINDS = ("relay", "other")
 #: What makes a server quicker that nobody needs behind a power cut, and whose tables live for one test.
 SERVER = ("--innodb-flush-log-at-trx-commit=2", "--innodb-stats-persistent=OFF", "--innodb-doublewrite=OFF")
-#: Modules with a test, or with tests of one process, that take ten seconds and more.
-LONG = ("test_browser", "test_chaos", "test_reconcile_kills", "test_reload", "test_shared", "test_three_relays")
+#: Modules that take fifteen seconds and more. What waits for most of its time is begun beside what works.
+LONG = (
+    *("test_three_relays", "test_crash_points", "test_shared", "test_browser", "test_throttling", "test_commands"),
+    *("test_once", "test_sheet", "test_delivery", "test_staged_faults", "test_reload", "test_reconcile", "test_move"),
+    *("test_explain", "test_kept", "test_demo", "test_encoding", "test_reconcile_kills", "test_chaos"),
+)
 # Tests of what is generated take a multiple of these, when they are imported.
-settings.register_profile("short", deadline=None, print_blob=True, max_examples=100)
+settings.register_profile("short", deadline=None, print_blob=True, max_examples=50)
 settings.register_profile("full", settings.get_profile("short"), max_examples=1000)
 
 
@@ -57,15 +64,21 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("full" if config.getoption("--full") else "short")
 
 
+def is_the_others_turn(item: pytest.Function) -> bool:
+    """Say whether a test of `reconciled` is for the other kind of outbox, where each is tried with one of the two."""
+    kind = item.callspec.params.get("reconciled") if hasattr(item, "callspec") else None
+    return kind is not None and kind != KINDS[zlib.crc32(item.originalname.encode()) % 2]
+
+
 # Before xdist reads the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     """Leave out what only --full runs; put in front what takes long, so that all processes end at about one time."""
     if not config.getoption("--full"):
-        left_out = [item for item in items if item.get_closest_marker("full")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("full")]
-    items.sort(key=lambda item: item.path.stem not in LONG)
+        left_out = {item for item in items if item.get_closest_marker("full") or is_the_others_turn(item)}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +149,7 @@ def captured(relay: Relay) -> Iterator[Captured]:
     made.close()
 
 
-@pytest.fixture(params=["relay", "other"])
+@pytest.fixture(params=KINDS)
 def reconciled(request: pytest.FixtureRequest) -> Iterator[Reconciled]:
     """Passes of reconcile that are stepped by hand, with an outbox in a file and in a schema."""
     relay: Relay = request.getfixturevalue(request.param)

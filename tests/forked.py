@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["forked", "crash", *(f"relay.cli.commands.{name.replace('-', '_')}" for name in NAMES if name != "demo")]
+    ["forked", "crash", "warmed", *(f"relay.cli.commands.{name.replace('-', '_')}" for name in NAMES if name != "demo")]
 )
 #: Whoever starts a process also asks which others have ended, and of two that ask at once one gets a wrong code.
 _LOCK = threading.Lock()

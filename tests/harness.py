@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import forked
 import pymysql
 from pymysql.constants import CLIENT
 
+from relay import cli
 from relay.demo.mariadb import MariaDB
 from relay.demo.moodle import College
 from relay.outbox.mysql import MysqlOutbox
@@ -43,6 +45,8 @@ SHORT_LEASES = {
 }
 #: The same: an outbox in a file that somebody else has locked is given up soon.
 SHORT_LOCKS = {"relay.outbox.sqlite_database:BUSY_MS": 300, "relay.outbox.sqlite_database:PROBE_MS": 300}
+#: Commands that look, and leave nothing behind: neither in the outbox nor in the process that runs them.
+LOOKING = ("status", "explain")
 #: How long a command may take, in seconds: the full fault suite has long ones.
 RUN_S = 600.0
 
@@ -102,6 +106,14 @@ def with_password(printed: str, password: str = "made-up") -> str:
     return re.sub(r"IDENTIFIED BY '[^']*';", lambda _: f"IDENTIFIED BY '{password}';", printed)
 
 
+def within(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run `relay ARGUMENTS` within this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(arguments)
+    return subprocess.CompletedProcess(["relay", *arguments], code, out.getvalue(), err.getvalue())
+
+
 class Relay:
     """A relay in a folder: its config, its outbox, and what it prints."""
 
@@ -150,8 +162,11 @@ class Relay:
         return [sys.executable, "-m", "relay", *self.arguments(*arguments)]
 
     def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
-        """Run a command to its end."""
-        done = forked.run(self.arguments(*arguments), RUN_S, env=env, constants=self.constants)
+        """Run a command to its end; one that only looks, within this process."""
+        if arguments[0] in LOOKING and env is None and not self.constants:
+            done = within(self.arguments(*arguments))
+        else:
+            done = forked.run(self.arguments(*arguments), RUN_S, env=env, constants=self.constants)
         if expect is not None:
             assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
         return Finished(done)

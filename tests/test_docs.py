@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tomllib
 from pathlib import Path
@@ -22,20 +21,15 @@ ROOT = Path(relay.__file__).parent
 README = (ROOT.parent / "README.md").read_text()
 EXAMPLE = (ROOT.parent / "config.example.yaml").read_text()
 SLUG = re.compile(
-    r"(reconcile|relay|event|events|delivery|circuit|moodle|outbox|capture|lead|log_store|log|gap|config|clock|purge|metrics"
-    r"|grade|web)\.[a-z_]+"
+    r'"((?:reconcile|relay|event|events|delivery|circuit|moodle|outbox|capture|lead|log_store|log|gap|config|clock|purge'
+    r'|metrics|grade|web)\.[a-z_]+)"'
 )
 
 
 def slugs() -> set[str]:
     """Return what the code logs: the first argument of each call of a log's method, and slugs chosen before one."""
-    found: set[str] = set()
-    for path in ROOT.rglob("*.py"):
-        if "demo" in path.parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SLUG.fullmatch(node.value):
-                found.add(node.value)
+    texts = (path.read_text() for path in ROOT.rglob("*.py") if "demo" not in path.parts)
+    found = {slug for text in texts for slug in SLUG.findall(text)}
     return found - {
         "config.yaml",
         "outbox.db",

@@ -28,7 +28,9 @@ def quoted(text: str) -> str:
     return text if is_plain else "'" + text.replace("'", "''") + "'"
 
 
-def values(text: str, source: Path) -> dict[str, Any]:
+# One text is asked for each of its keys.
+@functools.lru_cache(maxsize=4)
+def values(text: str, source: Path) -> Mapping[str, Any]:
     """Return all that a config's text holds, as YAML's own types. Raises ConfigError."""
     return Section(compose(text, source), "", Mistakes(), source).plain()
 

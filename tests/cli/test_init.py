@@ -25,6 +25,8 @@ from relay.cli.commands.init import QUESTIONS
 from relay.config.schema import TlsConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from relay.demo.mariadb import MariaDB
     from relay.demo.moodle import College
 
@@ -33,16 +35,18 @@ SITE = "https://moodle.college.example"
 
 
 @pytest.fixture
-def place(tmp_path: Path, college: College, backend: Receiver) -> Path:
+def place(tmp_path: Path, college: College, backend: Receiver) -> Iterator[Path]:
     """Where the config is to be; the database has no user for relay, and the backend knows one token."""
-    college.run("DROP USER IF EXISTS 'relay'@'localhost'")
+    drop = "DROP USER IF EXISTS 'relay'@'localhost'"
+    college.run(drop)
 
     def answer(request: Request) -> Reply:
         return Reply(code=200 if request.headers.get("x-moodle-token") == TOKEN else 401)
 
     backend.answer = answer
     (tmp_path / "given").write_text(f"{TOKEN}\n")
-    return tmp_path / "etc" / "config.yaml"
+    yield tmp_path / "etc" / "config.yaml"
+    college.run(drop)
 
 
 def options(place: Path, mariadb: MariaDB, backend: Receiver) -> list[str]:

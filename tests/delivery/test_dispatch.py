@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import PATIENCE_S
 
-from relay.delivery.dispatch import BYTES_MOST, Dispatch, Settings
+from relay.delivery import dispatch
+from relay.delivery.dispatch import Dispatch, Settings
 from relay.delivery.width import SLOW_S, WORK_S, width
 from relay.delivery.workers import UserQueue
 from relay.events import envelope
@@ -173,14 +174,22 @@ def test_a_backend_that_takes_its_time_gets_as_many_as_are_allowed(
         delivering.close()
 
 
-MEGABYTE = 1_000_000
+@pytest.fixture
+def most_bytes(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A tenth of what may be under way, so that a tenth has to be moved: of events of LARGE bytes, 16 again."""
+    for name in ("BYTES_MOST", "BYTES_AT_ONCE"):
+        monkeypatch.setattr(dispatch, name, getattr(dispatch, name) // 10)
+    return dispatch.BYTES_MOST
+
+
+LARGE = 100_000
 
 
 @pytest.mark.parametrize("letter", ["x", "ع"])
-def test_what_is_under_way_is_bounded_in_bytes(letter: str, tmp_path: Path) -> None:
+def test_what_is_under_way_is_bounded_in_bytes(letter: str, most_bytes: int, tmp_path: Path) -> None:
     """However many passes are done while the backend takes its time; one event more than the bound allows may be."""
     goes_on = threading.Event()
-    name = letter * (MEGABYTE // len(letter.encode()))
+    name = letter * (LARGE // len(letter.encode()))
 
     def post(_: Delivery) -> Outcome:
         assert goes_on.wait(PATIENCE_S)
@@ -190,7 +199,7 @@ def test_what_is_under_way_is_bounded_in_bytes(letter: str, tmp_path: Path) -> N
     try:
         for _ in range(20):
             delivering.dispatch.run_once(NOW)
-        assert BYTES_MOST - MEGABYTE < delivering.dispatch.under_way * MEGABYTE <= BYTES_MOST + MEGABYTE
+        assert most_bytes - LARGE < delivering.dispatch.under_way * LARGE <= most_bytes + LARGE
         goes_on.set()
         delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
         delivering.dispatch.replay(range(1, 41), NOW)
@@ -199,14 +208,14 @@ def test_what_is_under_way_is_bounded_in_bytes(letter: str, tmp_path: Path) -> N
             most = max(most, delivering.dispatch._bytes)
             delivering.dispatch.settle(NOW)
         assert delivering.dispatch.replayed == 40
-        assert most <= BYTES_MOST + MEGABYTE
+        assert most <= most_bytes + LARGE
     finally:
         goes_on.set()
         delivering.close()
 
 
-def test_an_event_that_is_larger_than_the_bound_goes_alone(tmp_path: Path) -> None:
-    delivering = Delivering(tmp_path, 3, lambda _: Outcome(http_code=200), name="x" * (BYTES_MOST + 1))
+def test_an_event_that_is_larger_than_the_bound_goes_alone(most_bytes: int, tmp_path: Path) -> None:
+    delivering = Delivering(tmp_path, 3, lambda _: Outcome(http_code=200), name="x" * (most_bytes + 1))
     try:
         delivering.dispatch.run_once(NOW)
         assert delivering.dispatch.under_way == 1

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
+from harness import SHORT_LEASES, Daemon, Relay
 from receiver import Reply
 
 from relay.events.catalogue import KINDS
@@ -17,7 +18,6 @@ from relay.events.catalogue import KINDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness import Daemon, Relay
     from receiver import Receiver, Request
 
     from relay.demo.moodle import College
@@ -268,6 +268,7 @@ def test_all_types_at_once_with_kills(
     which: str, relay: Relay, other: Relay, college: College, backend: Receiver
 ) -> None:
     used = {"relay": relay, "other": other}[which]
+    used.constants = SHORT_LEASES
     switch_all_on(used)
     trial = Trial(used, Life(college, 12, seed=14), backend)
     trial.run(steps=300, kills=2)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import forked
 import pytest
+from harness import SHORT_LEASES, Relay
 
 if TYPE_CHECKING:
-    from harness import Relay
-
     from relay.demo.moodle import College
 
 AT = 1_770_000_000
-ROWS = 12_000
+#: How many rows there are, and how many kills: in the short version, and with --full.
+SHORT, FULL = (6_000, 2), (12_000, 20)
 
 
 @pytest.mark.parametrize("which", ["relay", "other"])
@@ -26,12 +26,13 @@ def test_a_reconcile_that_is_killed_sends_each_difference_once(
 ) -> None:
     """The ones that differ by a method that is switched off have data that says nothing new: an id tells them apart."""
     relay: Relay = request.getfixturevalue(which)
-    kills = 20 if request.config.getoption("--full") else 2
+    relay.constants = SHORT_LEASES
+    rows, kills = FULL if request.config.getoption("--full") else SHORT
     college.course("Computing", "C1")
     college.course("Ceramics", "C2")
     college.run(
         "INSERT INTO {p}user_enrolments (userid, enrolid, timecreated, timemodified) "
-        f"SELECT seq, 1 + seq MOD 2, %s, %s FROM seq_1_to_{ROWS}",
+        f"SELECT seq, 1 + seq MOD 2, %s, %s FROM seq_1_to_{rows}",
         AT,
         AT,
     )
@@ -43,7 +44,8 @@ def test_a_reconcile_that_is_killed_sends_each_difference_once(
     chance = random.Random(which)
     killed = 0
     while killed < kills:
-        process = forked.Started(relay.arguments("reconcile", "enrolments", "--fix", "--grace", "0s"))
+        arguments = relay.arguments("reconcile", "enrolments", "--fix", "--grace", "0s")
+        process = forked.Started(arguments, constants=relay.constants)
         count = relay.rows("SELECT COUNT(*) FROM {log}")[0][0]
         target = count + chance.randrange(0, 1500)
         while process.poll() is None and relay.rows("SELECT COUNT(*) FROM {log}")[0][0] <= target:
@@ -55,7 +57,7 @@ def test_a_reconcile_that_is_killed_sends_each_difference_once(
     assert killed > 0
     relay.run("reconcile", "enrolments", "--fix", "--grace", "0s", expect=None)
     sent = Counter(json.loads(data)["enrollmentid"] for (data,) in relay.rows("SELECT event_data FROM {log}"))
-    expected = {row for row in range(1, ROWS + 1) if row % 2 == 1 or row % 3 == 0}
+    expected = {row for row in range(1, rows + 1) if row % 2 == 1 or row % 3 == 0}
     assert sent.keys() == expected
     assert set(sent.values()) == {1}
     assert json.loads(relay.run("reconcile", "enrolments", "--grace", "0s", "--json").stdout) == []

@@ -10,10 +10,10 @@ import re
 import socket
 import time
 
-from harness import PATIENCE_S, Relay
+from harness import PATIENCE_S, Relay, within
 from visitor import patience
 
-from relay import cli, config
+from relay import config
 from relay.config.schema import LogConfig
 from relay.service.logs import make_log
 from relay.web import pages
@@ -59,10 +59,8 @@ class Systemd:
 
 def command(relay: Relay, *arguments: str) -> tuple[int, str, str]:
     """Run a command within this process; return its exit code, and what it printed on stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(["--config", str(relay.folder / "config.yaml"), *arguments])
-    return code, out.getvalue(), err.getvalue()
+    done = within(["--config", str(relay.folder / "config.yaml"), *arguments])
+    return done.returncode, done.stdout, done.stderr
 
 
 def made_page(relay: Relay) -> Site:
