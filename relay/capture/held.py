@@ -18,7 +18,7 @@ from relay.model import Event, Hold, LogRow, Skip
 from relay.outbox.values import HeldEvent, Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from relay.capture.rules import Rules
     from relay.events.kind import EventKind, Facts, Options
@@ -52,18 +52,41 @@ def hold_recorded(outbox: Ledger, options: Options, now: float) -> None:
         outbox.set_state(STATE_KEY, " ".join(held), now)
 
 
-def pages_of_unsent(
-    outbox: Ledger, kinds: Collection[EventKind], now: float, options: Options, *, age_s: float
-) -> Iterator[tuple[EventKind, Sequence[Unsent]]]:
-    """Yield what waits for its first attempt, by AT_ONCE of a kind that may be held: of each what is due first.
+class Waiting:
+    """What waits for its first attempt, by AT_ONCE of a kind that may be held: of each what is due first.
 
-    None that was recorded, and so judged, less than so many seconds ago. Raises OutboxError.
+    None that was recorded, and so judged, less than `age_s` seconds before `now`, in unix seconds.
     """
-    for kind in kinds:
-        if holds(kind, options):
-            found = outbox.unsent(kind.name, kind.id_field, now, before=now - age_s, limit=MOST)
-            for start in range(0, len(found), AT_ONCE):
-                yield kind, found[start : start + AT_ONCE]
+
+    def __init__(
+        self, outbox: Ledger, kinds: Collection[EventKind], now: float, options: Options, *, age_s: float
+    ) -> None:
+        self._outbox = outbox
+        self._before = now - age_s
+        self._kinds = [kind for kind in kinds if holds(kind, options)]
+        self._page: Sequence[Unsent] = ()
+        #: How many of the first kind have been given, and the last of them.
+        self._given = 0
+        self._last: Unsent | None = None
+
+    def page(self, now: float) -> tuple[EventKind, Sequence[Unsent]] | None:
+        """Return the next page, the same one until `turn`; None where there is no more. Raises OutboxError."""
+        while self._kinds and not self._page:
+            kind = self._kinds[0]
+            of_kind = (kind.name, kind.id_field, now)
+            self._page = self._outbox.unsent(*of_kind, before=self._before, limit=AT_ONCE, after=self._last)
+            if not self._page:
+                self.turn()
+        return (self._kinds[0], self._page) if self._page else None
+
+    def turn(self) -> None:
+        """Be done with a page."""
+        self._given += len(self._page)
+        if len(self._page) < AT_ONCE or self._given >= MOST:
+            self._kinds, self._given, self._last = self._kinds[1:], 0, None
+        else:
+            self._last = self._page[-1]
+        self._page = ()
 
 
 def hold_hidden(
@@ -93,8 +116,10 @@ def hold_all_hidden(
     outbox: Ledger, moodle: TableReads, kinds: Collection[EventKind], now: float, options: Options, log: Log
 ) -> None:
     """Hold what `hold_hidden` finds of all pages. Call it before anything is sent that lay in the outbox."""
-    for page in pages_of_unsent(outbox, kinds, now, options, age_s=0.0):
+    waiting = Waiting(outbox, kinds, now, options, age_s=0.0)
+    while (page := waiting.page(now)) is not None:
         hold_hidden(outbox, moodle, page, now, options, log)
+        waiting.turn()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +141,7 @@ class Releasing:
         self._rules = rules
         self._log = log
         #: What this round of looks still has to look at of what waits for its first attempt; None between two rounds.
-        self._unsent: list[tuple[EventKind, Sequence[Unsent]]] | None = None
+        self._waiting: Waiting | None = None
         #: Up to which row of the outbox it has come, of what is held.
         self._after = 0
         #: When the next round begins, in unix seconds, and the one after it, as far as this round has seen.
@@ -125,7 +150,7 @@ class Releasing:
 
     def due_in(self, now: float) -> float:
         """Return after how many seconds the next look is wanted."""
-        if self._unsent is not None:
+        if self._waiting is not None:
             return 0.0
         wait = self._round_at - now
         # The clock may have been set back.
@@ -156,20 +181,20 @@ class Releasing:
         """Look at the next of what is held, if it is time. Raises MoodleError and OutboxError."""
         if self.due_in(now) > 0:
             return Looked()
-        if self._unsent is None:
+        if self._waiting is None:
             self._soonest = now + LOOK_EVERY_S
-            kinds = self._moodle.kinds
-            self._unsent = list(pages_of_unsent(self._outbox, kinds, now, options, age_s=LOOK_EVERY_S))
-        if self._unsent:
-            hold_hidden(self._outbox, self._moodle, self._unsent[0], now, options, self._log)
-            self._unsent.pop(0)
+            self._waiting = Waiting(self._outbox, self._moodle.kinds, now, options, age_s=LOOK_EVERY_S)
+        page = self._waiting.page(now)
+        if page is not None:
+            hold_hidden(self._outbox, self._moodle, page, now, options, self._log)
+            self._waiting.turn()
             return Looked(is_more=True)
         held = self._outbox.held(self._after, AT_ONCE)
         released = self._judge(held, now, options)
         is_more = len(held) == AT_ONCE
         self._after = held[-1].id if is_more else 0
         if not is_more:
-            self._unsent, self._round_at = None, self._soonest
+            self._waiting, self._round_at = None, self._soonest
         return Looked(released=released, is_more=is_more)
 
     def look_at(self, events: Sequence[Event], now: float, options: Options) -> int:

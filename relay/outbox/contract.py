@@ -127,10 +127,12 @@ class Holding(HeldReads, Protocol):
         """
 
     @abstractmethod
-    def unsent(self, event_type: str, field: str, now: float, *, before: float, limit: int) -> Sequence[Unsent]:
+    def unsent(
+        self, event_type: str, field: str, now: float, *, before: float, limit: int, after: Unsent | None = None
+    ) -> Sequence[Unsent]:
         """Return what waits for its first attempt of a type, recorded up to a time: what is due first comes first.
 
-        `field` as in `hold_undelivered`; times in unix seconds.
+        `field` as in `hold_undelivered`; times in unix seconds. `after` is what one page ended with: the next one.
         """
 
 

@@ -190,18 +190,32 @@ class SqlHeld(Sql, Holding):
 
         return self._do(work)
 
-    def unsent(self, event_type: str, field: str, now: float, *, before: float, limit: int) -> Sequence[Unsent]:
+    def unsent(
+        self, event_type: str, field: str, now: float, *, before: float, limit: int, after: Unsent | None = None
+    ) -> Sequence[Unsent]:
         free, values = self._free(now)
+        about = f"JSON_EXTRACT(event_data, '$.{field}')"
+        if after is None:
+            rest, beyond = "due_at IS NOT NULL", list[float]()
+        else:
+            rest, beyond = "due_at >= ? AND (due_at > ? OR id > ?)", [after.due_at, after.due_at, after.id]
         found = self._rows(
-            f"SELECT id, event_id, log_id, user_id, JSON_EXTRACT(event_data, '$.{field}') FROM {{p}}{EVENTS} "
-            f"WHERE due_at IS NOT NULL AND {free} AND event_type = ? AND attempts = 0 AND created_at <= ? "
+            f"SELECT id, due_at, event_id, log_id, user_id, {about} FROM {{p}}{EVENTS} WHERE {rest} AND {free} "
+            f"AND event_type = ? AND attempts = 0 AND created_at <= ? AND {about} IS NOT NULL "
             "ORDER BY due_at, id LIMIT ?",
-            (*values, event_type, before, limit),
+            (*beyond, *values, event_type, before, limit),
         )
         return [
-            Unsent(id=row[0], event_id=row[1], event_type=event_type, log_id=row[2], user_id=row[3], row_id=int(row[4]))
+            Unsent(
+                id=row[0],
+                due_at=row[1],
+                event_id=row[2],
+                event_type=event_type,
+                log_id=row[3],
+                user_id=row[4],
+                row_id=int(row[5]),
+            )
             for row in found
-            if row[4] is not None
         ]
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Unsent:
     """An event of the outbox that waits for its first attempt."""
 
-    #: Its row in the outbox.
+    #: Its row in the outbox, and when it is due, in unix seconds.
     id: int
+    due_at: float
     event_id: str
     event_type: str
     log_id: int | None

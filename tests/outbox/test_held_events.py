@@ -163,6 +163,9 @@ def test_what_waits_for_its_first_attempt_is_found(outbox: Outbox) -> None:
     assert unsent(outbox, before=NOW - 1) == []
     assert unsent(outbox, limit=2) == every[:2]
     (first,) = outbox.unsent(KIND, "gradeid", NOW, before=NOW, limit=1)
+    rest = outbox.unsent(KIND, "gradeid", NOW, before=NOW, limit=9, after=first)
+    assert [one.event_id for one in rest] == [one for one, *_ in every[1:]]
+    assert outbox.unsent(KIND, "gradeid", NOW, before=NOW, limit=9, after=rest[-1]) == []
     assert (first.log_id, first.event_type) == (1, KIND)
     (claimed_one,) = outbox.claim(NOW, 1, lease_s=60, types=TYPES)
     assert unsent(outbox) == every[1:], "one is under way"
