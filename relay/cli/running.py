@@ -12,7 +12,7 @@ from relay.cli.printing import print_envelope
 from relay.errors import UsageError
 from relay.model import Event, Hold
 from relay.operations.selector import parse_selector
-from relay.service import admin, once
+from relay.service import looking, once
 from relay.service.daemon import Signals
 from relay.service.lines import Lines
 
@@ -50,7 +50,7 @@ def handle(arguments: argparse.Namespace, load: Callable[[], config.Config]) -> 
 
 def _say_cursor(loaded: config.Config, start: str) -> None:
     """Say that --from changes nothing where the log has been read before, and what sends the past."""
-    cursor = admin.cursor(loaded)
+    cursor = looking.cursor(loaded)
     if cursor is None:
         return
     print(

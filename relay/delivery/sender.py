@@ -1,6 +1,6 @@
 """One attempt to send an event to the backend -> what came of it (contract, section 3).
 
-It serves `dispatch`, by way of the function that service/parts.py makes of it, and `relay check`. A network error is an
+It serves `dispatch`, by way of the function that `service.wiring` makes of it, and `relay check`. A network error is an
 outcome, not an exception.
 """
 

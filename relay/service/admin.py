@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay import __version__
-from relay.errors import MoodleRefused, OutboxError, OutboxMissing
+from relay.errors import MoodleRefused
 from relay.operations import acknowledge as acknowledging
 from relay.operations import check as checking
-from relay.operations import health, metrics, plugin, profile
-from relay.operations import status as state
+from relay.operations import plugin, profile
 from relay.operations.check import backend as backend_checks
 from relay.operations.check import moodle as moodle_checks
 from relay.operations.check.result import guarded
@@ -21,20 +18,16 @@ from relay.operations.forget import forget as forget_user
 from relay.operations.move import Move
 from relay.operations.purge import purge as purge_before
 from relay.outbox import pausing
-from relay.rules.histogram import BEGINNING
-from relay.service import lease, parts
+from relay.service import lease, parts, wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from relay.config import Config, DatabaseConfig
     from relay.operations.acknowledge import Acknowledged
     from relay.operations.check.result import Check
     from relay.operations.profile import Profile
-    from relay.operations.status import Report
-    from relay.operations.story import Story
-    from relay.outbox.contract import Outbox
-    from relay.outbox.values import Forgotten, Listed, Selector
+    from relay.outbox.values import Forgotten, Selector
 
 
 #: How long `relay check` waits for the backend at the most, in seconds.
@@ -49,7 +42,7 @@ def check(config: Config) -> Iterator[Check]:
         moodle=partial(parts.reading, config),
         open_outbox=lambda: parts.make_outbox(config, create=False),
         try_schema=partial(parts.try_schema, config),
-        backend=partial(parts.sending, _patient(config), machine),
+        backend=partial(wiring.sending, _patient(config), machine),
         now=machine.now,
     )
 
@@ -72,7 +65,7 @@ def try_backend(config: Config) -> Iterator[Check]:
     """Yield what the backend says to our token, as `check` does."""
 
     def ask() -> Iterator[Check]:
-        with parts.sending(_patient(config), parts.REAL) as sender:
+        with wiring.sending(_patient(config), parts.REAL) as sender:
             yield from backend_checks.checks(sender, parts.REAL.now)
 
     yield from guarded("backend", ask)
@@ -83,83 +76,9 @@ def _patient(config: Config) -> Config:
     return replace(config, backend=replace(config.backend, timeout=min(config.backend.timeout, CHECK_MOST_S)))
 
 
-def status(config: Config) -> Report:
-    """Return the state of the relay. Raises OutboxError."""
-    return _look(config)[0]
-
-
-def figures(config: Config) -> tuple[str, OutboxError | None]:
-    """Return the figures of the relay as Prometheus text, and why the outbox has given none, where that is away."""
-    try:
-        report, numbers = _look(config)
-    except OutboxError as error:
-        report = without_outbox(config, error)
-        return metrics.text(report, health.judge(report), {}, __version__), error
-    return metrics.text(report, health.judge(report), numbers, __version__), None
-
-
-def without_outbox(config: Config, error: OutboxError) -> Report:
-    """Return what is known of the relay where its outbox cannot be used."""
-    free, settings = parts.disk_free(config), parts.make_settings(config)
-    return state.without_outbox(str(error), settings, parts.REAL.now(), free)
-
-
-def _look(config: Config) -> tuple[Report, Mapping[str, int]]:
-    """Return the state of the relay, and the numbers that are kept. Raises OutboxError."""
-    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
-        _try_writing(config, opened.outbox)
-        report = state.gather(
-            opened.outbox,
-            partial(state.ask, moodle),
-            parts.make_settings(config),
-            opened.now(),
-            disk_free=parts.disk_free(config),
-        )
-        return report, opened.outbox.numbers(BEGINNING)
-
-
-def _try_writing(config: Config, outbox: Outbox) -> None:
-    """Raise OutboxError where the outbox can be read and not written: that holds up the relay that runs, too.
-
-    A user whose file it is not, such as a monitor's, may well be one who is only to read it.
-    """
-    path = config.outbox.sqlite_path
-    if path is None or os.geteuid() in (0, path.stat().st_uid):
-        outbox.probe_write()
-
-
-def cursor(config: Config) -> int | None:
-    """Return up to which id the log is read; None where it has not been read yet. Raises OutboxError."""
-    try:
-        with parts.opened(config, parts.REAL) as opened:
-            position = opened.outbox.position()
-    except OutboxMissing:
-        return None
-    return None if position is None else position.high
-
-
-def events(config: Config, selector: Selector, limit: int) -> Sequence[Listed]:
-    """Return the recorded events that are meant, the last recorded first: so many at most. Raises OutboxError."""
-    with parts.opened(config, parts.REAL) as opened:
-        return opened.outbox.listed(selector, limit)
-
-
-def again_and_again(seconds: float) -> Iterator[None]:
-    """Yield at once, and again each time that so many seconds have passed."""
-    while True:
-        yield
-        parts.REAL.sleep(seconds)
-
-
-def explain(config: Config, what: str) -> Sequence[tuple[str, Story]]:
-    """Tell the stories of what is named, as `operations.explain` knows it, each with its id. Raises RelayError."""
-    with parts.opened(config, parts.REAL) as opened, parts.reading(config) as moodle:
-        return parts.make_explainer(config, moodle, opened).explain_all(what)
-
-
 def ask_profile(config: Config, user: int) -> Profile:
     """Return what the backend knows of a student, given Moodle's user id. Raises RelayError."""
-    with parts.sending(config, parts.REAL) as sender:
+    with wiring.sending(config, parts.REAL) as sender:
         return profile.ask(sender, user)
 
 

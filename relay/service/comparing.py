@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relay.capture.reconcile import STATEMENT_S
 from relay.errors import RelayError
-from relay.service import lease, once, parts
+from relay.service import lease, once, parts, wiring
 from relay.service.logs import make_log
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Comparing:
     def compare(self, name: str) -> Compared:
         """Compare a table; a signal ends it early. Raises RelayError."""
         compared = Compared(name=name)
-        start = parts.make_reconciling(self._config, self._moodle, self._opened, self._log, self._asked)
+        start = wiring.make_reconciling(self._config, self._moodle, self._opened, self._log, self._asked)
         reconciling = start(name)
         if reconciling is None:
             compared.is_off = True

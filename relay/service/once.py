@@ -12,7 +12,7 @@ from relay.errors import MoodleError, OutboxError, OutboxInUse, RelayError, Usag
 from relay.model import Event, Hold, Status
 from relay.operations import replay as replaying
 from relay.outbox.pausing import paused_by
-from relay.service import lease, parts
+from relay.service import lease, parts, wiring
 from relay.service.logs import make_log
 from relay.service.report import Reporter, write_down
 
@@ -60,7 +60,7 @@ def run_once(config: Config, signals: Signals, timeout_s: float, *, stream: Text
     with parts.opened(config, machine, create=True, log=log) as opened:
         outbox = opened.outbox
         outbox.hold(opened.now())
-        with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
+        with lease.kept(opened), closing(wiring.make_relay(config, opened, log)) as relay:
             is_leading = lease.wait_for_lead(outbox, signals)
             if not is_leading:
                 log.info("lead.elsewhere", hint="Another relay reads the log: this one delivers only.")
@@ -169,7 +169,7 @@ def preview(config: Config) -> Iterator[Event | Hold | Skip]:
     machine = parts.REAL
     log = make_log(config.log, sys.stderr, machine.now)
     with parts.opened_to_look(config, machine) as opened, parts.reading(config) as moodle:
-        yield from parts.make_capture(config, moodle, opened.outbox, log).preview(opened.now())
+        yield from wiring.make_capture(config, moodle, opened.outbox, log).preview(opened.now())
 
 
 def replay(
@@ -192,8 +192,8 @@ def replay(
         opened = stack.enter_context(parts.opened(config, machine, log=log))
         _refuse_paused(opened)
         moodle = stack.enter_context(parts.reading(config))
-        sender = stack.enter_context(parts.sending(config, machine))
-        dispatch = parts.make_dispatch(config, opened, sender, log)
+        sender = stack.enter_context(wiring.sending(config, machine))
+        dispatch = wiring.make_dispatch(config, opened, sender, log)
         woken = threading.Event()
         dispatch.wake = woken.set
 
@@ -247,7 +247,7 @@ def sync(
     # Beside a progress bar, only what is not well.
     log = make_log(replace(config.log, level="warning"), sys.stderr, machine.now)
     with parts.opened(config, machine, create=True) as opened, parts.reading(config) as moodle:
-        syncing = parts.make_sync(config, moodle, opened.outbox, wanted, log)
+        syncing = wiring.make_sync(config, moodle, opened.outbox, wanted, log)
         opened.outbox.join(opened.now())
         with lease.kept(opened):
             progress = _record(syncing, triggered_by, opened, signals, tell)
@@ -268,7 +268,7 @@ def deliver(config: Config, opened: Opened, log: Log, signals: Signals) -> int |
     except OutboxInUse:
         return None
     if config.enabled:
-        with lease.kept(opened), closing(parts.make_relay(config, opened, log)) as relay:
+        with lease.kept(opened), closing(wiring.make_relay(config, opened, log)) as relay:
             _Working(relay, opened, signals, SYNC_WAIT_S).work()
             write_down(relay.dispatch, opened.outbox, opened.now())
     return opened.outbox.count_undelivered()
@@ -293,4 +293,4 @@ def preview_sync(config: Config, wanted: Wanted) -> Iterator[Event | Held]:
     """Yield the events of current rows, or why one is held, and record nothing. Raises RelayError."""
     log = make_log(config.log, sys.stderr, parts.REAL.now)
     with parts.temporary_outbox() as outbox, parts.reading(config) as moodle:
-        yield from parts.make_sync(config, moodle, outbox, wanted, log).preview()
+        yield from wiring.make_sync(config, moodle, outbox, wanted, log).preview()

@@ -16,7 +16,7 @@ from relay.errors import RelayError, UsageError
 from relay.receivers.craft import Crafter
 from relay.receivers.server import Receiver, Reply
 from relay.rules import signing
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.daemon import interruptible
 from relay.service.threads import Pool, within
 
@@ -49,7 +49,7 @@ def reaching(url: str, backend: BackendConfig | None = None) -> Iterator[Transpo
     """Let requests be sent to a URL within; by the config's way to its backend, where that is given."""
     machine = parts.REAL
     if backend is not None:
-        made = parts.make_transport(url, backend, machine)
+        made = wiring.make_transport(url, backend, machine)
     else:
         made = Transport(
             url=url,

@@ -1,4 +1,4 @@
-"""Makes what compares Moodle's tables, for the daemon and for those who ask. It serves `service.parts`."""
+"""Makes what compares Moodle's tables, for the daemon and for those who ask. It serves `service.wiring`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.errors import ConfigError, OutboxError, RelayError
-from relay.service import parts
+from relay.service import wiring
 from relay.service.asking import Answer, Asker
 from relay.service.daemon import STUCK_S
 from relay.service.logs import make_log
@@ -60,7 +60,7 @@ class Reloading:
         log, hint = old.relay.log, "Relay goes on with the old one."
         try:
             config = self._read(old.relay.config)
-            return parts.make_relay(config, self.opened, make_log(config.log, self.lines, self.opened.machine.now))
+            return wiring.make_relay(config, self.opened, make_log(config.log, self.lines, self.opened.machine.now))
         except RelayError as error:
             fields = {"mistakes": list(error.mistakes)} if isinstance(error, ConfigError) else {}
             log.error("config.rejected", error=str(error), hint=error.hint or hint, **fields)  # noqa: TRY400

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay import __version__
 from relay.errors import RelayError
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
 from relay.service.reload import Reloading
@@ -39,7 +39,7 @@ def run(load: Callable[[], Config], signals: Signals, systemd: Systemd, lines: L
         with systemd.kept_alive(OPENING_S):
             opened = stack.enter_context(parts.opened(config, machine, create=True, log=log))
         opened.outbox.hold(opened.now())
-        daemon = Daemon(parts.make_relay(config, opened, log, late=True), opened)
+        daemon = Daemon(wiring.make_relay(config, opened, log, late=True), opened)
         _say_started(daemon.relay)
         daemon.start()
         systemd.notify("READY=1", f"STATUS={daemon.describe()}")

@@ -10,7 +10,7 @@ from relay.operations import health, listed, status
 from relay.operations.selector import parse_selector
 from relay.operations.story import as_json
 from relay.outbox.values import Selector
-from relay.service import admin
+from relay.service import admin, looking
 from relay.web import charts
 from relay.web.exchange import FORBIDDEN, Refused
 from relay.web.people import May
@@ -123,7 +123,7 @@ def story(visit: Visit) -> Shown:
         raise Refused(400, f"What is asked for may have {LONGEST} characters at most")
     if not visit.person.sees_all:
         visit.person.need_to_see(_subject(visit, what), visit.config)
-    found: Any = visit.background.get(f"story {what}", lambda: admin.explain(visit.config, what))
+    found: Any = visit.background.get(f"story {what}", lambda: looking.explain(visit.config, what))
     if found is None:
         return WAIT
     stories: Sequence[tuple[str, Story]] = found

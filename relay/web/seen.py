@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import OutboxError
 from relay.operations import health
-from relay.service import admin, parts
+from relay.service import looking, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def see(config: Config) -> Seen:
     """Return how it is now; an outbox that is away is a problem, too."""
     now = parts.REAL.now()
     try:
-        report = admin.status(config)
+        report = looking.status(config)
         with parts.opened(config, parts.REAL) as opened:
             return Seen(
                 report=report,
@@ -48,7 +48,7 @@ def see(config: Config) -> Seen:
                 week=opened.outbox.trend(_edges(now, QUARTER_S, 28)),
             )
     except OutboxError as error:
-        report = admin.without_outbox(config, error)
+        report = looking.without_outbox(config, error)
         return Seen(report=report, problems=health.judge(report))
 
 

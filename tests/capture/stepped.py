@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay import config
 from relay.rules import cursor
-from relay.service import parts
+from relay.service import parts, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ class Captured:
 
     def restart(self) -> None:
         self.moodle = parts.make_moodle(self.loaded)
-        self.capture = parts.make_capture(self.loaded, self.moodle, self.outbox, self.log)
+        self.capture = wiring.make_capture(self.loaded, self.moodle, self.outbox, self.log)
 
     def read(self, after_s: float = 1.0) -> int:
         """Read all there is, some seconds later; return how many events are new."""

@@ -25,7 +25,7 @@ from relay.config import credentials, files, schema
 from relay.config.credentials import Secret
 from relay.errors import ConfigError, CredentialError, UsageError
 from relay.events.catalogue import KINDS
-from relay.service import parts
+from relay.service import parts, wiring
 
 if TYPE_CHECKING:
     from harness import Relay
@@ -484,7 +484,7 @@ def test_what_is_taken_as_an_address_can_be_connected_to(host: str, rest: str) -
         with contextlib.suppress(ConfigError):
             found = config.parse(with_value(key, text), path=HERE)
             if key.startswith("backend"):
-                parts.make_sender(found, parts.REAL).close()
+                wiring.make_sender(found, parts.REAL).close()
             for name in (found.moodle.database.host, config.outbox_server(found.outbox.url)[0]):
                 name.encode("idna")
 

@@ -24,7 +24,7 @@ from relay.events import envelope
 from relay.model import Delivery, Outcome
 from relay.outbox.values import Batch
 from relay.rules import circuit
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
 
@@ -242,7 +242,7 @@ def test_a_stop_does_not_leave_requests_behind_that_hang(relay: Relay, college: 
     loaded = config.load(relay.write())
     with parts.opened(loaded, parts.REAL, create=True) as opened:
         opened.outbox.hold(opened.now())
-        made = parts.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now))
+        made = wiring.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now))
         daemon = Daemon(made, opened)
 
         def fails(_now: float) -> float:

@@ -12,7 +12,7 @@ import pytest
 
 from relay import config
 from relay.events.catalogue import KINDS
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.logs import make_log
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def test_a_row_that_breaks_the_building_is_recorded_alone(
     outbox = parts.make_outbox(loaded, create=True)
     moodle = parts.make_moodle(loaded)
     log = make_log(loaded.log, io.StringIO(), parts.REAL.now)
-    parts.make_capture(loaded, moodle, outbox, log).run_once(1_770_000_100.0)
+    wiring.make_capture(loaded, moodle, outbox, log).run_once(1_770_000_100.0)
     moodle.close()
     outbox.close()
     assert relay.statuses() == {"skipped": 1, "pending": 1}

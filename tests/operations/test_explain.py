@@ -22,7 +22,7 @@ from receiver import Receiver, Reply, Request
 from relay import config
 from relay.demo.moodle import College
 from relay.outbox.values import Selector
-from relay.service import admin, once
+from relay.service import looking, once
 from relay.service.daemon import Signals
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def test_under_whose_lease_an_event_is_that_a_killed_relay_had_is_said(world: Wo
     # In this process, and the lease anew: on a machine that is busy, it ends before a command has begun.
     loaded, holds = config.load(other.write()), partial(set_lease, other)
     holds("UNIX_TIMESTAMP() + 20")
-    ((_, told),) = admin.explain(loaded, event_id)
+    ((_, told),) = looking.explain(loaded, event_id)
     assert re.search(rf"and no answer is recorded\. \S+ pid {pid} has it under a lease until \d", told.conclusion)
     assert told.command == ""
     holds("UNIX_TIMESTAMP() + 20")

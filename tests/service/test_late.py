@@ -13,7 +13,7 @@ from harness import PATIENCE_S
 
 from relay import config
 from relay.errors import RelayError
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.late import LateTransport
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
@@ -35,6 +35,7 @@ LATE = {
     "relay.cli.running",
     "relay.service.once",
     "relay.service.admin",
+    "relay.service.looking",
     "relay.operations.explain",
     "relay.operations.replay",
     "relay.operations.status",
@@ -68,7 +69,7 @@ def test_the_log_is_looked_at_before_what_sends_is_loaded(relay: Relay, college:
 def late(relay: Relay, opened: Opened) -> Parts:
     loaded = config.load(relay.write())
     log = make_log(loaded.log, io.StringIO(), parts.REAL.now)
-    return parts.make_relay(loaded, opened, log, late=True)
+    return wiring.make_relay(loaded, opened, log, late=True)
 
 
 def test_a_start_whose_backend_cannot_be_reached_with_what_is_there_ends(relay: Relay, college: College) -> None:

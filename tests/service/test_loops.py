@@ -15,7 +15,7 @@ from receiver import Receiver, Reply
 
 from relay import config
 from relay.errors import OutboxRefused
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.daemon import BEAT_S, STUCK_S, Loop, Signals, Systemd, Watch, supervise
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
@@ -41,7 +41,7 @@ def made(relay: Relay) -> Iterator[tuple[Parts, Opened]]:
     loaded = config.load(relay.write())
     with parts.opened(loaded, parts.REAL, create=True) as opened:
         opened.outbox.hold(opened.now())
-        yield parts.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now)), opened
+        yield wiring.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now)), opened
 
 
 def test_the_watchdog_starves_where_one_loop_hangs(tmp_path: Path) -> None:

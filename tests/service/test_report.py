@@ -24,7 +24,7 @@ from relay import cli, config
 from relay.demo.moodle import College
 from relay.errors import MoodleError
 from relay.operations.status import MoodleLog
-from relay.service import parts, report
+from relay.service import parts, report, wiring
 from relay.service.exporter import Exporter
 from relay.service.logs import make_log
 from relay.service.loops import Daemon
@@ -52,7 +52,7 @@ def running(relay: Relay) -> Iterator[Heard]:
     loaded = config.load(relay.write())
     with parts.opened(loaded, parts.REAL, create=True) as opened:
         opened.outbox.hold(opened.now())
-        made = parts.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now))
+        made = wiring.make_relay(loaded, opened, make_log(loaded.log, io.StringIO(), parts.REAL.now))
         daemon = Daemon(made, opened)
         daemon.start()
         try:
@@ -155,7 +155,7 @@ def test_what_a_relay_saw_of_the_log_says_nothing_once_another_one_reads_it(
     with parts.opened(loaded, parts.REAL, create=True) as opened:
         now = opened.now()
         opened.outbox.hold(now)
-        made = parts.make_relay(loaded, opened, log)
+        made = wiring.make_relay(loaded, opened, log)
         made.capture_pass(now)
         assert (made.captured_at, made.log_seen().is_on) == (now, True)
         college.run("RENAME TABLE {p}logstore_standard_log TO {p}elsewhere")

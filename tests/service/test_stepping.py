@@ -17,7 +17,7 @@ from receiver import Receiver, Reply, Request
 from relay import config
 from relay.capture import held
 from relay.delivery import dispatch
-from relay.service import parts
+from relay.service import parts, wiring
 from relay.service.logs import make_log
 from relay.service.machine import Machine
 from relay.service.relay import PURGE_LOOK_S, SLOW_REST_MAX_S, SOONER
@@ -100,7 +100,7 @@ class Stepped:
         self._stack = contextlib.ExitStack()
         opened = self._stack.enter_context(parts.opened(loaded, machine, create=True))
         opened.outbox.hold(opened.now())
-        self.relay = parts.make_relay(loaded, opened, make_log(loaded.log, self.stream, machine.now))
+        self.relay = wiring.make_relay(loaded, opened, make_log(loaded.log, self.stream, machine.now))
         (self.senders,) = self.pools
         #: When each pass is wanted next, in unix seconds.
         self._capture_at = self._dispatch_at = self._purge_at = 0.0

@@ -14,7 +14,7 @@ from relay.model import Status
 from relay.operations import listed
 from relay.operations.selector import FORMS, parse_selector
 from relay.outbox.values import Selector
-from relay.service import admin
+from relay.service import looking
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def handle(arguments: argparse.Namespace) -> int:
     selector = Selector() if given is None else parse_selector(given, types, "relay events", list(Status))
 
     def text() -> str:
-        found = admin.events(loaded, selector, limit)
+        found = looking.events(loaded, selector, limit)
         return json.dumps([listed.as_json(one) for one in found], indent=2) if arguments.json else table.show(found)
 
     if arguments.watch:

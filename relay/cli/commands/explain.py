@@ -12,7 +12,7 @@ from relay.cli.printing import fitted, print_json
 from relay.events.catalogue import KINDS, by_subject
 from relay.operations import named
 from relay.operations.story import WHEN, as_json, show
-from relay.service import admin
+from relay.service import looking
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Print the story, or the stories of all that a name means."""
-    stories = admin.explain(load_to_look(arguments), arguments.what)
+    stories = looking.explain(load_to_look(arguments), arguments.what)
     if arguments.json:
         made = [{"what": name, **as_json(story)} for name, story in stories]
         print_json(json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False, indent=2))
