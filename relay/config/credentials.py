@@ -9,13 +9,12 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from relay.errors import CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MASK = "********"
 #: Where systemd puts what `LoadCredential=` names (systemd.exec(5)).
@@ -157,7 +156,7 @@ def seal(value: str, base: Path) -> str:
             if group is not None:
                 os.fchown(made, 0, group)
                 os.fchmod(made, 0o640)
-            file.write(base64.b64encode(AESGCM.generate_key(256)).decode() + "\n")
+            file.write(base64.b64encode(_aesgcm().generate_key(256)).decode() + "\n")
     nonce = os.urandom(NONCE)
     sealed = _seal_key(base).encrypt(nonce, value.encode(), SEALED.encode())
     return SEALED + base64.b64encode(nonce + sealed).decode()
@@ -165,6 +164,8 @@ def seal(value: str, base: Path) -> str:
 
 def unseal(text: str, base: Path) -> str:
     """Return the secret that `seal` encrypted. Raises CredentialError."""
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 -- for those who seal: a tenth of a short command
+
     try:
         raw = base64.b64decode(text.removeprefix(SEALED), validate=True)
         opened = _seal_key(base).decrypt(raw[:NONCE], raw[NONCE:], SEALED.encode())
@@ -175,6 +176,12 @@ def unseal(text: str, base: Path) -> str:
         ) from None
 
 
+def _aesgcm() -> type[AESGCM]:
+    from cryptography.hazmat.primitives.ciphers import aead  # noqa: PLC0415 -- as above
+
+    return aead.AESGCM
+
+
 def _seal_key(base: Path) -> AESGCM:
     path = _credential(SEAL_KEY, base) or base / SEAL_KEY_FILE
     if not is_there(path):
@@ -182,7 +189,7 @@ def _seal_key(base: Path) -> AESGCM:
             f"the key of sealed secrets is not there: neither the credential {SEAL_KEY} nor {path}", hint=AS_SERVICE
         )
     try:
-        return AESGCM(base64.b64decode(_read(path), validate=True))
+        return _aesgcm()(base64.b64decode(_read(path), validate=True))
     except ValueError:
         raise CredentialError(f"{path} holds no key: it must be 32 bytes in base64") from None
 

@@ -7,14 +7,16 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from relay import times
-from relay.operations.check.backend import CLOCK_TOLERANCE_S
-from relay.operations.check.outbox import LITTLE_SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from relay.operations.status import Report
 
+#: The clocks of relay and the backend may differ by this much, in seconds: signatures carry the time.
+CLOCK_TOLERANCE_S = 60
+#: Less free space than this for the outbox, in bytes, is a warning.
+LITTLE_SPACE = 200 * 1024 * 1024
 #: A relay that has completed no pass for so long, in seconds, does not run, or hangs.
 SILENT_S = 30.0
 #: Beyond that and two poll intervals, how long a pass over the log may take, in seconds.

@@ -9,10 +9,10 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 #: The prefixes of the two kinds of key (Standard Webhooks, "Signature scheme").
 SYMMETRIC, ASYMMETRIC = "whsec_", "whsk_"
@@ -79,6 +79,8 @@ def _symmetric(raw: bytes) -> SymmetricKey:
 def _asymmetric(raw: bytes) -> AsymmetricKey:
     if len(raw) not in (SEED, 2 * SEED):
         raise ValueError(f"must hold an Ed25519 private key of {SEED} bytes behind {ASYMMETRIC}; {HOW}")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 -- a tenth of a start
+
     key = AsymmetricKey(Ed25519PrivateKey.from_private_bytes(raw[:SEED]))
     if len(raw) == 2 * SEED and key.private.public_key().public_bytes_raw() != raw[SEED:]:
         raise ValueError(f"holds a private and a public key behind {ASYMMETRIC} that do not belong together")

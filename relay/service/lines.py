@@ -6,11 +6,15 @@ import contextlib
 import os
 import select
 import stat
+import sys
 import threading
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from relay.model import Log
+    from relay.outbox.values import Migrated
 
 #: How long a line waits for a reader that does not read, in seconds; the lines behind it don't wait any more, until the
 #: reader reads again.
@@ -168,3 +172,17 @@ class _Descriptor:
         has_room = bool(self._poll.poll(self._wait_s * 1000))
         self._wait_s = STALL_S if has_room else 0.0
         return has_room
+
+
+def say_migrated(log: Log | None, migrated: Migrated) -> None:
+    """Say that an outbox of an older relay has this one's tables now, and where the copy of its file is.
+
+    A command without a log says it to a person, on stderr.
+    """
+    if log is not None:
+        copy = {"copy": migrated.copy} if migrated.copy else {}
+        log.info("outbox.migrated", before=migrated.before, after=migrated.after, **copy)
+    else:
+        copied = f"; the file as it was: {migrated.copy}" if migrated.copy else ""
+        said = f"relay: the outbox's tables were brought from version {migrated.before} to {migrated.after}{copied}."
+        Lines(sys.stderr).line(said)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from relay.config.schema import LogConfig
     from relay.model import Log
-    from relay.outbox.values import Migrated
 
 #: What JSON does not know is shown as Python does.
 _encode = json.JSONEncoder(default=repr).encode
@@ -57,17 +55,3 @@ def make_log(config: LogConfig, stream: TextIO | Lines | None, now: Callable[[],
     lines.tell = dropped
     log: Log = structlog.wrap_logger(lines, processors=[stamped, show], wrapper_class=Logger).bind()
     return log
-
-
-def say_migrated(log: Log | None, migrated: Migrated) -> None:
-    """Say that an outbox of an older relay has this one's tables now, and where the copy of its file is.
-
-    A command without a log says it to a person, on stderr.
-    """
-    if log is not None:
-        copy = {"copy": migrated.copy} if migrated.copy else {}
-        log.info("outbox.migrated", before=migrated.before, after=migrated.after, **copy)
-    else:
-        copied = f"; the file as it was: {migrated.copy}" if migrated.copy else ""
-        said = f"relay: the outbox's tables were brought from version {migrated.before} to {migrated.after}{copied}."
-        Lines(sys.stderr).line(said)

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from relay.errors import OutboxMissing
 from relay.events import catalogue
 from relay.events.kind import Options
-from relay.moodle.reader import MoodleReader
 from relay.outbox.sqlite import SqliteOutbox
 from relay.service import addresses
 from relay.service.lease import Opened
-from relay.service.logs import say_migrated
+from relay.service.lines import say_migrated
 from relay.service.machine import Machine
 from relay.service.threads import Pool
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from relay.events.kind import EventKind
     from relay.model import Log
     from relay.moodle.contract import Moodle
+    from relay.moodle.reader import MoodleReader
     from relay.operations import status
     from relay.operations.kept import Kept
     from relay.outbox.contract import Outbox
@@ -126,6 +126,8 @@ def connect(
     limit_s: float | None = None,
 ) -> MoodleReader:
     """Return the reader of a database, for these kinds of event; it connects when it is first asked."""
+    from relay.moodle.reader import MoodleReader  # noqa: PLC0415 -- for those who read Moodle
+
     return MoodleReader(addresses.of_moodle(database), kinds, triggered, limit_s=limit_s)
 
 

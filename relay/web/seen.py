@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import OutboxError
 from relay.operations import health
-from relay.service import looking, parts
+from relay.service import judging, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def see(config: Config) -> Seen:
     """Return how it is now; an outbox that is away is a problem, too."""
     now = parts.REAL.now()
     try:
-        report = looking.status(config)
+        report = judging.status(config)
         with parts.opened(config, parts.REAL) as opened:
             return Seen(
                 report=report,
@@ -48,7 +48,7 @@ def see(config: Config) -> Seen:
                 week=opened.outbox.trend(_edges(now, QUARTER_S, 28)),
             )
     except OutboxError as error:
-        report = looking.without_outbox(config, error)
+        report = judging.without_outbox(config, error)
         return Seen(report=report, problems=health.judge(report))
 
 

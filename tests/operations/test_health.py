@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relay.operations import conditions, health, status
-from relay.operations.check.outbox import LITTLE_SPACE
+from relay.operations.conditions import LITTLE_SPACE
 from relay.operations.status import MoodleLog, Passes, Reading, Report, Settings
 from relay.outbox.values import Counts
 from relay.rules.circuit import Breaker, Circuit

@@ -35,7 +35,7 @@ LATE = {
     "relay.cli.running",
     "relay.service.once",
     "relay.service.admin",
-    "relay.service.looking",
+    "relay.service.judging",
     "relay.operations.explain",
     "relay.operations.replay",
     "relay.operations.status",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from relay.cli.command import Command, Exit
 from relay.cli.configured import load_to_look
 from relay.operations import alerts, dashboard
-from relay.service import looking
+from relay.service import judging
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +36,7 @@ def handle(arguments: argparse.Namespace) -> int:
     elif arguments.dashboard:
         print(dashboard.dashboard())
     else:
-        text, error = looking.figures(load_to_look(arguments))
+        text, error = judging.figures(load_to_look(arguments))
         print(text, end="")
         if error is not None:
             raise error

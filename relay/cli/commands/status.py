@@ -14,7 +14,7 @@ from relay.cli.watching import repeated
 from relay.errors import OutboxError, RelayError
 from relay.operations import health, status
 from relay.operations.conditions import Level
-from relay.service import looking
+from relay.service import judging
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +50,7 @@ def handle(arguments: argparse.Namespace) -> int:
     loaded = load_to_look(arguments)
     if arguments.watch:
         return repeated(lambda: _text(loaded, as_json=arguments.json))
-    report = looking.status(loaded)
+    report = judging.status(loaded)
     problems = health.judge(report)
     print(_shown(report, problems, as_json=arguments.json))
     for one in problems if arguments.check else ():
@@ -63,7 +63,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _text(loaded: Config, *, as_json: bool) -> str:
-    report = looking.status(loaded)
+    report = judging.status(loaded)
     return _shown(report, health.judge(report), as_json=as_json)
 
 
@@ -80,7 +80,7 @@ def _shown(report: status.Report, problems: Sequence[health.Problem], *, as_json
 def _nagios(arguments: argparse.Namespace) -> int:
     """Print the line of a plugin; return its exit code. What cannot be found out is said on the line, too."""
     try:
-        report = looking.status(load_to_look(arguments))
+        report = judging.status(load_to_look(arguments))
     except RelayError as error:
         is_down = isinstance(error, OutboxError)
         print(f"RELAY {'CRITICAL' if is_down else 'UNKNOWN'} - {str(error).replace('|', '/')}")

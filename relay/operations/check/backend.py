@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.operations.check.result import Check, fail, ok, warn
 from relay.operations.check.token import check_token
+from relay.operations.conditions import CLOCK_TOLERANCE_S
 from relay.rules import request
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from relay.operations.backend import Answer, Backend
 
-#: The clocks of relay and the backend may differ by this much, in seconds: signatures carry the time.
-CLOCK_TOLERANCE_S = 60
 #: A health check that takes longer than this, in milliseconds, is a warning.
 SLOW_MS = 5000
 #: What to do about a network error, by its kind.

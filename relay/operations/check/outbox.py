@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from relay.config.credentials import is_there
 from relay.errors import OutboxMissing
 from relay.operations.check.result import Check, fail, guarded, ok, warn
+from relay.operations.conditions import LITTLE_SPACE
 from relay.outbox.contract import LEASE_S
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from relay.outbox.contract import Outbox
 
-#: Less free space than this for the outbox, in bytes, is a warning.
-LITTLE_SPACE = 200 * 1024 * 1024
 #: Less than this, and nothing can be recorded.
 NO_SPACE = 1024 * 1024
 #: Clocks that are further apart than this, in seconds, are a warning.
