@@ -19,7 +19,7 @@ from receiver import Receiver, Reply
 
 from relay import config
 from relay.delivery import transport
-from relay.service import parts
+from relay.service import wiring
 from relay.service.daemon import BEAT_S, Signals, Systemd
 from relay.service.lines import Lines
 from relay.service.run import run
@@ -130,8 +130,8 @@ def test_whatever_making_the_parts_raises_the_old_ones_go_on(
         daemon.signals.reload.set()
         rejected = daemon.log.wait_for("config.rejected")
         assert type(error).__name__ in rejected["error"]
-        monkeypatch.setattr(parts, "make_capture", refuse)
-        monkeypatch.setattr(parts, "make_sender", lambda *_: None)
+        monkeypatch.setattr(wiring, "make_capture", refuse)
+        monkeypatch.setattr(wiring, "make_sender", lambda *_: None)
         daemon.signals.reload.set()
         assert type(error).__name__ in daemon.log.wait_for("config.rejected", 2)["error"]
         college.sign_up("Ada", "Lovelace", AT)
