@@ -53,6 +53,18 @@ def test_no_line_is_wider_than_the_terminal(
     assert [line for line in lines if len(line) > 80] == []
 
 
+def test_at_a_terminal_each_problem_is_said_once(
+    relay: Relay, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    college.sign_up("Ada", "Lovelace", AT)
+    relay.once()
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    assert cli.main(["--config", str(relay.write()), "status", "--check"]) == 1
+    assert (out.getvalue() + err.getvalue()).count("no relay runs") == 1
+
+
 def test_the_counts_of_all_types_fit_with_a_million_events_in_each_state() -> None:
     report = status.without_outbox("", Settings(), 0.0)
     states = dict.fromkeys(map(str, Status), 60_000)

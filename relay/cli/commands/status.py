@@ -53,7 +53,9 @@ def handle(arguments: argparse.Namespace) -> int:
     report = judging.status(loaded)
     problems = health.judge(report)
     print(_shown(report, problems, as_json=arguments.json))
-    for one in problems if arguments.check else ():
+    # Who reads both streams at a terminal has them before their eyes.
+    is_read = not arguments.json and sys.stdout.isatty() and sys.stderr.isatty()
+    for one in problems if arguments.check and not is_read else ():
         for line in (f"relay: {one.says}.", f"  {one.hint[:1].upper()}{one.hint[1:]}."):
             print(fitted(line, sys.stderr), file=sys.stderr)
     if arguments.check and report.log.unasked:
