@@ -231,7 +231,6 @@ def wait_until(is_so: Callable[[], object]) -> None:
     for _ in patience():
         if is_so():
             return
-        time.sleep(0.02)
     raise AssertionError("it does not come")
 
 

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
-def patience() -> Iterator[None]:
-    """Yield again and again, for as long as something is waited for that is sure to come."""
+def patience(pause_s: float = 0.02) -> Iterator[None]:
+    """Yield again and again, with a pause, for as long as something is waited for that is sure to come."""
     ends_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends_at:
         yield
+        # Without it, who asks takes the processor from what is waited for.
+        time.sleep(pause_s)
 
 
 @dataclass(frozen=True)
