@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.outbox.contract import Outbox
 
 #: How many events of each state there are before; and the most that the work may grow by for each of the others.
-FEW, MANY = 100, 1000
+FEW, MANY = 50, 500
 GROWTH = 0.5
 
 
@@ -37,8 +37,6 @@ class Counted:
         self.last = 0
         self._steps = 0
         self._database: Any = outbox._database  # type: ignore[attr-defined]
-        if isinstance(outbox, SqliteOutbox):
-            self._database._connection.set_progress_handler(self._step, 1)
 
     def _step(self) -> None:
         self._steps += 1
@@ -81,7 +79,12 @@ class Counted:
     def spent(self, do: Callable[[], object]) -> int:
         """Return how much work it is to do something."""
         before = self.work()
+        # It takes long, and so it counts nothing of what is made before.
+        if isinstance(self.outbox, SqliteOutbox):
+            self._database._connection.set_progress_handler(self._step, 1)
         do()
+        if isinstance(self.outbox, SqliteOutbox):
+            self._database._connection.set_progress_handler(None, 0)
         return self.work() - before
 
 
