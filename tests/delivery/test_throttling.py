@@ -63,7 +63,7 @@ def most_counted(world: World) -> int:
         pytest.param(Outcome(http_code=503, retry_after_s=1.0), id="503, Retry-After"),
     ],
 )
-@pytest.mark.parametrize("workers", [8, 64])
+@pytest.mark.parametrize("workers", [8, pytest.param(64, marks=pytest.mark.full)])
 def test_a_limited_rate_is_nearly_reached_with_few_refusals(
     refusal: Outcome, workers: int, make_world: Callable[..., World]
 ) -> None:
@@ -89,17 +89,17 @@ def test_relay_speeds_up_again_when_the_backend_takes_more(make_world: Callable[
     def answer(delivery: Delivery, passed_s: float) -> Outcome:
         return windows(delivery, passed_s) if passed_s < limited_s else TAKEN
 
-    world = make_world(answer, users=3000, events_each=1, workers=8)
+    world = make_world(answer, users=2200, events_each=1, workers=8)
     world.run(HOUR)
     world.check_all_are_delivered_in_order()
-    # At the rate that was learned it would take ten minutes.
+    # At the rate that was learned it would take seven minutes.
     assert world.now - START < limited_s + pace.LIFTED_AFTER_S + 30
     assert [world.slugs.count(slug) for slug in ("delivery.throttled", "delivery.unthrottled")] == [1, 1]
 
 
 def test_who_refuses_everything_opens_the_circuit_and_uses_nothing_up(make_world: Callable[..., World]) -> None:
     def answer(_: Delivery, passed_s: float) -> Outcome:
-        return BUSY if passed_s < 6 * HOUR else TAKEN
+        return BUSY if passed_s < 2 * HOUR else TAKEN
 
     world = make_world(answer, users=60, events_each=2, workers=8)
     world.run(DAY)
@@ -109,7 +109,7 @@ def test_who_refuses_everything_opens_the_circuit_and_uses_nothing_up(make_world
     opened_after = [at for at, _, code in world.sent if code == 429][: circuit.STREAK + 8]
     assert 10 < opened_after[-1] < 300
     assert most_counted(world) == 0
-    assert world.now < START + 6 * HOUR + pace.LIFTED_AFTER_S + 120
+    assert world.now < START + 2 * HOUR + pace.LIFTED_AFTER_S + 120
 
 
 def test_one_event_that_is_always_refused_holds_up_its_own_user_alone_and_ends(
@@ -118,7 +118,7 @@ def test_one_event_that_is_always_refused_holds_up_its_own_user_alone_and_ends(
     def answer(delivery: Delivery, _: float) -> Outcome:
         return Outcome(http_code=429, retry_after_s=5.0) if delivery.id == 1 else TAKEN
 
-    world = make_world(answer, users=1000, events_each=2, workers=3)
+    world = make_world(answer, users=300, events_each=2, workers=3)
     world.run(4 * DAY)
     tries = world.attempts()[1]
     assert len(tries) == FREE_REFUSALS + 24
@@ -127,7 +127,7 @@ def test_one_event_that_is_always_refused_holds_up_its_own_user_alone_and_ends(
     assert next(at for at, delivery, _ in world.sent if delivery.user_id == 1 and delivery.id != 1) > tries[-1][0]
     others = [at for at, delivery, _ in world.sent if delivery.user_id != 1]
     # Some pauses at first; then it is about the event.
-    assert max(others) < (OWN_AFTER + 1) * 10 + 2000 * 0.05 / 3 + 60
+    assert max(others) < (OWN_AFTER + 1) * 10 + 600 * 0.05 / 3 + 60
 
 
 def test_a_long_retry_after_of_one_event_is_no_long_pause_of_the_others(make_world: Callable[..., World]) -> None:
@@ -214,14 +214,15 @@ class Limiter:
 def test_a_real_receiver_with_a_limit_gets_all_in_little_more_than_the_least_time(
     relay: Relay, college: College, backend: Receiver
 ) -> None:
-    for number in range(EVENTS):
+    events = EVENTS // 2
+    for number in range(events):
         college.sign_up("Ada", f"Number{number}", 1_770_000_000 + number)
     relay.config["retry"] = {}
     backend.answer = limiter = Limiter(LIMIT)
     began_at = time.monotonic()
     relay.once()
     took_s = time.monotonic() - began_at
-    assert relay.statuses() == {"success": EVENTS}
+    assert relay.statuses() == {"success": events}
     assert relay.rows("SELECT MAX(retry_count) FROM {log}") == [(0,)]
     assert limiter.refusals < 60
-    assert took_s < 2 * IDEAL_S + 10
+    assert took_s < IDEAL_S + 10

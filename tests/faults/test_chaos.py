@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from relay.demo.mariadb import MariaDB
 
 #: Seeds, and seconds of faults for each: in the short version, and with --full.
-SHORT, FULL = ((1,), 7), (tuple(range(1, 61)), 120)
+SHORT, FULL = ((1,), 4), (tuple(range(1, 61)), 120)
 #: What still waits after the faults is waited for so long, in seconds.
 PATIENCE_S = 120
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AT = 1_770_000_000
 #: Seeds, and seconds of faults for each: in the short version, and with --full.
-SHORT, FULL = ((1,), 7), (tuple(range(1, 21)), 120)
+SHORT, FULL = ((1,), 4), (tuple(range(1, 21)), 120)
 #: What still waits after the faults is waited for so long, in seconds.
 PATIENCE_S = 120
 #: Another relay goes on with what one that was killed had in hand within so many seconds: that is promised.
