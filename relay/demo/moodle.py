@@ -97,6 +97,10 @@ class College:
         """Make the tables, and the settings of a site."""
         for statement in SCHEMA:
             self.run(statement)
+        self.set_up()
+
+    def set_up(self) -> None:
+        """Make the settings of a site."""
         for name, value in SETTINGS.items():
             self.run("INSERT INTO {p}config (name, value) VALUES (%s, %s)", name, value)
         for row in PLUGIN_SETTINGS:
