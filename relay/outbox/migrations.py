@@ -1,9 +1,11 @@
 """The outbox's tables, as numbered steps from nothing to the version of this relay, for both kinds of database.
 
 A new outbox takes all steps and an older one those that it lacks, whenever it is opened: both end with the same tables.
-A step is never changed once a relay with it is out; a change is a new step, and keeps to three rules:
+The module is long, as it has every step that there ever was. A step is never changed once a relay with it is out; a
+change is a new step, and keeps to three rules:
 
 - It only adds (a table, an index, a column with a default): a relay of the version before may be running beside it.
+  In a file, which one relay has at a time, an index may go.
 - In a schema each statement can be repeated (IF NOT EXISTS): MariaDB and MySQL commit a change of a table by itself, a
   relay may be killed between two of them, and several may begin at once. The version is written behind each step.
 - In a file all steps and the version are one transaction, and a copy of the file is made before.
@@ -334,7 +336,27 @@ WHEN NEW.status <> OLD.status OR NEW.event_type <> OLD.event_type BEGIN {_TAKE} 
     mysql=(),
 )
 
-STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT, _RECONCILE, _COUNTING)
+# An event's id is a hash. In an index of such ids each new attempt has a random place, so that a transaction of a
+# hundred writes a hundred pages of it, of which none is in memory where there are millions. The rows of events that are
+# due together are side by side. Measured on SQLite with two million events: a claim of 100 took 2.3 ms instead of 4.0.
+# In a schema this was not measured, and nothing changes.
+_LOCAL = Step(
+    version=8,
+    sqlite=(
+        f"ALTER TABLE {{p}}{ATTEMPTS} ADD COLUMN event_row INTEGER",
+        f"""UPDATE {{p}}{ATTEMPTS} SET event_row =
+(SELECT e.id FROM {{p}}{EVENTS} AS e WHERE e.event_id = {{p}}{ATTEMPTS}.event_id)""",
+        f"DROP INDEX {{p}}{ATTEMPTS}_event",
+        f"CREATE INDEX {{p}}{ATTEMPTS}_row ON {{p}}{ATTEMPTS} (event_row, attempt)",
+        # A move names the event by its id alone, and so does a person.
+        f"""CREATE TRIGGER {{p}}{ATTEMPTS}_added AFTER INSERT ON {{p}}{ATTEMPTS} WHEN NEW.event_row IS NULL BEGIN
+UPDATE {{p}}{ATTEMPTS} SET event_row = (SELECT id FROM {{p}}{EVENTS} WHERE event_id = NEW.event_id)
+WHERE id = NEW.id; END""",
+    ),
+    mysql=(),
+)
+
+STEPS = (_FIRST, _MEMORY, _PURGED, _HOLDING, _ACKNOWLEDGEMENT, _RECONCILE, _COUNTING, _LOCAL)
 #: Which version of the tables this relay makes and reads; kept in the state `schema_version`.
 NEWEST = STEPS[-1].version
 

@@ -35,6 +35,7 @@ class MysqlOutbox(SqlLedger, MysqlQueue, SqlReports, SqlAcknowledged, SqlLooking
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
     SET_CHUNK = sql.SET_CHUNK
     _BODY, _HEAD = "body", "body"
+    _OF_EVENT = ("event_id", "event_id")
     _FORGET = f"body = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 
     def __init__(

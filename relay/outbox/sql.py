@@ -59,6 +59,8 @@ class Sql(State):
     REMEMBER: str
     KEEP: str
     SET_CHUNK: str
+    #: The column by which the attempts of an event are found in an index, and the event's own one that it names.
+    _OF_EVENT: tuple[str, str]
     #: What an UPDATE does to an event whose data is taken out.
     _FORGET: str
     #: It was opened to be moved, or moved into.

@@ -68,8 +68,10 @@ class SqlAdmin(Sql, Admin):
         """Delete events, given their row ids, event ids and log ids; return how many."""
         term, ids = self._among([row[0] for row in found])
         count = run(f"DELETE FROM {{p}}{EVENTS} WHERE id {term}", ids).rowcount
+        column, name = self._OF_EVENT
+        term, events = self._among([row[0] if name == "id" else row[1] for row in found])
+        run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE {column} {term}", events)
         term, event_ids = self._among([row[1] for row in found])
-        run(f"DELETE FROM {{p}}{ATTEMPTS} WHERE event_id {term}", event_ids)
         run(f"DELETE FROM {{p}}{ACKNOWLEDGED} WHERE event_id {term}", event_ids)
         run(f"DELETE FROM {{p}}{FOUND} WHERE event_id {term}", event_ids)
         run(self.COUNT_STATE, {"key": "count.purged", "value": count, "now": int(before)})

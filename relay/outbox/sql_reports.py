@@ -141,7 +141,7 @@ class SqlReports(SqlLists, Reports):
             failures=failures,
             last_error=json.loads(error or "{}"),
             taken=None if is_free else self._taken(kept["event_id"]),
-            attempts=self._attempts(kept["event_id"]),
+            attempts=self._attempts(kept),
             waits_for=None if kept["due_at"] is None else self._earlier(kept, types),
             acknowledged=self._acknowledged(kept["event_id"]) if status == Status.GAVE_UP else None,
             found_at=None if kept["log_id"] is not None else self._found_at(kept["event_id"]),
@@ -156,11 +156,12 @@ class SqlReports(SqlLists, Reports):
         found = self._rows(f"SELECT found_at FROM {{p}}{FOUND} WHERE event_id = ?", (event_id,))
         return found[0][0] if found else None
 
-    def _attempts(self, event_id: str) -> Sequence[Attempt]:
+    def _attempts(self, event: Mapping[str, Any]) -> Sequence[Attempt]:
+        column, name = self._OF_EVENT
         found = self._rows(
             f"SELECT attempt, started_at, duration_ms, http_code, outcome, error FROM {{p}}{ATTEMPTS} "
-            "WHERE event_id = ? ORDER BY id",
-            (event_id,),
+            f"WHERE {column} = ? ORDER BY id",
+            (event[name],),
         )
         return [Attempt(**dict(zip(ATTEMPT, row, strict=True))) for row in found]
 

@@ -39,6 +39,7 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlLooki
     SET_STATE, COUNT_STATE, REMEMBER, KEEP = sql.SET_STATE, sql.COUNT_STATE, sql.REMEMBER, sql.KEEP
     SET_CHUNK, _BY_TIME = sql.SET_CHUNK, sql.BY_TIME
     _BODY, _HEAD = "envelope || event_data || '}'", "envelope"
+    _OF_EVENT = ("event_row", "id")
     _FORGET = f"envelope = NULL, event_data = NULL, last_error = {rows.FORGOTTEN_ERROR}"
 
     def __init__(self, path: Path, *, prefix: str = "mdl_", create: bool = True, for_move: bool = False) -> None:

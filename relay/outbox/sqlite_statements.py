@@ -80,8 +80,8 @@ WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 ATTEMPT_ROWS = f"""
-INSERT INTO {{p}}{ATTEMPTS} (event_id, attempt, started_at)
-SELECT event_id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
+INSERT INTO {{p}}{ATTEMPTS} (event_id, event_row, attempt, started_at)
+SELECT event_id, id, attempts, :now FROM {{p}}{EVENTS} WHERE id IN (SELECT value FROM json_each(:ids))
 """
 
 # The bodies come as plain text, with a separator (0x1e) between them that JSON always escapes. As JSON strings they
@@ -91,7 +91,7 @@ SELECT json_group_array(json_array({CLAIMED}, attempt_id)),
        group_concat(envelope || event_data || '}}', char(30))
 FROM (
     SELECT e.*, a.id AS attempt_id FROM {{p}}{EVENTS} AS e
-    JOIN {{p}}{ATTEMPTS} AS a ON a.event_id = e.event_id AND a.attempt = e.attempts
+    JOIN {{p}}{ATTEMPTS} AS a ON a.event_row = e.id AND a.attempt = e.attempts
     WHERE e.id IN (SELECT value FROM json_each(:ids)) ORDER BY e.occurred_at, e.id
 )
 """

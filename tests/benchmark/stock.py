@@ -47,7 +47,11 @@ MULTIPLIED = {
         "user_id": "user_id + :count * :copy",
         "occurred_at": "occurred_at + :count * :copy",
     },
-    "mdl_mb_zoho_event_attempt": {"id": "NULL", "event_id": "other(event_id, :copy)"},
+    "mdl_mb_zoho_event_attempt": {
+        "id": "NULL",
+        "event_id": "other(event_id, :copy)",
+        "event_row": "event_row + :count * :copy",
+    },
 }
 
 

@@ -81,6 +81,8 @@ def test_there_and_back_nothing_changes_and_what_waits_is_delivered(
     assert target.status()["conservation"] == {**target.status()["conservation"], "holds": True}
     move(target, relay)
     assert contents(relay) == before
+    lost = "SELECT COUNT(*) FROM {attempt} a LEFT JOIN {log} e ON e.id = a.event_row WHERE e.event_id IS NOT a.event_id"
+    assert relay.rows(lost) == [(0,)]
     move(relay, target)
     sent = {post.event_id: post.body for post in backend.posts}
     backend.answer = lambda _: Reply()

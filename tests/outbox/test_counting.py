@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from test_held_events import hold
+from test_migrations import TO_6
 from test_outbox import NOW, TYPES, accept, claim, event, purge, settle, skip
 
 from relay.errors import OutboxRefused
@@ -108,11 +109,8 @@ def test_an_outbox_of_before_is_counted_when_it_is_opened(checked: Checked) -> N
     settle(checked.outbox, claim(checked.outbox)[0], 200)
     before = checked.check()
     checked.outbox.close()
-    for one in ("TABLE mdl_mb_zoho_event_count", "INDEX mdl_mb_zoho_event_log_occurred"):
-        checked.run(f"DROP {one}")
-    for name in ("added", "deleted", "changed"):
-        checked.run(f"DROP TRIGGER mdl_mb_zoho_event_count_{name}")
-    checked.run("UPDATE mdl_mb_zoho_config SET config_value = '6' WHERE config_key = 'schema_version'")
+    for statement in TO_6:
+        checked.run(statement)
     checked.outbox = SqliteOutbox(checked.path)
     assert checked.check() == before
 

@@ -20,10 +20,10 @@ from relay.outbox import migrations
 from relay.outbox.contract import Outbox
 from relay.outbox.sqlite import SqliteOutbox
 from relay.outbox.tables import MOVED
-from relay.outbox.values import Migrated
+from relay.outbox.values import Attempt, Migrated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from receiver import Receiver
 
@@ -242,11 +242,21 @@ def test_relays_that_open_an_old_outbox_at_once_migrate_it_once(old: Place) -> N
         assert [one for one in found if one] == [Migrated(before=1, after=migrations.NEWEST, copy=str(copies(old)[0]))]
 
 
-#: What version 7 adds to a file.
-COUNTING = (
-    *(f"TRIGGER mdl_mb_zoho_event_count_{name}" for name in ("added", "deleted", "changed")),
-    "TABLE mdl_mb_zoho_event_count",
-    "INDEX mdl_mb_zoho_event_log_occurred",
+ATTEMPT, COUNT = "mdl_mb_zoho_event_attempt", "mdl_mb_zoho_event_count"
+#: What takes an outbox in a file back to version 7, and to version 6.
+TO_7 = (
+    f"DROP TRIGGER {ATTEMPT}_added",
+    f"DROP INDEX {ATTEMPT}_row",
+    f"ALTER TABLE {ATTEMPT} DROP COLUMN event_row",
+    f"CREATE INDEX {ATTEMPT}_event ON {ATTEMPT} (event_id, attempt)",
+    "UPDATE mdl_mb_zoho_config SET config_value = '7' WHERE config_key = 'schema_version'",
+)
+TO_6 = (
+    *TO_7,
+    *(f"DROP TRIGGER {COUNT}_{name}" for name in ("added", "deleted", "changed")),
+    f"DROP TABLE {COUNT}",
+    "DROP INDEX mdl_mb_zoho_event_log_occurred",
+    "UPDATE mdl_mb_zoho_config SET config_value = '6' WHERE config_key = 'schema_version'",
 )
 
 
@@ -256,13 +266,34 @@ def test_an_outbox_of_version_2_gets_the_tables_that_it_lacks(old: Place) -> Non
     lacking = ("purged", "held", "acknowledged", "chunk", "found")
     for table in (f"mdl_mb_zoho_{name}" for name in lacking):
         old.run(f"DROP TABLE {table}")
-    for one in COUNTING if isinstance(old, InFile) else ():
-        old.run(f"DROP {one}")
+    for statement in TO_6 if isinstance(old, InFile) else ():
+        old.run(statement)
     old.run("UPDATE mdl_mb_zoho_config SET config_value = '2' WHERE config_key = 'schema_version'")
     with opened(old) as outbox:
         assert outbox.migrated is not None
         assert (outbox.migrated.before, outbox.migrated.after) == (2, migrations.NEWEST)
         assert outbox.sizes()["mb_zoho_purged"] == outbox.sizes()["mb_zoho_held"] == 0
+
+
+def test_the_attempts_of_an_outbox_of_version_7_are_those_of_their_events(in_file: InFile) -> None:
+    def told(outbox: Outbox) -> list[Sequence[Attempt]]:
+        return [
+            one.attempts
+            for number in range(1, len(version1.EVENTS) + 1)
+            for one in outbox.recorded(version1.AT, event_id=version1.event_id(number))
+        ]
+
+    with opened(in_file) as outbox:
+        before = told(outbox)
+    assert sum(map(len, before)) == in_file.run(f"SELECT COUNT(*) FROM {ATTEMPT}")[0][0] > 0
+    for statement in TO_7:
+        in_file.run(statement)
+    with opened(in_file) as outbox:
+        assert outbox.migrated is not None
+        assert told(outbox) == before
+    in_file.run(f"INSERT INTO {ATTEMPT} (event_id, attempt, started_at) VALUES (?, 9, 1)", version1.event_id(1))
+    with opened(in_file) as outbox:
+        assert [one.number for one in told(outbox)[0]] == [1, 9]
 
 
 STEPS: dict[type, list[tuple[str, int]]] = {
@@ -353,8 +384,8 @@ def test_an_outbox_that_was_moved_away_is_refused_before_it_is_migrated(old: Pla
 def test_a_move_takes_every_column_along(tmp_path: Path) -> None:
     """A column that a step adds and MOVED lacks would be left behind, and no sum would tell."""
     SqliteOutbox(tmp_path / "outbox.db").close()
-    # How the bytes of an event are kept, and what is under way, is a matter of each kind of outbox.
-    own = {"envelope", "leased_by", "leased_until"}
+    # How bytes are kept, what is under way, and how attempts are found, is a matter of each kind of outbox.
+    own = {"envelope", "leased_by", "leased_until", "event_row"}
     with contextlib.closing(sqlite3.connect(tmp_path / "outbox.db")) as file:
         for table, moved in MOVED.items():
             there = {row[1] for row in file.execute(f"PRAGMA table_info(mdl_{table})")}
