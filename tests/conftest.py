@@ -37,6 +37,8 @@ os.environ["LANGUAGE"] = "C"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 #: The fixtures of a relay whose outbox is a file, or in a schema.
 KINDS = ("relay", "other")
+#: How parameters are called that stand for an outbox in a schema.
+SHARED = ("other", "schema", "mysql")
 #: What makes a server quicker that nobody needs behind a power cut, and whose tables live for one test.
 SERVER = ("--innodb-flush-log-at-trx-commit=2", "--innodb-stats-persistent=OFF", "--innodb-doublewrite=OFF")
 #: Modules that take fifteen seconds and more. What waits for most of its time is begun beside what works.
@@ -61,13 +63,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Decide how much is generated."""
     config.addinivalue_line("markers", "full: runs with --full only (see tests/README.md)")
+    config.addinivalue_line("markers", "by_turns(parameter): has one of its two values, and both with --full")
     settings.load_profile("full" if config.getoption("--full") else "short")
 
 
 def is_the_others_turn(item: pytest.Function) -> bool:
-    """Say whether a test of `reconciled` is for the other kind of outbox, where each is tried with one of the two."""
-    kind = item.callspec.params.get("reconciled") if hasattr(item, "callspec") else None
-    return kind is not None and kind != KINDS[zlib.crc32(item.originalname.encode()) % 2]
+    """Say whether a test that is tried with one of two kinds of outbox has the other one here.
+
+    By the mark `by_turns`, which names the parameter. With each set of its other parameters it has one of the two.
+    """
+    mark = item.get_closest_marker("by_turns")
+    kind = str(item.callspec.params.get(mark.args[0], "")) if mark and hasattr(item, "callspec") else ""
+    if not kind:
+        return False
+    rest = item.originalname + item.callspec.id.replace(kind, "")
+    return (kind in SHARED) != zlib.adler32(rest.encode()) % 2
 
 
 # Before xdist reads the marks.

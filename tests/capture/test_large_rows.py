@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from relay.demo.moodle import College
     from relay.outbox.values import Accepted, Batch
 
+pytestmark = pytest.mark.by_turns("reconciled")
 #: What may be read at once here, how large a comment is, and how many there are.
 MOST, COMMENT, GRADES = 40_000, 9000, 30
 #: What else is read with so many rows.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from relay.events.kind import EventKind, Options
     from relay.moodle.contract import Stretch, Sum
 
+pytestmark = pytest.mark.by_turns("reconciled")
 AT = 1_770_000_000
 
 

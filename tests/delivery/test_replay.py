@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from relay.demo.moodle import College
 
+pytestmark = pytest.mark.by_turns("either")
 AT = 1_770_000_000
 CIRCUIT = {"opened_at": 1.0, "reason": "the backend answered 503", "probe_at": 2.0, "probes": 3}
 

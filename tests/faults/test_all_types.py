@@ -263,6 +263,7 @@ def release_all(trial: Trial, held: set[str]) -> None:
     assert trial.relay.status()["conservation"]["holds"]
 
 
+@pytest.mark.by_turns("which")
 @pytest.mark.parametrize("which", ["relay", "other"])
 def test_all_types_at_once_with_kills(
     which: str, relay: Relay, other: Relay, college: College, backend: Receiver

@@ -11,6 +11,7 @@ from audit import audit
 from receiver import Receiver, Reply, Request
 
 if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
     from harness import Relay
 
     from relay.demo.mariadb import MariaDB
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 from relay.demo.moodle import College as OpenCollege
 
 AT = 1_770_000_000
+
+
+def same(step: str, count: int) -> ParameterSet:
+    """Return a step between which and one beside it nothing is written, sent or received: it is tried with --full."""
+    return pytest.param(step, count, marks=pytest.mark.full)
+
+
 #: Each step, and at which of its moments.
 STEPS = [
     ("relay.service.parts:make_outbox:after", 1),
@@ -26,23 +34,23 @@ STEPS = [
     ("relay.outbox.sqlite:SqliteOutbox._create:after", 1),
     ("outbox:CREATE TABLE mdl_mb_zoho_event_attempt", 1),
     ("outbox:CREATE INDEX", 2),
-    ("relay.outbox.sqlite:SqliteOutbox.hold:before", 1),
+    same("relay.outbox.sqlite:SqliteOutbox.hold:before", 1),
     ("relay.outbox.sqlite:SqliteOutbox.hold:after", 1),
     ("relay.moodle.reader:MoodleReader.site:after", 1),
-    ("relay.capture.log:Capture._begin:before", 1),
+    same("relay.capture.log:Capture._begin:before", 1),
     ("relay.capture.log:Capture._begin:after", 1),
     ("relay.moodle.reader:MoodleReader.max_id:after", 2),
     ("relay.moodle.reader:MoodleReader.page:before", 1),
-    ("relay.moodle.reader:MoodleReader.page:after", 1),
-    ("relay.moodle.reader:MoodleReader.fingerprints:after", 1),
-    ("relay.moodle.reader:MoodleReader.ids:after", 1),
+    same("relay.moodle.reader:MoodleReader.page:after", 1),
+    same("relay.moodle.reader:MoodleReader.fingerprints:after", 1),
+    same("relay.moodle.reader:MoodleReader.ids:after", 1),
     ("relay.moodle.reader:MoodleReader.rows:after", 1),
-    ("relay.moodle.reader:MoodleReader.facts:before", 1),
-    ("relay.moodle.reader:MoodleReader.facts:after", 1),
-    ("relay.rules.cursor:advance:after", 1),
+    same("relay.moodle.reader:MoodleReader.facts:before", 1),
+    same("relay.moodle.reader:MoodleReader.facts:after", 1),
+    same("relay.rules.cursor:advance:after", 1),
     ("relay.rules.cursor:fill:after", 1),
     ("relay.events.envelope:build:after", 7),
-    ("relay.outbox.sqlite:SqliteOutbox.accept:before", 2),
+    same("relay.outbox.sqlite:SqliteOutbox.accept:before", 2),
     ("outbox:INSERT INTO mdl_mb_zoho_event_log", 1),
     ("outbox:INSERT INTO mdl_mb_zoho_event_log", 2),
     ("outbox:INSERT INTO mdl_mb_zoho_row", 1),
@@ -50,34 +58,34 @@ STEPS = [
     ("outbox:COMMIT", 3),
     ("relay.outbox.sqlite:SqliteOutbox.accept:after", 2),
     ("relay.delivery.dispatch:Dispatch._claim_due:before", 2),
-    ("relay.outbox.sqlite:SqliteOutbox.claim:before", 1),
+    same("relay.outbox.sqlite:SqliteOutbox.claim:before", 1),
     ("outbox:UPDATE mdl_mb_zoho_event_log SET attempts = attempts + 1", 1),
     ("outbox:INSERT INTO mdl_mb_zoho_event_attempt", 1),
-    ("relay.outbox.sqlite:SqliteOutbox._lease:after", 1),
+    same("relay.outbox.sqlite:SqliteOutbox._lease:after", 1),
     ("relay.outbox.sqlite:SqliteOutbox.claim:after", 1),
-    ("relay.delivery.dispatch:Dispatch._submit:after", 1),
+    same("relay.delivery.dispatch:Dispatch._submit:after", 1),
     ("relay.rules.signing:signatures:after", 3),
-    ("relay.delivery.sender:Sender.post:before", 1),
-    ("relay.delivery.sockets:PlainSocket.sendall:before", 1),
+    same("relay.delivery.sender:Sender.post:before", 1),
+    same("relay.delivery.sockets:PlainSocket.sendall:before", 1),
     ("relay.delivery.sockets:PlainSocket.sendall:after", 1),
     ("relay.delivery.sockets:PlainSocket.sendall:after", 8),
-    ("relay.delivery.sockets:PlainSocket.recv:before", 3),
+    same("relay.delivery.sockets:PlainSocket.recv:before", 3),
     ("relay.delivery.sockets:PlainSocket.recv:after", 3),
-    ("relay.delivery.sender:Sender.post:after", 1),
+    same("relay.delivery.sender:Sender.post:after", 1),
     ("relay.delivery.sender:Sender.post:after", 20),
-    ("relay.rules.circuit:observe:after", 4),
+    same("relay.rules.circuit:observe:after", 4),
     ("relay.rules.retry:decide:after", 5),
-    ("relay.delivery.dispatch:Dispatch.settle:before", 3),
+    same("relay.delivery.dispatch:Dispatch.settle:before", 3),
     ("relay.outbox.sqlite:SqliteOutbox.settle:before", 1),
     ("outbox:UPDATE mdl_mb_zoho_event_attempt SET started_at", 2),
     ("outbox:UPDATE mdl_mb_zoho_event_log SET status = 'success'", 2),
     ("outbox:UPDATE mdl_mb_zoho_event_log SET status = one.status", 1),
-    ("relay.outbox.sqlite:SqliteOutbox.settle:after", 1),
+    same("relay.outbox.sqlite:SqliteOutbox.settle:after", 1),
     ("relay.outbox.sqlite:SqliteOutbox.settle:after", 4),
-    ("relay.outbox.sqlite:SqliteOutbox.release:before", 1),
+    same("relay.outbox.sqlite:SqliteOutbox.release:before", 1),
     ("outbox:DELETE FROM mdl_mb_zoho_event_attempt", 1),
     ("relay.outbox.sqlite:SqliteOutbox.release:after", 1),
-    ("relay.outbox.sqlite:SqliteOutbox.all_due:before", 1),
+    same("relay.outbox.sqlite:SqliteOutbox.all_due:before", 1),
     ("relay.outbox.sqlite:SqliteOutbox.all_due:after", 1),
     ("outbox:COMMIT", 9),
     ("outbox:COMMIT", 15),

@@ -20,6 +20,7 @@ AT = 1_770_000_000
 SHORT, FULL = (3_000, 2), (12_000, 20)
 
 
+@pytest.mark.by_turns("which")
 @pytest.mark.parametrize("which", ["relay", "other"])
 def test_a_reconcile_that_is_killed_sends_each_difference_once(
     request: pytest.FixtureRequest, college: College, which: str

@@ -247,6 +247,7 @@ def test_a_row_that_waits_decides_before_one_that_was_taken(world: World) -> Non
     assert any("attempt 1 of " in line and ", taken" in line for line in lines)
 
 
+@pytest.mark.by_turns("kind")
 @pytest.mark.parametrize("kind", ["relay", "other"])
 @pytest.mark.parametrize("what", ["grade:77", "log:4"])
 def test_what_was_skipped_is_found_and_nothing_is_advised_for_a_row_that_is_gone(
@@ -261,6 +262,7 @@ def test_what_was_skipped_is_found_and_nothing_is_advised_for_a_row_that_is_gone
     assert any("skipped from log row 4" in line for line in lines)
 
 
+@pytest.mark.by_turns("kind")
 @pytest.mark.parametrize("kind", ["relay", "other"])
 def test_the_story_of_a_skipped_event_by_its_id_goes_on_once_its_row_was_sent(
     kind: str, world: World, request: pytest.FixtureRequest

@@ -103,6 +103,7 @@ def test_a_later_event_of_the_user_goes_on(relay: Relay, college: College, backe
     assert relay.statuses() == {"failed_all_retries": 1, "success": 1}
 
 
+@pytest.mark.by_turns("which")
 @pytest.mark.parametrize("which", ["relay", "other"])
 def test_what_is_held_is_undelivered_and_is_never_released_once_forgotten(
     which: str, relay: Relay, other: Relay, college: College, backend: Receiver

@@ -32,6 +32,7 @@ def grades(backend: Receiver) -> list[str]:
     return [post.event_id for post in backend.posts if "grade_updated" in post.path]
 
 
+@pytest.mark.by_turns("which")
 @pytest.mark.parametrize("which", ["relay", "other"])
 @pytest.mark.parametrize("hide", ["finalgrade = NULL", "hidden = 1"])
 def test_nothing_of_a_held_grade_is_in_any_request_line_or_screen(

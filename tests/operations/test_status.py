@@ -166,6 +166,7 @@ def test_a_moodle_that_cannot_be_asked_is_said_behind_the_lag() -> None:
     assert (made["log_end"], made["lag"], made["moodle_error"]) == (None, None, "nobody listens there")
 
 
+@pytest.mark.by_turns("kind")
 @pytest.mark.parametrize("kind", ["relay", "other"])
 def test_what_a_person_has_dealt_with_is_kept_and_no_longer_counted(
     kind: str, request: pytest.FixtureRequest, college: College, backend: Receiver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -54,7 +55,7 @@ def _judge(
             pytest.fail("promtool is missing: tests/setup.sh installs it")
         return
     (folder / "relay.yml").write_text(rules)
-    read = yaml.safe_load(rules)["groups"][0]["rules"]
+    read = _read(rules)
     expected = [
         {"eval_time": f"{place * each_s}s", "alertname": one["alert"], "exp_alerts": _expected(one, names)}
         for place, names in fires
@@ -65,6 +66,12 @@ def _judge(
     command = ["promtool", "test", "rules", str(folder / "test.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+@functools.cache
+def _read(rules: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(rules)["groups"][0]["rules"]
+    return found
 
 
 def _expected(rule: dict[str, Any], names: Collection[str]) -> list[dict[str, Any]]:

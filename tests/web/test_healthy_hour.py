@@ -38,6 +38,7 @@ def sign_up_many(college: College, count: int, at: int) -> None:
     )
 
 
+@pytest.mark.by_turns("kind")
 @pytest.mark.parametrize("kind", ["relay", "other"])
 def test_nothing_is_said_to_be_wrong_while_thousands_of_events_are_delivered(
     request: pytest.FixtureRequest, college: College, backend: Receiver, kind: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import io
 import os
@@ -10,13 +11,14 @@ import re
 import socket
 import time
 
+import pytest
 from harness import PATIENCE_S, Relay, within
 from visitor import patience
 
 from relay import config
 from relay.config.schema import LogConfig
 from relay.service.logs import make_log
-from relay.web import pages
+from relay.web import pages, render
 from relay.web.jobs import Jobs
 from relay.web.site import Site
 
@@ -63,10 +65,16 @@ def command(relay: Relay, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+#: It compiles all templates, each time.
+_PAGES = functools.cache(render.Pages)
+
+
 def made_page(relay: Relay) -> Site:
     """Return the page, as its server asks it."""
     log = make_log(LogConfig(level="info", format="json"), io.StringIO(), time.time)
-    return Site(config.load(relay.folder / "config.yaml"), pages.ROUTES, Jobs(time.time, log), log)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "Pages", _PAGES)
+        return Site(config.load(relay.folder / "config.yaml"), pages.ROUTES, Jobs(time.time, log), log)
 
 
 def heading(page: Site, language: str) -> str:
