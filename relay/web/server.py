@@ -6,6 +6,7 @@ cheroot and not waitress: it tells which account is at the other end of a unix s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -102,16 +103,19 @@ def listen(where: str | tuple[str, int], given: int | None) -> socket.socket:
     if given is not None:
         return socket.socket(fileno=given)
     try:
-        if isinstance(where, str):
-            path = Path(where)
-            remove_left_over(path)
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            made.bind(where)
-            # Anybody may knock: the account at the other end decides who is let in.
-            path.chmod(0o666)
-        else:
-            made = socket.create_server(where, family=socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
-        made.listen(128)
+        with contextlib.ExitStack() as stack:
+            if isinstance(where, str):
+                path = Path(where)
+                remove_left_over(path)
+                made = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                made.bind(where)
+                # Anybody may knock: the account at the other end decides who is let in.
+                path.chmod(0o666)
+            else:
+                family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+                made = stack.enter_context(socket.create_server(where, family=family))
+            made.listen(128)
+            stack.pop_all()
     except OSError as error:
         hint = "Is another `relay web` there? Mend web.listen in the config."
         if error.errno == errno.ENOENT:
