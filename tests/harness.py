@@ -46,8 +46,6 @@ SHORT_LEASES = {
 }
 #: The same: an outbox in a file that somebody else has locked is given up soon.
 SHORT_LOCKS = {"relay.outbox.sqlite_database:BUSY_MS": 300, "relay.outbox.sqlite_database:PROBE_MS": 300}
-#: Commands that look, and leave nothing behind: neither in the outbox nor in the process that runs them.
-LOOKING = ("status", "explain")
 #: How long a command may take, in seconds: the full fault suite has long ones.
 RUN_S = 600.0
 
@@ -139,7 +137,10 @@ def within(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run `relay ARGUMENTS` within this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main(arguments)
+        try:
+            code = cli.main(arguments)
+        except SystemExit as ended:  # of --help and --version
+            code = int(ended.code or 0)
     return subprocess.CompletedProcess(["relay", *arguments], code, out.getvalue(), err.getvalue())
 
 
@@ -191,8 +192,10 @@ class Relay:
         return [sys.executable, "-m", "relay", *self.arguments(*arguments)]
 
     def run(self, *arguments: str, expect: int | None = 0, env: Mapping[str, str] | None = None) -> Finished:
-        """Run a command to its end; one that only looks, within this process."""
-        if arguments[0] in LOOKING and env is None and not self.constants:
+        """Run a command to its end: within this process, as long as nothing is to be other in it."""
+        # Where nobody listens at a socket's path, the driver leaves the socket of its own open.
+        is_alone = env is not None or self.constants or "unix_socket" in self.config["moodle"]["database"]
+        if not is_alone:
             done = within(self.arguments(*arguments))
         else:
             done = forked.run(self.arguments(*arguments), RUN_S, env=env, constants=self.constants)

@@ -10,7 +10,7 @@ unset PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED=1
 # Some tests wait more than they work: with more processes than cores, others go on meanwhile. The tests of a module are for
 # one process: some share a fixture, or accounts of its database server.
-processes=$(($(nproc) + 2))
+processes=$(($(nproc) + 3))
 echo "The tests begin, in $processes processes; each reads all of them first ..."
 .venv/bin/python -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 if [ "$*" = --full ]; then
