@@ -8,9 +8,8 @@ import os
 import subprocess
 from pathlib import Path
 
-import forked
 import pytest
-from harness import RUN_S, Relay
+from harness import Relay, within
 from receiver import Receiver, Reply
 
 from relay.cli.printing import fitted
@@ -26,7 +25,7 @@ def raw(relay: Relay, *arguments: str, encoding: str, stdin: bytes = b"") -> sub
     return subprocess.run(relay.command(*arguments), capture_output=True, check=False, env=environment, input=stdin)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", [pytest.param("latin-1", marks=pytest.mark.full), "ascii"])
 def test_json_is_utf_8_whatever_the_locale(encoding: str, relay: Relay, college: College, backend: Receiver) -> None:
     college.sign_up("Ada", "Lovelace", AT, city=NAME)
     dry = raw(relay, "run", "--dry-run", "--from", "beginning", encoding=encoding)
@@ -55,7 +54,7 @@ def test_a_config_that_cannot_be_read_is_a_sentence(
         path.mkdir()
     else:
         path.write_bytes("moodle: {url: 'https://Ü'}".encode("latin-1"))
-    done = forked.run(["--config", str(path), *arguments], RUN_S)
+    done = within(["--config", str(path), *arguments])
     assert done.returncode == 2, done.stderr
     assert str(path) in done.stdout + done.stderr
     assert "does not know" not in done.stderr
@@ -69,7 +68,14 @@ def test_a_secret_that_is_no_utf_8_is_not_sealed(relay: Relay) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [("grants",), ("status",), ("status", "--json"), ("check",), ("check", "--json")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("check", "--json"),
+        *(pytest.param(one, marks=pytest.mark.full) for one in (("grants",), ("status", "--json"), ("check",))),
+    ],
+)
 def test_a_full_disk_behind_stdout_is_a_sentence(arguments: tuple[str, ...], relay: Relay, college: College) -> None:
     college.sign_up("Ada", "Lovelace", AT)
     relay.once()

@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import forked
 import pymysql
 import pytest
 from certificates import Certificates
-from harness import PATIENCE_S, RUN_S, TOKEN, Relay
+from harness import PATIENCE_S, TOKEN, Relay, within
 from receiver import Receiver, Reply, Request
 
 from relay import config
@@ -58,7 +57,7 @@ def options(place: Path, mariadb: MariaDB, backend: Receiver) -> list[str]:
 
 
 def init(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return forked.run(["--config", str(place), "init", *arguments], RUN_S)
+    return within(["--config", str(place), "init", *arguments])
 
 
 def run_sql(college: College, printed: str) -> None:
@@ -95,7 +94,7 @@ def test_a_script_gets_the_sql_first_and_then_a_relay_that_delivers(
     assert done.returncode == 0
     assert (place.parent / "database-password").read_text().strip() == password
     college.sign_up("Ada", "Lovelace", AT)
-    once = forked.run(["--config", str(place), "run", "--once", "--from", "beginning"], RUN_S)
+    once = within(["--config", str(place), "run", "--once", "--from", "beginning"])
     assert once.returncode == 0, once.stderr
     assert "webhook-signature" in backend.posts[0].headers
 
