@@ -19,7 +19,7 @@ from virtual import World
 
 from relay import config
 from relay.delivery import dispatch
-from relay.demo.mariadb import MariaDB, throwaway
+from relay.demo.mariadb import MariaDB, place, throwaway
 from relay.errors import RelayError
 from relay.rules.server import Address
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 os.environ["SSL_CERT_FILE"] = os.devnull
 # For each of its parsers, argparse asks some 90 times whether there are translations of its few words.
 os.environ["LANGUAGE"] = "C"
+# On a disk, most of a test's time is that of its outbox, which waits for each commit to be written.
+if (memory := place()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and end by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 #: The fixtures of a relay whose outbox is a file, or in a schema.

@@ -62,7 +62,7 @@ def _first_word(arguments: Sequence[str]) -> int | None:
 
 
 def parsers(known: Collection[str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """Return the parser of the whole command line, and that of each command; of those not in `known`, empty ones."""
+    """Return the parser of the whole command line, and those of the commands in `known`, by their names."""
     common = Parser(add_help=False)
     common.add_argument("--config", metavar="FILE", type=Path, default=argparse.SUPPRESS, help="the config file")
     common.add_argument(
@@ -78,10 +78,7 @@ def parsers(known: Collection[str]) -> tuple[argparse.ArgumentParser, Mapping[st
     top.add_argument("--version", action="version", version=f"moodle-relay {__version__}")
     # The overview has them in groups, which argparse cannot make.
     made = top.add_subparsers(dest="command", parser_class=Parser, prog="relay", help=argparse.SUPPRESS)
-    for name in NAMES:
-        if name not in known:
-            made.add_parser(name)
-            continue
+    for name in known:
         command = load(name)
         command.add_arguments(
             made.add_parser(

@@ -151,7 +151,7 @@ class MariaDB:
 @contextlib.contextmanager
 def throwaway(options: Sequence[str] = (), heard: Heard = contextlib.nullcontext) -> Iterator[MariaDB]:
     """Run a server within; its folder goes with it. Ctrl-C ends its waits within `heard`. Raises RelayError."""
-    with tempfile.TemporaryDirectory(prefix="relay-mariadb-", dir=_place()) as folder:
+    with tempfile.TemporaryDirectory(prefix="relay-mariadb-", dir=place()) as folder:
         server = MariaDB(Path(folder), options, heard)
         server.install()
         try:
@@ -161,8 +161,8 @@ def throwaway(options: Sequence[str] = (), heard: Heard = contextlib.nullcontext
             server.stop(signal.SIGKILL)
 
 
-def _place() -> Path | None:
-    """Return where to make the folder: in memory, unless TMPDIR names a place or too little is left; None: as usual."""
+def place() -> Path | None:
+    """Return where a throwaway folder goes: in memory, unless TMPDIR names one or little is left; None: as usual."""
     with contextlib.suppress(OSError):
         if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
             return MEMORY
