@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
-import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pymysql
 import pytest
 from certificates import Certificates
-from harness import PATIENCE_S, TOKEN, Relay, within
+from harness import TOKEN, Relay, within
 from receiver import Receiver, Reply, Request
+from terminal import Terminal
 
 from relay import config
 from relay.cli.commands.init import QUESTIONS
@@ -271,69 +268,18 @@ def test_what_cannot_be_written_leaves_all_as_it_was(place: Path, mariadb: Maria
 # -- at a terminal
 
 
-class Terminal:
-    """A person before `relay init`."""
-
-    def __init__(self, place: Path, *arguments: str) -> None:
-        try:
-            self._leader, follower = pty.openpty()
-        except OSError as error:
-            pytest.skip(f"this machine has no terminals to give: {error}")
-        command = [sys.executable, "-m", "relay", "--config", str(place), "init", *arguments]
-        self.process = subprocess.Popen(
-            command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True
-        )
-        os.close(follower)
-        self.shown = ""
-        self._seen = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._leader)
-
-    def _read(self) -> bool:
-        if not select.select([self._leader], [], [], PATIENCE_S)[0]:
-            raise TimeoutError(self.shown)
-        try:
-            data = os.read(self._leader, 65536)
-        except OSError:  # its other end is closed
-            data = b""
-        self.shown += data.decode().replace("\r\n", "\n")
-        return bool(data)
-
-    def until(self, text: str) -> str:
-        """Read until a text is shown; return what was shown since the last one."""
-        while text not in self.shown[self._seen :]:
-            assert self._read(), self.shown
-        begin, self._seen = self._seen, self.shown.index(text, self._seen) + len(text)
-        return self.shown[begin : self._seen]
-
-    def answer(self, question: str, text: str = "") -> None:
-        self.until(question)
-        self.until(": ")
-        os.write(self._leader, f"{text}\n".encode())
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C, once the answer is waited for: Python sees one just before that with the next key only."""
-        # Its call to the kernel has the terminal, the descriptor 0, as its first argument: it reads.
-        while Path(f"/proc/{self.process.pid}/syscall").read_text().split()[1:2] != ["0x0"]:
-            os.sched_yield()
-        self.process.send_signal(signal.SIGINT)
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        return self.process.wait(PATIENCE_S)
+def person_before(place: Path, *arguments: str) -> Terminal:
+    """Return a person before `relay init`."""
+    try:
+        return Terminal([sys.executable, "-m", "relay", "--config", str(place), "init", *arguments])
+    except OSError as error:
+        pytest.skip(f"this machine has no terminals to give: {error}")
 
 
 def test_a_person_is_asked_and_each_answer_is_tried(
     place: Path, mariadb: MariaDB, college: College, backend: Receiver
 ) -> None:
-    with Terminal(place) as person:
+    with person_before(place) as person:
         person.answer("Moodle site's own address", "moodle")
         person.until("That will not do: must be a URL")
         person.answer("Moodle site's own address", SITE)
@@ -355,7 +301,7 @@ def test_a_person_is_asked_and_each_answer_is_tried(
         statements = re.findall(r"^(?:CREATE|SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", sql, re.MULTILINE)
         run_sql(college, "\n".join(statements))
         assert not place.parent.exists()
-        os.write(person._leader, b"\n")
+        person.enter()
         person.until("ok    database: ")
         person.answer("backend's address", backend.url)
         person.answer("the CA")
@@ -376,7 +322,9 @@ def test_a_person_is_asked_and_each_answer_is_tried(
 
 def test_ctrl_c_at_any_question_leaves_nothing(place: Path, mariadb: MariaDB, backend: Receiver) -> None:
     for question in ("own address", "database's name", "user's password", "press Enter"):
-        with Terminal(place, *(options(place, mariadb, backend)[2:] if question == "own address" else ())) as person:
+        with person_before(
+            place, *(options(place, mariadb, backend)[2:] if question == "own address" else ())
+        ) as person:
             if question != "own address":
                 person.answer("own address", SITE)
                 person.answer("database server", "127.0.0.1")

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from root import Failed, Root, running
+from terminal import Terminal
 
 CHECKOUT = Path(__file__).parents[2]
 SOURCE, COLLEGE = "/root/relay", "/root/college.py"
@@ -22,6 +23,8 @@ PORT = 18087
 PACKAGES = "mariadb-server man-db bash-completion procps curl git sqlite3 ca-certificates openssl"
 #: How long is waited for something that relay does by itself, in seconds.
 PATIENCE_S = 60.0
+#: A line of the SQL that `relay init` shows.
+STATEMENT = re.compile(r"^(?:CREATE|SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", re.MULTILINE)
 #: Makes a Moodle, or lets somebody sign up: `college.py build`, `college.py NAME`.
 COLLEGE_SCRIPT = """\
 import sys, time, pymysql
@@ -290,14 +293,30 @@ class Trial:
         init, enable, status, check = (
             self.readme.block("relay --config /etc/relay/amman/config.yaml init").strip().splitlines()
         )
-        options = OPTIONS.replace("--database-name moodle", "--database-name amman --database-user amman").replace(
-            "moodle.college", "amman.college"
-        )
         self.root.run(f"/opt/relay/bin/python {COLLEGE} build amman")
-        key = "--signing-key-file /etc/relay/signing-key"
-        self.root.run(f"{init} {options} {key} >grants.sql", expect=1)
-        self.root.run("mariadb <grants.sql")
-        self.expect(self.root.run(init), "All is well", "systemctl enable --now relay@amman")
+        token, key = (self.root.run(f"cat {file}").strip() for file in ("/root/token", "/etc/relay/signing-key"))
+        print(f"   {init}, each answer typed", flush=True)
+        with Terminal(self.root.command(init)) as person:
+            person.answer("own address", "https://amman.college.edu")
+            person.answer("database server", "/run/mysqld/mysqld.sock")
+            person.answer("database's name", "amman")
+            person.answer("[mdl_]")
+            person.answer("[relay]", "amman")
+            person.answer("user's password (Enter: a new one)")
+            sql = STATEMENT.findall(person.until("then press Enter: "))
+            self.root.run("mariadb <<'SQL'\n" + "\n".join(sql) + "\nSQL", is_shown=False)
+            person.enter()
+            person.answer("backend's address", f"http://127.0.0.1:{PORT}")
+            person.answer("the CA")
+            person.answer("[default]")
+            person.answer("token", token)
+            person.answer("signing key", key)
+            person.answer("Where events are kept")
+            if person.end():
+                raise Failed(person.shown)
+        self.expect(person.shown, "All is well", "systemctl enable --now relay@amman")
+        if token in person.shown or key in person.shown:
+            raise Failed("a secret that was typed is shown")
         self.root.run(enable)
         self.sign_up("Rana", "amman")
         self.delivered(1, "/etc/relay/amman/config.yaml")
