@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 os.environ["SSL_CERT_FILE"] = os.devnull
 # For each of its parsers, argparse asks some 90 times whether there are translations of its few words.
 os.environ["LANGUAGE"] = "C"
-# On a disk, most of a test's time is that of its outbox, which waits for each commit to be written.
-if (memory := place()) is not None:
+# On a disk, an outbox in a file waits for each commit to be written. All processes share the room, their servers too.
+if (memory := place(2 * 1024**3)) is not None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and end by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -161,10 +161,10 @@ def throwaway(options: Sequence[str] = (), heard: Heard = contextlib.nullcontext
             server.stop(signal.SIGKILL)
 
 
-def place() -> Path | None:
-    """Return where a throwaway folder goes: in memory, unless TMPDIR names one or little is left; None: as usual."""
+def place(room: int = ROOM) -> Path | None:
+    """Return where a throwaway folder goes: in memory, where `room` bytes are left, if TMPDIR is unset; else None."""
     with contextlib.suppress(OSError):
-        if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > room:
             return MEMORY
     return None
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from root import Failed, Root, running
-from terminal import Terminal
+from terminal import STATEMENT, Terminal
 
 CHECKOUT = Path(__file__).parents[2]
 SOURCE, COLLEGE = "/root/relay", "/root/college.py"
@@ -23,8 +23,6 @@ PORT = 18087
 PACKAGES = "mariadb-server man-db bash-completion procps curl git sqlite3 ca-certificates openssl"
 #: How long is waited for something that relay does by itself, in seconds.
 PATIENCE_S = 60.0
-#: A line of the SQL that `relay init` shows.
-STATEMENT = re.compile(r"^(?:CREATE|SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", re.MULTILINE)
 #: Makes a Moodle, or lets somebody sign up: `college.py build`, `college.py NAME`.
 COLLEGE_SCRIPT = """\
 import sys, time, pymysql

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: A line of the SQL that `relay init` shows.
+STATEMENT = re.compile(r"^(?:CREATE|SET|PREPARE|EXECUTE|DEALLOCATE|GRANT) .*;$", re.MULTILINE)
 #: How long a command may say nothing, in seconds.
 SILENT_S = 60.0
 
