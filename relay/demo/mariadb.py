@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: How long a start may take, in seconds.
 START_MOST_S = 60.0
+#: Below it, ports have names of their own (IANA, some up to here).
+LEAST_PORT = 10240
 INSTALL = "apt install mariadb-server-core mariadb-client-core"
 #: Debian keeps the server where only root's PATH looks.
 SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
@@ -51,7 +54,7 @@ class MariaDB:
         self.folder = folder
         self._heard = heard
         self.socket = folder / "mariadb.sock"
-        self.port = _free_port()
+        self.port = free_port()
         self._options = (*OPTIONS, *options)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -174,11 +177,20 @@ def _as_root() -> tuple[str, ...]:
     return ("--user=root",) if os.geteuid() == 0 else ()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that is free and stays so until it is used.
+
+    It lies below those that the kernel gives to connections (ip(7), ip_local_port_range): one of these may be the near
+    end of anybody's connection by the time that a server asks for it.
+    """
+    first = 32768
+    with contextlib.suppress(OSError):
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", LEAST_PORT + secrets.randbelow(max(first - LEAST_PORT, 1000))))
+            return int(probe.getsockname()[1])
+    raise RelayError("No free port was found on 127.0.0.1.")
 
 
 def _tail(raw: bytes) -> str:

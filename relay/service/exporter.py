@@ -37,18 +37,24 @@ class Exporter:
 
     def run_once(self) -> float:
         """Answer a request, if one comes; return after how many seconds the next pass is wanted."""
+        self.open()
         if self._server is None:
-            try:
-                self._server = self._listen()
-            except OSError as error:
-                if not self._has_failed:
-                    self._has_failed = True
-                    hint = "Is something else there? Mend metrics.listen; relay tries again by itself."
-                    self._log.warning("metrics.failed", error=f"{self._name()}: {error.strerror}", hint=hint)
-                return AGAIN_S
-            self._has_failed = False
+            return AGAIN_S
         self._server.handle_request()
         return 0.0
+
+    def open(self) -> None:
+        """Listen, unless it does; where the address cannot be had, say so once."""
+        if self._server is not None:
+            return
+        try:
+            self._server = self._listen()
+            self._has_failed = False
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                hint = "Is something else there? Mend metrics.listen; relay tries again by itself."
+                self._log.warning("metrics.failed", error=f"{self._name()}: {error.strerror}", hint=hint)
 
     def close(self) -> None:
         """Listen no longer."""

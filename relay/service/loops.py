@@ -81,6 +81,9 @@ class Daemon:
             except BaseException:
                 self._break_off(started)
                 raise
+        if self._exporter is not None:
+            # Who is told that relay is ready may ask for the figures.
+            self._exporter.open()
         for loop in self.loops:
             if loop not in started:
                 loop.start()

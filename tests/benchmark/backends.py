@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench import HERE
 
-from relay.demo.mariadb import SEARCH, _free_port
+from relay.demo.mariadb import SEARCH, free_port
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Nginx:
 @contextlib.contextmanager
 def nginx(bench: Bench) -> Iterator[Nginx]:
     """Run an nginx within."""
-    folder, port = bench.new_folder("nginx"), _free_port()
+    folder, port = bench.new_folder("nginx"), free_port()
     program = shutil.which("nginx", path=SEARCH)
     if program is None:
         raise RelayError("There is no nginx on this machine.", hint="Install it: apt install nginx-light.")

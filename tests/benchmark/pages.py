@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import sqlite3
 import statistics
 import sys
@@ -17,6 +16,7 @@ from subprocess import DEVNULL, Popen
 from stock import FEEDBACK
 
 from relay import config
+from relay.demo.mariadb import free_port
 from relay.outbox.sqlite import SqliteOutbox
 from relay.service import parts
 from relay.web import login
@@ -83,8 +83,7 @@ def ask(port: int, path: str, cookie: str) -> tuple[float, str]:
 
 def main(folder: Path) -> None:
     """Print a line for each page: the median and the longest, in milliseconds."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = int(taken.getsockname()[1])
+    port = free_port()
     outbox, file = folder / "outbox.db", folder / "config.yaml"
     if not outbox.exists():
         fill(outbox)

@@ -20,7 +20,7 @@ from bench import HERE
 from drains import alternate, rate, relay_rate
 from figures import Row, at_least, judged, plain
 
-from relay.demo.mariadb import SEARCH, _free_port
+from relay.demo.mariadb import SEARCH, free_port
 from relay.errors import RelayError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _file(bench: Bench) -> Iterator[str]:
 @contextlib.contextmanager
 def _redis(bench: Bench) -> Iterator[str]:
     """Run a Redis that writes all down, and syncs it once a second: the default of its append-only file."""
-    folder, port = bench.new_folder("redis"), _free_port()
+    folder, port = bench.new_folder("redis"), free_port()
     options = {"port": port, "bind": "127.0.0.1", "dir": folder, "appendonly": "yes", "save": ""}
     command = [
         _program("redis-server"),
@@ -88,7 +88,7 @@ def _redis(bench: Bench) -> Iterator[str]:
 def _postgres(_: Bench) -> Iterator[str]:
     """Run a PostgreSQL with its defaults, by the user of Debian's package where we are root: it refuses root."""
     user = "postgres" if os.geteuid() == 0 else None
-    programs, port = {name: _program(name) for name in ("initdb", "postgres", "pg_isready")}, _free_port()
+    programs, port = {name: _program(name) for name in ("initdb", "postgres", "pg_isready")}, free_port()
     with tempfile.TemporaryDirectory(prefix="relay-benchmark-postgres-") as name:
         folder = Path(name)
         if user:

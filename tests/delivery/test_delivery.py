@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from receiver import Receiver, Reply, Request, receiver
 
+from relay.demo.mariadb import free_port
+
 if TYPE_CHECKING:
     from harness import Relay
 
@@ -169,8 +171,7 @@ def test_an_outage_uses_up_nobodys_attempts_and_all_arrives_in_order(relay: Rela
             college.grade(user, engine, 50 + i, AT + 2 + i)
     relay.set("retry.max_attempts", 3)
     relay.set("retry.first_delay", "20ms")
-    with receiver() as gone:
-        port = gone.port
+    port = free_port()
     relay.set("backend.url", f"http://127.0.0.1:{port}")
     relay.once("--timeout", "3s", expect=1)
     assert set(relay.statuses()) <= {"pending", "failed"}

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 import relay
 from relay.cli import main
+from relay.demo.mariadb import free_port
 from relay.events.catalogue import KINDS
 from relay.receivers import schema, sheet
 from relay.receivers.verifiers import verifier
@@ -56,9 +57,7 @@ def test_the_receiver_in_the_readme_is_short_runs_and_passes_the_sheet(
     key = "whsec_" + base64.b64encode(SECRET).decode()
     for name, value in (("key", key), ("token", "a-token")):
         (tmp_path / name).write_text(value)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # The very text, at a port that is free here.
     assert text.count("8088") == 1
     (tmp_path / "receiver.py").write_text(text.replace("8088", str(port)))

@@ -21,6 +21,7 @@ from harness import PATIENCE_S, Relay
 from receiver import Receiver
 
 from relay import cli, config
+from relay.demo.mariadb import free_port
 from relay.demo.moodle import College
 from relay.errors import MoodleError
 from relay.operations.status import MoodleLog
@@ -193,12 +194,6 @@ def get(where: str, path: str = "/metrics") -> str:
     with urllib.request.urlopen(f"http://{where}{path}", timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         return str(answer.read().decode())
-
-
-def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
 
 
 def test_counters_do_not_fall_over_a_restart(relay: Relay, college: College) -> None:

@@ -18,9 +18,10 @@ import watched
 from alerted import check_lasting, named
 from harness import PATIENCE_S, SHORT_LOCKS, Daemon, Relay
 from receiver import Receiver, Reply
-from visitor import free_port, patience
+from visitor import patience
 from watched import Systemd, heading, made_page, plain
 
+from relay.demo.mariadb import free_port
 from relay.operations import conditions
 
 if TYPE_CHECKING:

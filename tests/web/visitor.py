@@ -18,6 +18,7 @@ from harness import PATIENCE_S, Daemon, Relay, fresh_moodle
 from receiver import Receiver, receiver
 
 from relay import config
+from relay.demo.mariadb import free_port
 from relay.web import login
 
 if TYPE_CHECKING:
@@ -135,12 +136,6 @@ def _as_account(uid: int, path: str) -> socket.socket:
         os.setegid(0)
         os.setgroups(groups)
     return made
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        return int(made.getsockname()[1])
 
 
 class Web(Daemon):
