@@ -17,7 +17,7 @@ ROOT = Path(relay.__file__).parent
 #: From the lowest to the highest: folders, and modules that stand beside them. Nothing imports sideways on a floor.
 FLOORS = (
     {"errors", "model", "times", "__init__"},
-    {"events", "rules"},
+    {"events", "rules", "driver"},
     {"moodle", "outbox", "config"},
     {"capture", "delivery", "operations", "receivers"},
     {"service"},
@@ -29,7 +29,7 @@ FLOORS = (
 VERIFIER = "receivers.verifiers.verifier"
 #: Who may import what (besides the demo, which builds a whole world).
 OWNERS = {
-    "pymysql": {"moodle.database", "outbox.mysql_database"},
+    "pymysql": {"driver"},
     "sqlite3": {"outbox.sqlite_database"},
     "requests": {"delivery.transport"},
     "urllib3": {"delivery.transport"},

@@ -7,11 +7,8 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import pymysql
-import pymysql.converters
-import pymysql.cursors
-from pymysql.constants import COMMAND, FIELD_TYPE
-
+from relay import driver
+from relay.driver import COMMAND, FIELD_TYPE, pymysql
 from relay.errors import MoodleRefused, MoodleTooSlow, MoodleUnasked, MoodleUnreachable
 from relay.rules import server
 
@@ -148,17 +145,17 @@ class Database:
 
     def _number_again(self, statement: bytes) -> int:
         # The driver has no public way to send a query and to read the answer apart from each other.
-        driver: Any = self._opened_connection()
-        driver._execute_command(COMMAND.COM_QUERY, statement)  # noqa: SLF001
+        inner: Any = self._opened_connection()
+        inner._execute_command(COMMAND.COM_QUERY, statement)  # noqa: SLF001
         answer = b""
         with contextlib.suppress(OSError):
             # What is wrong with the connection is found once more, and said, by the driver.
-            answer = driver._rfile.peek()  # noqa: SLF001
+            answer = inner._rfile.peek()  # noqa: SLF001
         if answer and answer == self._answer:
-            driver._rfile.read(len(answer))  # noqa: SLF001
+            inner._rfile.read(len(answer))  # noqa: SLF001
             return self._number
-        driver._read_query_result()  # noqa: SLF001
-        self._number = int(driver._result.rows[0][0] or 0)  # noqa: SLF001
+        inner._read_query_result()  # noqa: SLF001
+        self._number = int(inner._result.rows[0][0] or 0)  # noqa: SLF001
         self._answer = answer if answer[-9:-4] == END_OF_ROWS else b""
         return self._number
 
@@ -208,7 +205,7 @@ class Database:
         if (problem := self._address.problem) != "":
             raise MoodleUnasked(f"{self._address.title} was not asked: {problem}.", hint=self._address.hint)
         try:
-            connection = pymysql.connect(
+            connection = driver.connect(
                 **self._address.options(),
                 # Text comes as bytes: one row with invalid text must not stop the others.
                 use_unicode=False,

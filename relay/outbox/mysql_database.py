@@ -9,11 +9,10 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import pymysql
-import pymysql.cursors
 import tenacity
-from pymysql.constants import CLIENT
 
+from relay import driver
+from relay.driver import CLIENT, pymysql
 from relay.errors import OutboxError, OutboxRefused, OutboxUnavailable
 from relay.outbox import mysql_errors
 from relay.rules import server
@@ -153,7 +152,7 @@ class Database:
         # An UPDATE counts the rows that it finds, as SQLite does: those that stay as they are too.
         found = CLIENT.FOUND_ROWS
         try:
-            connection = pymysql.connect(**{**self._address.options(), **timeouts}, client_flag=found, autocommit=True)
+            connection = driver.connect(**{**self._address.options(), **timeouts}, client_flag=found, autocommit=True)
             try:
                 server.refuse_plain(connection, self._address)
                 with connection.cursor() as cursor:
