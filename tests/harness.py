@@ -52,7 +52,10 @@ RUN_S = 600.0
 
 def empty_outbox(port: int) -> Address:
     """Make an empty schema for an outbox on a server of 127.0.0.1; return where it is."""
-    with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
+    with (
+        pymysql.connect(host="127.0.0.1", port=port, user="root", ssl_disabled=True) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("DROP DATABASE IF EXISTS outbox")
         cursor.execute("CREATE DATABASE outbox")
     return Address(host="127.0.0.1", port=port, name="outbox", user="root", password="", prefix="mdl_")
@@ -72,7 +75,7 @@ class GivenServer(MariaDB):
         self.port = port
 
     def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
-        given = {"host": "127.0.0.1", "port": self.port, "user": "root", "charset": "utf8mb4"}
+        given = {"host": "127.0.0.1", "port": self.port, "user": "root", "charset": "utf8mb4", "ssl_disabled": True}
         return pymysql.connect(database=database, **{**given, "autocommit": True, **options})
 
 

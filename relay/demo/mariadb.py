@@ -138,7 +138,8 @@ class MariaDB:
             user="root",
             database=database,
             charset="utf8mb4",
-            **{"autocommit": True, **options, "defer_connect": True},
+            # Else the driver reads the CAs of the system each time, in case the server wants TLS.
+            **{"autocommit": True, "ssl_disabled": True, **options, "defer_connect": True},
         )
         # The driver leaves a socket of its own open where nobody listens.
         path = socket.socket(socket.AF_UNIX)
