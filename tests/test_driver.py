@@ -22,7 +22,7 @@ GREETING = (
     b"caching_sha2_password\0"
 )
 FULL_LOGIN, KEY, OK = b"\x01\x04", b"\x01", b"\0\0\0\x02\0\0\0"
-ASK_FOR_KEY = b"\x02"
+ASK_FOR_KEY, QUIT = b"\x02", b"\x01"
 #: What a process does that reads Moodle: without the package before, with it behind.
 CLIENT = """
 import sys
@@ -76,7 +76,7 @@ def serve(listener: socket.socket, key: RSAPrivateKey, passwords: list[bytes]) -
                 mask = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)
                 passwords.append(bytes(a ^ b for a, b in zip(key.decrypt(sealed, mask), SALT, strict=False)))
                 say(connection, 6, OK)
-                while heard(said):
+                while heard(said) not in (b"", QUIT):
                     say(connection, 1, OK)
 
 
