@@ -11,6 +11,13 @@ export PYTHONUNBUFFERED=1
 # Some tests wait more than they work: with more processes than cores, others go on meanwhile. The tests of a module are for
 # one process: some share a fixture, or accounts of its database server.
 processes=$(($(nproc) + 3))
+# What pytest makes of a test's text is kept. The first time it takes twice as long as all the reading: each half is done by
+# one process, not all of it by each.
+if [ -z "$(find tests -name 'test_*-pytest-*.pyc' | head -n 1)" ]; then
+    echo "The tests are read for the first time ..."
+    half=$(($(find tests -name 'test_*.py' | wc -l) / 2 + 1))
+    find tests -name 'test_*.py' | sort | xargs -P 2 -n "$half" .venv/bin/python -m pytest --collect-only -q >/dev/null
+fi
 echo "The tests begin, in $processes processes; each reads all of them first ..."
 .venv/bin/python -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
 if [ "$*" = --full ]; then

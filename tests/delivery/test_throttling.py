@@ -214,7 +214,7 @@ class Limiter:
 def test_a_real_receiver_with_a_limit_gets_all_in_little_more_than_the_least_time(
     relay: Relay, college: College, backend: Receiver
 ) -> None:
-    events = EVENTS // 2
+    events = EVENTS // 3
     for number in range(events):
         college.sign_up("Ada", f"Number{number}", 1_770_000_000 + number)
     relay.config["retry"] = {}

@@ -133,8 +133,8 @@ def test_a_circuit_that_one_relay_opens_holds_for_all_and_one_probes(
 ) -> None:
     codes: dict[str, int] = defaultdict(lambda: 401)
     backend.answer = lambda request: Reply(code=codes[request.method])
-    shared.set("retry", {"first_delay": "5s"})
-    other.set("retry", {"first_delay": "5s"})
+    shared.set("retry", {"first_delay": "2s"})
+    other.set("retry", {"first_delay": "2s"})
     with shared.start() as first, other.start() as second:
         first.wait_for("relay.started")
         second.wait_for("relay.started")
