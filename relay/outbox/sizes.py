@@ -32,7 +32,7 @@ def written(value: Any) -> int:
     if not isinstance(value, str):
         return AROUND
     raw = value.encode("utf-8", "surrogatepass")
-    return AROUND + len(raw) + sum(raw.count(byte) for byte in ESCAPED)
+    return AROUND + 2 * len(raw) - len(raw.translate(None, ESCAPED))
 
 
 def pieces(rows: Sequence[Row], size: Callable[[Row], int], *, most: int, most_bytes: int) -> Iterator[Sequence[Row]]:
