@@ -44,7 +44,7 @@ KINDS = ("relay", "other")
 SHARED = ("other", "schema", "mysql")
 #: What makes a server quicker that nobody needs behind a power cut, and whose tables live for one test.
 SERVER = ("--innodb-flush-log-at-trx-commit=2", "--innodb-stats-persistent=OFF", "--innodb-doublewrite=OFF")
-#: Modules that take long, in the order in which they are begun: of those that wait for most of their time (three_relays,
+#: Modules that take long, as they are begun: of those that wait for most of their time (three_relays,
 #: shared, once, delivery, reload, move, throttling, chaos, releasing) about two at a time, beside three that work.
 LONG = (
     *("test_three_relays", "test_shared", "test_crash_points", "test_browser", "test_reconcile"),

@@ -42,6 +42,7 @@ SECTIONS: dict[int, tuple[str, Callable[[Bench], Iterator[Row]]]] = {
     9: ("synchronous=FULL beside NORMAL", drains.unsynced),
     10: ("start to first poll", latency.start),
     11: ("drain beside task queues", peers.beside),
+    12: ("commit to arrival beside a purge", latency.beside_a_purge),
 }
 #: A server that holds the log of section 4 in memory, as Moodle's would.
 SERVER = ("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=768M")

@@ -36,6 +36,7 @@ http {{
     log_format arrival '$msec';
     access_log {folder}/arrivals.log arrival buffer=16m;
     client_body_temp_path {folder}/body;
+    client_max_body_size 16m;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;

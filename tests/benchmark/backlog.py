@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ CLAIM = 100
 CLAIMS = 200
 #: The large outbox is made of so many copies of a smaller one; behind all of them is where other events begin.
 COPIES, START = 50, 100_000_000
+#: A user with delivered events.
+USER = 100_000
 
 
 def backlog(bench: Bench) -> Iterator[Row]:
@@ -51,6 +54,7 @@ def backlog(bench: Bench) -> Iterator[Row]:
     yield plain(7, f"drain of {count:,} events, {behind} in the outbox", rates["large"], unit=" events/s")
     yield plain(7, f"drain of {count:,} events, {queue:,} waiting ones in it", rates["small"], unit=" events/s")
     yield judged(7, "with / without the others", rates["large"].over(rates["small"]), at_least(0.95))
+    yield from _commands(bench, large, delivered)
     # Behind the drains, which go by the ids of attempts: a claim that is taken back uses up some.
     yield from _claims(bench, large, small, behind)
     yield plain(7, "the file's size, for a delivered event with its attempt", Sample([size]), unit=" bytes")
@@ -70,6 +74,20 @@ def _drained(bench: Bench, outbox: Path, count: int) -> Callable[[], float]:
         return found
 
     return measure
+
+
+def _commands(bench: Bench, outbox: Path, delivered: int) -> Iterator[Row]:
+    """Time what a person asks of a large outbox, as whole commands."""
+    relay = subject(bench, "http://127.0.0.1:9")
+    relay.set("outbox.url", f"sqlite:///{outbox}")
+    for words in (("status",), ("events",), ("explain", f"user:{USER}")):
+        took = []
+        for _ in range(bench.runs):
+            began_at = time.perf_counter()
+            subprocess.run(relay.command(*words), stdout=subprocess.DEVNULL, check=False)
+            took.append(time.perf_counter() - began_at)
+        what = f"`relay {' '.join(words)}` with {delivered:,} delivered events"
+        yield judged(7, what, Sample(took), at_most(0.3, " s"), digits=2, unit=" s")
 
 
 def _claims(bench: Bench, large: Path, small: Path, behind: str) -> Iterator[Row]:

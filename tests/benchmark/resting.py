@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 import stock
 from backends import nginx
 from figures import Row, Sample, at_most, judged, plain
+from harness import PATIENCE_S, fresh_moodle
 from subject import has_undelivered, running, subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench import Bench
+    from harness import Relay
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 #: How long a relay is left alone before it is looked at, in seconds.
@@ -85,6 +88,10 @@ def memory(bench: Bench) -> Iterator[Row]:
     above = Sample([max(paused.rss, draining.rss) - at_rest.rss])
     yield judged(6, "the more of these two, above rest", above, at_most(5, " MiB"), digits=1, unit=" MiB")
     yield Row(6, f"after a day's {bench.events:,} events", str(_after_a_day(bench)))
+    grades = bench.sized(300, 30)
+    large = Sample([_large_grades(bench, grades).rss])
+    what = f"while {grades} grades with a megabyte of feedback each go out: the most"
+    yield judged(6, what, large, at_most(120, " MiB"), digits=1, unit=" MiB")
 
 
 def _paused(bench: Bench, outbox: Path | None) -> Memory:
@@ -118,6 +125,32 @@ def _after_a_day(bench: Bench) -> Memory:
                 time.sleep(0.2)
             time.sleep(SETTLE_S)
             return _memory(process.pid)
+
+
+def _large_grades(bench: Bench, count: int) -> Memory:
+    """Return the most that was seen: relay finds all of them at one look."""
+    with nginx(bench) as backend, fresh_moodle(bench.mariadb) as college:
+        work = college.assignment(college.course("Computing", "C1"), "Engine")
+        students = [college.sign_up("Ada", f"Number{number}", stock.EPOCH) for number in range(count)]
+        relay, found = subject(bench, backend.url), []
+        with running(relay) as process:
+            time.sleep(SETTLE_S)
+            process.send_signal(signal.SIGSTOP)
+            wanted = _delivered(relay) + count
+            for student in students:
+                college.grade(student, work, 70, stock.EPOCH + 1, "A clear structure. " * (2**20 // 19))
+            process.send_signal(signal.SIGCONT)
+            ends_at = time.monotonic() + PATIENCE_S
+            while _delivered(relay) < wanted:
+                assert time.monotonic() < ends_at, f"{_delivered(relay)} of {wanted} are delivered"
+                found.append(_memory(process.pid))
+                time.sleep(0.05)
+    return max(found, key=lambda one: one.rss)
+
+
+def _delivered(relay: Relay) -> int:
+    ((count,),) = relay.rows("SELECT COUNT(*) FROM {log} WHERE status = 'success'")
+    return int(count)
 
 
 def _memory(pid: int) -> Memory:
