@@ -16,7 +16,7 @@ processes=$(($(nproc) + 3))
 if [ -z "$(find tests -name 'test_*-pytest-*.pyc' | head -n 1)" ]; then
     echo "The tests are read for the first time ..."
     half=$(($(find tests -name 'test_*.py' | wc -l) / 2 + 1))
-    find tests -name 'test_*.py' | sort | xargs -P 2 -n "$half" .venv/bin/python -m pytest --collect-only -q >/dev/null
+    find tests -name 'test_*.py' | sort | xargs -P 2 -n "$half" .venv/bin/python -m pytest --collect-only -q >/dev/null || :
 fi
 echo "The tests begin, in $processes processes; each reads all of them first ..."
 .venv/bin/python -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
