@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,18 +37,11 @@ def subject(bench: Bench, url: str, stock: Path | None = None) -> Relay:
     return relay
 
 
-def environment() -> dict[str, str]:
-    """Return our environment, with what the unit adds to it."""
-    lines = (resources.files("relay") / "systemd/relay.service").read_text().splitlines()
-    added = (line.removeprefix("Environment=") for line in lines if line.startswith("Environment="))
-    return {**os.environ, **dict(line.split("=", 1) for line in added)}
-
-
 @contextlib.contextmanager
 def running(relay: Relay, command: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """Run the daemon within, by another command perhaps, and stop it as systemd would."""
     with (relay.folder / "relay.log").open("ab") as log:
-        process = subprocess.Popen(command or relay.command("run"), stdout=log, stderr=log, env=environment())
+        process = subprocess.Popen(command or relay.command("run"), stdout=log, stderr=log)
     try:
         yield process
     finally:
