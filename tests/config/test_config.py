@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import config, times
-from relay.config import credentials, files, schema
+from relay.config import credentials, files, reader, schema
 from relay.config.credentials import Secret
 from relay.errors import ConfigError, CredentialError, UsageError
 from relay.events.catalogue import KINDS
@@ -36,6 +37,24 @@ backend: {url: https://backend.example.edu, token: made-up}
 """
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 HERE = Path("config.yaml")
+
+
+@pytest.mark.parametrize("text", [EXAMPLE.read_text(), f"\ufeff{MINIMAL}", f"{MINIMAL}# \N{ARABIC LETTER MEEM}"])
+def test_a_config_is_read_the_same_without_libyaml(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every place, as a mistake names its line, and an edit changes what stands there."""
+    found = places(reader.compose(text, HERE))
+    assert found
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    assert places(reader.compose(text, HERE)) == found
+
+
+def places(node: yaml.Node | None) -> list[tuple[str, int, int, int]]:
+    """Return each value's tag, where it begins and ends, and its line."""
+    if node is None:
+        return []
+    below = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+    inner = [place for one in below for place in places(one)] if isinstance(node, yaml.CollectionNode) else []
+    return [(node.tag, node.start_mark.index, node.end_mark.index, node.start_mark.line), *inner]
 
 
 def mistakes(text: str, path: Path = HERE) -> list[str]:
