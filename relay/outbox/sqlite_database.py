@@ -204,7 +204,11 @@ def give_away(made: Path, like: Path) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
+    try:
+        connection.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

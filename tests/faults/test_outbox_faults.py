@@ -8,15 +8,18 @@ import signal
 import sqlite3
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import SHORT_LOCKS, Relay
 from receiver import Reply
 
+from relay.errors import OutboxError
+from relay.outbox.sqlite import SqliteOutbox
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from receiver import Receiver
 
@@ -111,6 +114,17 @@ def test_a_wal_left_by_a_crash_is_taken_up(relay: Relay, college: College, backe
     backend.answer = lambda _: Reply()
     relay.once()
     assert relay.statuses() == {"success": 1}
+
+
+def test_a_file_that_is_no_outbox_is_not_left_open(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    path.write_bytes(b"\xff" * 8192)
+    with pytest.raises(OutboxError) as caught:
+        SqliteOutbox(path)
+    # As long as the error is held, nobody but relay itself would close it.
+    held = {str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
+    assert str(path) not in held
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "a page", "another database"])
