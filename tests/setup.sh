@@ -104,6 +104,13 @@ if [ "$(cat ".venv/made$extras" 2>/dev/null)" != "$made" ]; then
     run .venv/bin/python -m pip install --disable-pip-version-check --no-color --progress-bar off --editable ".$extras"
     echo "$made" >".venv/made$extras"
 fi
+# The alerts are tried with Prometheus' own tool. Its package would start a server: only the tool is taken out of it.
+if [ "$extras" = "[test]" ] && [ "$(id -u)" -eq 0 ] && ! command -v promtool >/dev/null && [ ! -e .venv/bin/promtool ]; then
+    echo "4. apt fetches Prometheus, and promtool of it is put into .venv"
+    run sh -c 'cd "$TMPDIR" && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; } &&
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool'
+    mv "$work/usr/bin/promtool" .venv/bin/promtool
+fi
 rm -f .venv/making
 tidy
 trap - EXIT INT TERM HUP

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import promtool
 import pytest
 
 import relay
@@ -143,22 +142,14 @@ def test_each_line_is_a_comment_or_a_sample() -> None:
         assert line.startswith(("# HELP relay_", "# TYPE relay_")) or SAMPLE.match(line), line
 
 
-def promtool(*arguments: str, given: str = "") -> str:
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus)")
-    done = subprocess.run(["promtool", *arguments], input=given, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 def test_promtool_finds_nothing_in_the_figures() -> None:
-    assert promtool("check", "metrics", given=written()) == ""
+    assert promtool.run("check", "metrics", given=written()) == ""
 
 
 def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "relay.yml"
     path.write_text(alerts.rules())
-    assert f"{len(conditions.CONDITIONS) + 2} rules found" in promtool("check", "rules", str(path))
+    assert f"{len(conditions.CONDITIONS) + 2} rules found" in promtool.run("check", "rules", str(path))
 
 
 def alert(name: str, says: str = "", hint: str = "", **labels: str) -> dict[str, Any]:
@@ -198,7 +189,7 @@ def test_each_alert_fires_on_its_fault_and_none_in_a_healthy_hour(tmp_path: Path
     }
     hours = [an_hour(""), *(an_hour(one.name) for one in conditions.CONDITIONS)]
     (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["relay.yml"], "tests": [*hours, silent]}))
-    promtool("test", "rules", str(tmp_path / "test.yml"))
+    promtool.run("test", "rules", str(tmp_path / "test.yml"))
 
 
 def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
