@@ -13,7 +13,7 @@ import re
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from _typeshed import WriteableBuffer
 
@@ -32,6 +32,8 @@ _FIELDS = rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*(?<![\t ])\r\n)*\r
 _PLAIN = re.compile(_FIELDS)
 #: A whole head of a final answer (RFC 9112, section 4).
 _HEAD = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [\t -~\x80-\xff]*\r\n(" + _FIELDS + rb")")
+#: A field line of those.
+_FIELD = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")
 _LENGTH = re.compile(r"[0-9]{1,5}", re.ASCII)
 #: Answers with these codes have no body, whatever their Content-Length is (RFC 9112, section 6.3).
 _NO_BODY = (204, 304)
@@ -112,30 +114,26 @@ def common(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
     if found is None:
         return None
     code = int(found[1])
-    lines = found[2].decode("iso-8859-1").split("\r\n")[:-2]
-    fields = _joined(_fields(lines))
+    pairs = _FIELD.findall(found[2].decode("iso-8859-1"))
+    fields = _joined(pairs)
     length = fields.get("content-length", "")
-    if code in _NO_BODY or len(lines) >= LINES_MOST or not _LENGTH.fullmatch(length) or int(length) > BODY_MOST:
+    if code in _NO_BODY or len(pairs) >= LINES_MOST or not _LENGTH.fullmatch(length) or int(length) > BODY_MOST:
         return None
     if "transfer-encoding" in fields or fields.get("connection", "keep-alive").lower() != "keep-alive":
         return None
     return code, fields, found.end(), int(length)
 
 
-def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _joined(fields: Collection[tuple[str, str]]) -> dict[str, str]:
     """Return fields by their names in lower case; those of one name are joined (RFC 9110, section 5.3)."""
-    found: dict[str, str] = {}
+    found = {name.lower(): value for name, value in fields}
+    if len(found) == len(fields):
+        return found
+    found = {}
     for name, value in fields:
         lower = name.lower()
         found[lower] = f"{found[lower]}, {value}" if lower in found else value
     return found
-
-
-def _fields(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of field lines that are plain."""
-    for line in lines:
-        name, _, value = line.partition(":")
-        yield name, value.lstrip("\t ")
 
 
 class _Begun(io.RawIOBase):
@@ -221,7 +219,7 @@ def read_fields(file: IO[bytes]) -> http.client.HTTPMessage:
     if not _PLAIN.fullmatch(head):
         return http.client.parse_headers(io.BytesIO(head))
     fields = http.client.HTTPMessage()
-    for name, value in _fields(head.decode("iso-8859-1").split("\r\n")[:-2]):
+    for name, value in _FIELD.findall(head.decode("iso-8859-1")):
         fields[name] = value
     return fields
 

@@ -47,11 +47,12 @@ class Sender:
         self._keys = [signing.parse_key(key) for key in signing_keys]
         self._masked = forms(token)
         self._headers = request.caller(token, tenant_id, version)
+        self._caller = tuple(self._headers.items())
 
     def post(self, event_type: str, event_id: str, body: bytes, now: float) -> Outcome:
         """Send an event in an attempt that begins `now` (unix seconds), and say what came of it."""
-        headers = {**self._headers, **request.attempt(self._keys, event_id, int(now), body)}
-        answer = self._transport.send("POST", f"{request.EVENTS}{event_type}", headers, body)
+        headers = request.attempt(self._keys, event_id, int(now), body)
+        answer = self._transport.send("POST", f"{request.EVENTS}{event_type}", headers, body, self._caller)
         date = answer.headers.get("date")
         if date is not None:
             self._dated = (date, now + answer.duration_ms / 1000)

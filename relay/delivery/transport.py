@@ -7,10 +7,9 @@ this more is used of urllib3 than its manual promises; try a new release against
 
 - `HTTPConnection._new_conn` (overridden): it makes the socket; ours is one whose timeouts are the attempt's.
 - `HTTPConnection._dns_host` (read): the host to connect to, with the dot at its end where there is one.
-- `HTTPConnection.is_connected` (overridden): whether the pool gives a kept connection to a request, or makes a new one.
 - `HTTPConnection.is_closed`, `proxy`, `has_connected_to_proxy`, `connect`, `close`, `sock` (used).
 - `PoolManager.pool_classes_by_scheme` (set), `HTTPConnectionPool.ConnectionCls` (set): which classes are made.
-- `HTTPConnectionPool._get_conn`, `_put_conn`, `_prepare_proxy` and `proxy_headers` (used), as its `urlopen` does.
+- `HTTPConnectionPool._new_conn`, `_prepare_proxy` and `proxy_headers` (used), as its `urlopen` does.
 - `HTTPConnection.response_class` (set), `HTTPResponse.begin` and `_read_status` (overridden), `_check_close` and
   `_method` (used), of http.client: heads of answers, in `head`.
 """
@@ -20,13 +19,13 @@ from __future__ import annotations
 import http.client
 import math
 import re
+import select
 import socket
 import ssl
 import threading
 import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import requests.adapters
 import requests.utils
@@ -42,11 +41,14 @@ from relay.delivery.connect import Connector
 from relay.delivery.head import Incoming, Response
 from relay.delivery.sockets import PlainSocket, TlsSocket, attempt
 from relay.errors import RelayError
+from relay.rules import request
 from relay.rules.retry import VERDICTS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from relay.rules.request import Fields
 
 #: The oldest urllib3 that is used, as pyproject.toml declares it.
 URLLIB3_LEAST = (2, 0, 2)
@@ -56,8 +58,6 @@ CONNECTION_MOST_S = 60.0
 RENEW_S = 5.0
 #: The port that is not said in a request.
 PORTS = {"http": 80, "https": 443}
-#: What stands in a request's target as it is, beside letters and digits (RFC 3986, sections 3.3 and 3.4).
-TARGET = "/?%:@!$&'()*+,;=-._~"
 #: Which error is which kind of answer.SENTENCES; the first that fits counts.
 ERROR_KINDS: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
     ("proxy", (urllib3.exceptions.ProxyError,)),
@@ -78,15 +78,23 @@ class _Aged(http.client.HTTPConnection):
     #: When it was made, by the transport's monotonic clock, and the address that it leads to.
     made_at = -math.inf
     address: Any = None
+    #: Says whether the backend has sent something that was not asked for, or hung up.
+    _poll: select.poll | None = None
 
     @property
-    def is_connected(self) -> bool:
-        # Of urllib3's class, which is the next one where this is mixed in.
-        return bool(super().is_connected) and attempt.is_fresh(self.made_at)  # type: ignore[misc]
+    def is_usable(self) -> bool:
+        """Whether it may carry another request."""
+        return self._poll is not None and not self._poll.poll(0) and attempt.is_fresh(self.made_at)
 
     def connect(self) -> None:
         super().connect()
         attempt.keep(self.sock)
+        self._poll = select.poll()
+        self._poll.register(self.sock, select.POLLIN)
+
+    def close(self) -> None:
+        self._poll = None
+        super().close()
 
     def connected(self, host: str, port: int) -> socket.socket:
         """Return a socket that is connected to the host. Raises OSError."""
@@ -122,17 +130,25 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # The context verifies certificate and host name: what the base class would make of a `verify` is never asked.
         manager = self.proxy_manager_for(proxy, ssl_context=context) if proxy else self.poolmanager
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-        #: Makes connections, and keeps them.
+        #: Makes connections. They are kept here: to be given out of its queue takes each request ten times as long.
         self.pool: Any = manager.connection_from_url(url)
+        self._size = size
+        #: Those that no request has; the last one that was used is the first to be used again.
+        self._idle: list[Any] = []
+        self._is_closed = False
         #: Each connection through the proxy is to the backend itself: it is made by a CONNECT.
         self.tunnels = proxy is not None and context is not None
 
     def take(self) -> Any:
         """Return a connection that may carry a request. Raises OSError, HTTPException, and urllib3's HTTPError."""
-        connection = self.pool._get_conn()  # noqa: SLF001 -- as urllib3's urlopen does, see above
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self.pool._new_conn()  # noqa: SLF001 -- as urllib3's urlopen does, see above
         attempt.connection = connection
-        if not connection.is_closed:
+        if connection.is_usable:
             return connection
+        connection.close()
         try:
             if self.tunnels:
                 self.pool._prepare_proxy(connection)  # noqa: SLF001 -- see above
@@ -148,9 +164,17 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def put(self, connection: Any, *, is_usable: bool) -> None:
         """Keep a connection for another request, or end it."""
-        if not is_usable:
+        if is_usable and len(self._idle) < self._size and not self._is_closed:
+            self._idle.append(connection)
+        else:
             connection.close()
-        self.pool._put_conn(connection if is_usable else None)  # noqa: SLF001 -- see above
+
+    def close(self) -> None:
+        """End the connections that are kept."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+        super().close()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=self._context)
@@ -195,12 +219,12 @@ class Transport:
         context = make_context(ca_bundle) if parts.scheme == "https" else None
         self._adapter = _Adapter(url, size=connections, context=context, proxy=proxy)
         authority = _authority(parts)
-        self._host, self._base = f"Host: {authority}".encode("ascii"), parts.path or ""
+        self._host, self._base = authority, parts.path or ""
         #: What a proxy wants to know with each request: the whole URL, and who asks. One that tunnels has been told so.
-        self._proxy_headers: dict[str, str | bytes] = {}
+        self._proxy_headers: Fields = ()
         if proxy and context is None:
             self._base = f"http://{authority}{self._base}"
-            self._proxy_headers = dict(self._adapter.pool.proxy_headers)
+            self._proxy_headers = tuple(self._adapter.pool.proxy_headers.items())
         #: Makes the connections.
         self.connector = Connector(make_socket=PlainSocket, resolve=resolve, monotonic=monotonic)
         #: Connections that were made before this moment are not used for another request.
@@ -210,16 +234,21 @@ class Transport:
         #: Nothing more is to be sent.
         self.is_aborted = False
 
-    def send(self, method: str, path: str, headers: Mapping[str, str | bytes], body: bytes | None) -> Answer:
-        """Send a request to a path below the backend's URL; a network error is an answer without a code."""
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, caller: Fields = ()
+    ) -> Answer:
+        """Send a request to a path below the backend's URL; a network error is an answer without a code.
+
+        The headers of `caller` come before the others, and are those of many requests.
+        """
         began_at = self.monotonic()
         attempt.transport, attempt.ends_at, attempt.connection = self, began_at + self._timeout_s, None
-        answer = failed("stopped") if self.is_aborted else self._answer(method, path, headers, body)
+        answer = failed("stopped") if self.is_aborted else self._answer(began_at, method, path, headers, body, caller)
         if answer.http_code is None and self.is_aborted:
             answer = failed("stopped")
         if _is_failed(answer.http_code):
             self._renew()
-        return replace(answer, duration_ms=round((self.monotonic() - began_at) * 1000))
+        return replace(answer, duration_ms=self._ms_since(began_at)) if answer.http_code is None else answer
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""
@@ -260,38 +289,29 @@ class Transport:
         if now - self._renewed_at >= RENEW_S:
             self._renewed_at = now
 
-    def _answer(self, method: str, path: str, headers: Mapping[str, str | bytes], body: bytes | None) -> Answer:
+    def _answer(
+        self, began_at: float, method: str, path: str, headers: Mapping[str, str], body: bytes | None, caller: Fields
+    ) -> Answer:
         try:
-            request = self._head(method, path, headers, len(body or b"")) + (body or b"")
+            begun = request.begun(method, self._base, path, self._host, caller + self._proxy_headers)
+            asked = begun + request.rest(headers, body or b"")
             connection = self._adapter.take()
         except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             return explained(error, None, ERROR_KINDS)
         answer = Incoming(connection.sock, method)
         is_usable = False
         try:
-            is_sent = _sent(connection.sock, request)
+            is_sent = _sent(connection.sock, asked)
             read = answer.read()
             is_usable = is_sent and answer.is_whole
         except (OSError, ValueError, http.client.HTTPException) as error:
             return explained(error, answer.code, ERROR_KINDS)
         finally:
             self._adapter.put(connection, is_usable=is_usable)
-        return Answer(http_code=answer.code, headers=answer.fields, body=read)
+        return Answer(http_code=answer.code, headers=answer.fields, body=read, duration_ms=self._ms_since(began_at))
 
-    def _head(self, method: str, path: str, headers: Mapping[str, str | bytes], size: int) -> bytes:
-        """Return a request up to its body (RFC 9112, sections 3 and 5). Raises ValueError for what it cannot hold."""
-        lines = [f"{method} {self._base}{quote(path, safe=TARGET)} HTTP/1.1".encode("ascii"), self._host]
-        lines += [
-            b"%b: %b" % (name.encode("ascii"), value if isinstance(value, bytes) else value.encode())
-            for name, value in {**headers, **self._proxy_headers}.items()
-        ]
-        if size and "Content-Length" not in headers and not any(name.lower() == "content-length" for name in headers):
-            lines.append(b"Content-Length: %d" % size)
-        lines += [b"", b""]
-        head = b"\r\n".join(lines)
-        if head.count(b"\r") != len(lines) - 1 or head.count(b"\n") != len(lines) - 1:
-            raise ValueError("a line break within a header")
-        return head
+    def _ms_since(self, began_at: float) -> int:
+        return round((self.monotonic() - began_at) * 1000)
 
 
 def _sent(connection: socket.socket, request: bytes) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from relay.events.kind import EventKind
     from relay.rules.signing import Key
 
-Headers = dict[str, "str | bytes"]
+Headers = dict[str, str]
 
 #: How a backend tells made-up events from real ones.
 TEST_HEADER = {"X-Relay-Test": "1"}
@@ -42,10 +42,10 @@ class Attempt:
 
     method: str = "POST"
     path: str
-    headers: Mapping[str, str | bytes]
+    headers: Mapping[str, str]
     body: bytes | None = None
 
-    def with_headers(self, **changes: str | bytes | None) -> Attempt:
+    def with_headers(self, **changes: str | None) -> Attempt:
         """Return it with other headers: `_` stands for `-`, None leaves one out; the rest stays, as the signature."""
         named = {name.replace("_", "-"): value for name, value in changes.items()}
         kept: Headers = {name: value for name, value in self.headers.items() if name.lower() not in named}

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from relay.delivery.answer import Answer
     from relay.delivery.transport import Transport
+    from relay.rules.request import Fields
 
 
 class LateTransport:
@@ -25,11 +26,13 @@ class LateTransport:
         """Make it. Raises RelayError."""
         self._made = self._make()
 
-    def send(self, method: str, path: str, headers: Mapping[str, str | bytes], body: bytes | None) -> Answer:
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, caller: Fields = ()
+    ) -> Answer:
         """Send a request, as Transport does. Raises RuntimeError before `prepare`."""
         if self._made is None:
             raise RuntimeError("nothing is sent before `prepare`")
-        return self._made.send(method, path, headers, body)
+        return self._made.send(method, path, headers, body, caller)
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""

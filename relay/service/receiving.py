@@ -64,9 +64,7 @@ def reaching(url: str, backend: BackendConfig | None = None) -> Iterator[Transpo
 
 def hand_on(transport: Transport, delivery: Request) -> Reply:
     """Return what another receiver answers to a delivery: 502 where it does not."""
-    headers: dict[str, str | bytes] = {
-        name: value.encode() for name, value in delivery.headers.items() if name not in HOP_BY_HOP
-    }
+    headers = {name: value for name, value in delivery.headers.items() if name not in HOP_BY_HOP}
     answer = transport.send("POST", delivery.path, headers, delivery.body)
     if answer.http_code is None:
         body = json.dumps({"status": "not handed on", "why": answer.error}).encode()

@@ -311,13 +311,12 @@ def test_events_that_fail_among_many_do_not_end_all_connections_each_time(
     codes = iter([503, 200, 503, 200, 200, 503, 200])
     backend.answer = lambda _: Reply(code=next(codes))
     assert sending.post().http_code == 503
-    other = sending.transport._adapter.pool._get_conn()  # kept aside: another worker's
-    other.connect()
+    other = sending.transport._adapter.take()  # kept aside: another worker's
     assert [sending.post().http_code for _ in range(3)] == [200, 503, 200]
-    assert other.is_connected
+    assert other.is_usable
     sending.clock.ahead_s += RENEW_S
     assert [sending.post().http_code for _ in range(2)] == [200, 503]
-    assert not other.is_connected
+    assert not other.is_usable
     other.close()
 
 

@@ -28,9 +28,7 @@ def _almost_right(tools: Tools) -> Sequence[Tried]:
     another = "b" if token.endswith(("a", "A")) else "a"
     close = (token[:-1] + another, token[:-1], token + another, token.swapcase())
     return [
-        (tools.event().with_headers(x_moodle_token=one.encode()), answers.UNKNOWN)
-        for one in close
-        if one not in (token, "")
+        (tools.event().with_headers(x_moodle_token=one), answers.UNKNOWN) for one in close if one not in (token, "")
     ]
 
 
