@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -127,8 +127,7 @@ class Told:
     data: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An event that has been claimed for one attempt."""
 
     #: The event's row in the outbox.
@@ -150,8 +149,7 @@ class Delivery:
     status: Status = Status.PENDING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of one attempt; a network error is an outcome, not an exception."""
 
     #: The answer's status code; None where there was no answer.

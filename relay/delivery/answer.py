@@ -6,8 +6,8 @@ import http.client
 import re
 import socket
 import ssl
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,13 +36,12 @@ PROXY_DETAILS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back for a request; without a code, `error` says why nothing did."""
 
     http_code: int | None = None
     #: Names in lower case.
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     #: The beginning of the body, as it was sent.
     body: bytes = b""
     #: A sentence without secrets or personal data; '' where an answer came.

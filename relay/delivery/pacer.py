@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.rules import pace, retry
 from relay.rules.retry import Verdict
@@ -28,8 +27,7 @@ ROUNDS_503 = 3
 WEIGHT_503 = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(NamedTuple):
     """What an outcome says of the rate."""
 
     #: The request was refused because there were too many: this says nothing against its event.

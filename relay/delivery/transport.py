@@ -24,7 +24,6 @@ import socket
 import ssl
 import threading
 import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import requests.adapters
@@ -248,7 +247,7 @@ class Transport:
             answer = failed("stopped")
         if _is_failed(answer.http_code):
             self._renew()
-        return replace(answer, duration_ms=self._ms_since(began_at)) if answer.http_code is None else answer
+        return answer._replace(duration_ms=self._ms_since(began_at)) if answer.http_code is None else answer
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""

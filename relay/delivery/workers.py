@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.delivery.pacer import NOTHING
 from relay.delivery.width import ahead, count_slow, fastest_at_first, least_ahead, width
@@ -38,8 +37,7 @@ class Purpose(StrEnum):
     REPLAY = "replay"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserQueue:
+class UserQueue(NamedTuple):
     """Deliveries of one user, the earliest first. The user's id is what the field calls the ordering key.
 
     One worker sends all of them, one after the other, and the outbox leases no other event of the user meanwhile: so
@@ -52,8 +50,7 @@ class UserQueue:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """What came of one delivery; no outcome where its request was not sent."""
 
     purpose: Purpose

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from relay.model import Delivery, Gap, Status
@@ -249,8 +249,8 @@ def undelivered_row(one: Settled) -> tuple[Any, ...]:
 def without_texts(one: Settled) -> Settled:
     """Return a delivery without what was said of it: neither an answer, nor the words of an error."""
     error = f"{one.outcome.error_kind or 'an error'}, in words that the outbox cannot keep"
-    outcome = replace(one.outcome, answer="", error=error if one.outcome.error else "")
-    return replace(one, outcome=outcome)
+    outcome = one.outcome._replace(answer="", error=error if one.outcome.error else "")
+    return one._replace(outcome=outcome)
 
 
 def outcome_name(settled: Settled) -> str:

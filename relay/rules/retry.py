@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.model import Status
 
@@ -77,18 +77,17 @@ class Policy:
             return self.max_delay_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of an event after an attempt: it is delivered, tried again, or a dead letter."""
 
     status: Status
     #: When it is due again, in unix seconds; None where it is delivered or a dead letter.
     due_at: float | None
-    #: Not before this time, in unix seconds, even if the circuit closes: the backend asked for it (0: it did not).
-    not_before: float = 0.0
     #: How many attempts are used up now.
     failures: int
     verdict: Verdict
+    #: Not before this time, in unix seconds, even if the circuit closes: the backend asked for it (0: it did not).
+    not_before: float = 0.0
 
 
 def classify(outcome: Outcome) -> Verdict:

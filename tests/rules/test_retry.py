@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,7 +159,7 @@ def test_in_an_outage_what_the_backend_asked_for_is_a_floor_too() -> None:
     ],
 )
 def test_ten_refusals_for_the_rate_alone_are_free(attempt: int, failures: int, used_up: int, due_at: float) -> None:
-    refused = replace(delivery(failures=failures), attempt=attempt)
+    refused = delivery(failures=failures)._replace(attempt=attempt)
     outcome = Outcome(http_code=429, retry_after_s=2.0)
     decision = retry.decide(refused, outcome, POLICY, now=1000.0, jitter=0.0, is_outage=False, is_throttled=True)
     assert (decision.failures, decision.due_at) == (used_up, due_at)
