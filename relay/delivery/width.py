@@ -1,7 +1,8 @@
 """How many workers are of use, and how much is claimed ahead for them. Pure; it serves `workers`.
 
 Python's interpreter runs one thread at a time (it holds the GIL). So further workers are of use only while a request
-waits for the backend; where the backend answers before another request could be sent, they cost more than they bring.
+waits for the backend. Where the backend answers before another request could be sent, a second one is of use, as it
+works while the first one waits; more of them cost more than they bring.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: How long the interpreter works for one delivery, roughly, in seconds.
-WORK_S = 0.0004
+WORK_S = 0.0002
 #: A request that takes so long, in seconds, waits for the backend and not for the other threads.
 SLOW_S = 0.01
 #: As many deliveries are claimed ahead as so many passes like the last one would send, ...
@@ -31,7 +32,7 @@ def width(fastest_s: float, under_way: int, slow: int, concurrency: int) -> int:
     """
     if slow and slow == under_way:
         return concurrency
-    return min(concurrency, 1 + int(fastest_s / WORK_S) + 2 * slow)
+    return min(concurrency, 2 + int(fastest_s / WORK_S) + 2 * slow)
 
 
 def count_slow(began: Iterable[float], now: float, workers: int) -> int:
