@@ -221,7 +221,9 @@ class Dispatch:
         epoch = self._pacer.epoch
         ahead, bytes_left = self._workers.ahead, BYTES_MOST - self._bytes
         room = min(ahead - self._under_way, self._pacer.room())
-        if ahead - self._under_way < ahead // 2 or bytes_left <= 0 or not room:
+        # Many at once cost less than the same number one by one, unless a worker has to wait for them.
+        is_worth_it = ahead - self._under_way >= ahead // 2 or self._workers.are_short
+        if not is_worth_it or bytes_left <= 0 or room <= 0:
             return
         due_at = self._outbox.next_due(flowing, now)
         if due_at is None or due_at > now:

@@ -111,6 +111,11 @@ class Workers:
         #: A worker has asked for the next pass already.
         self._is_woken = False
 
+    @property
+    def are_short(self) -> bool:
+        """Whether fewer users' queues wait than there are workers: one that is done may have nothing to take."""
+        return self._pool.backlog() < self._pool.width
+
     def submit(self, user_queue: UserQueue) -> None:
         """Let the next worker that is free send this."""
         self._pool.submit(user_queue)

@@ -135,10 +135,21 @@ def test_no_more_is_claimed_than_the_workers_take_ahead_and_only_once_half_of_it
     assert world.pool.backlog() == 36
 
 
-@pytest.mark.parametrize(("under_way", "claimed"), [(19, 18), (20, 0)])
-def test_the_smaller_half_may_be_free(under_way: int, claimed: int, make: Make) -> None:
+@pytest.mark.parametrize(
+    ("under_way", "workers", "claimed"),
+    [
+        pytest.param(19, 0, 18, id="the smaller half is free"),
+        pytest.param(20, 0, 0, id="less than that"),
+        pytest.param(20, 1, 17, id="less than that, and a worker has nothing to take"),
+        pytest.param(37, 1, 0, id="nothing is free, and a worker has nothing to take"),
+    ],
+)
+def test_less_than_half_is_claimed_only_for_a_worker_that_has_nothing_to_take(
+    under_way: int, workers: int, claimed: int, make: Make
+) -> None:
     world = make(taken, users=50, events_each=1)
     world.dispatch._workers.ahead, world.dispatch._under_way = 37, under_way
+    world.pool.width = workers
     world.dispatch.run_once(START)
     assert world.pool.backlog() == claimed
 
