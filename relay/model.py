@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -26,8 +25,7 @@ class Status(StrEnum):
 UNDELIVERED = (Status.PENDING, Status.FAILED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRow:
+class LogRow(NamedTuple):
     """A row of Moodle's `logstore_standard_log`, the columns that relay reads."""
 
     #: The row's own id.
@@ -56,8 +54,7 @@ class LogRow:
     is_trigger: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """An event that is ready to be sent: its body is made once, and sent as it is at every attempt."""
 
     #: Derived from the site and the log row (contract, section 2).
@@ -85,8 +82,7 @@ class Event:
         return self.compared or self.data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
+class Skip(NamedTuple):
     """A log row that no event can be made of, and why; it is recorded, not lost."""
 
     event_id: str
@@ -100,8 +96,7 @@ class Skip:
     may_come: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(NamedTuple):
     """A log row about something that Moodle keeps from the student; nothing of that is in here."""
 
     event_id: str
@@ -118,8 +113,7 @@ class Hold:
     row_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(NamedTuple):
     """What an event that was recorded has told of its row."""
 
     event_type: str
@@ -168,27 +162,25 @@ class Outcome(NamedTuple):
     duration_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(NamedTuple):
     """A stretch of log ids of which some have not been seen yet, and may still turn up."""
 
     #: The first and the last id of the stretch.
     low: int
     high: int
-    #: Bit i says that id `low + i` has been seen. Always 0 for a stretch wider than `cursor.WINDOW`.
-    seen: int = 0
     #: When the gap was found, in unix seconds.
     opened_at: float
+    #: Bit i says that id `low + i` has been seen. Always 0 for a stretch wider than `cursor.WINDOW`.
+    seen: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(NamedTuple):
     """How far the log is read."""
 
     #: Every id up to here has been seen, save for those in the gaps.
     high: int
     #: In ascending order, without overlap.
-    gaps: tuple[Gap, ...] = field(default=())
+    gaps: tuple[Gap, ...] = ()
 
 
 class Log(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ def build(
     wanted, triggers, unwanted = _sorted(rows, rules, history, built)
     own = [row for row in unwanted if not row.is_trigger]
     facts = tables.facts([*wanted, *own], options)
-    facts = replace(facts, held=_held(wanted, ledger, rules.kinds))
+    facts = facts._replace(held=_held(wanted, ledger, rules.kinds))
     _build_own(built, wanted, facts, rules.kinds, options, may_wait)
     built.noted.extend(_noted(own, facts, rules.kinds, options))
     read = partial(changed, tables=tables, ledger=ledger, kinds=rules.kinds, options=options)

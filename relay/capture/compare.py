@@ -5,7 +5,7 @@ It serves `capture.reconcile`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.capture.current import Found
@@ -100,7 +100,7 @@ class _Looking:
         if same and before.digest == total and not (is_due or newer or before.suspects):
             # What passes later is what has not passed yet.
             is_new = bool(self._way.kind.current_rows.passing) or before.log_end != self._chunk.log_end
-            chunk = replace(before, seen_at=self._chunk.seen_at, log_end=self._chunk.log_end)
+            chunk = before._replace(seen_at=self._chunk.seen_at, log_end=self._chunk.log_end)
             return Look(chunk=chunk, is_new=is_new, rows=there)
         return self._read(newer, total, is_learning=is_learning)
 
@@ -212,13 +212,13 @@ class _Looking:
         log_end = self._top() if self._new_suspects else self._suspects.log_end
         suspects = Suspects(rows=self._waiting, log_end=log_end)
         look_at = min((one.since for one in self._waiting.values()), default=None)
-        chunk = replace(
-            self._chunk,
-            # With a difference that is not told of yet, the stretch is not what is kept of it.
-            digest=self._table.added(digests) if not self._waiting else "",
-            prints=prints.encode(self._kept),
-            suspects=suspects.encode(),
-            look_at=None if look_at is None else look_at + self._way.grace_s,
+        chunk = (
+            self._chunk._replace(  # With a difference that is not told of yet, the stretch is not what is kept of it.
+                digest=self._table.added(digests) if not self._waiting else "",
+                prints=prints.encode(self._kept),
+                suspects=suspects.encode(),
+                look_at=None if look_at is None else look_at + self._way.grace_s,
+            )
         )
         waiting = len(self._waiting) - (0 if self._way.is_fixing else len(self._confirmed))
         return Look(

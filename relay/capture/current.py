@@ -5,8 +5,7 @@ It serves `capture.compare`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from relay.events import catalogue, envelope
 from relay.events.held import Held, released
@@ -37,8 +36,7 @@ class ReconcileLedger(Chunks, Ledger, Protocol):
     """What was seen of Moodle's tables, and what is sent of it: both are written with `accept`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Way(NamedTuple):
     """How a table is compared."""
 
     kind: EventKind
@@ -51,8 +49,7 @@ class Way:
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(NamedTuple):
     """A row that differs."""
 
     row_id: int

@@ -8,8 +8,7 @@ waits for its first attempt, as an item or a grade may be hidden without a log r
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.events import envelope
 from relay.events.catalogue import KINDS
@@ -122,8 +121,7 @@ def hold_all_hidden(
         waiting.turn()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class Looked(NamedTuple):
     """What one look has done."""
 
     #: How many events are due now.
@@ -287,7 +285,7 @@ def _log_row(one: HeldEvent) -> LogRow:
 def _made(one: HeldEvent, facts: Facts, options: Options) -> Event | Hold | Skip:
     """Return what Moodle's tables give of it now; an event has the id that it had."""
     made = envelope.build(KINDS[one.event_type], _log_row(one), facts, options, event_id=one.event_id)
-    return replace(made, log_id=one.log_id)
+    return made._replace(log_id=one.log_id)
 
 
 def _judged(made: Mapping[HeldEvent, Event | Hold | Skip], absent: Collection[HeldEvent], now: float) -> Judged:
@@ -304,7 +302,7 @@ def _judged(made: Mapping[HeldEvent, Event | Hold | Skip], absent: Collection[He
     for one, it in made.items():
         if isinstance(it, Hold):
             since = int(min(now, one.absent_since or now)) if one in absent else None
-            after = replace(one, reason=it.reason, absent_since=since)
+            after = one._replace(reason=it.reason, absent_since=since)
             if since is not None and now - since >= ABSENT_S:
                 skipped.append((one, "its student has had no enrolment in the course for a day"))
             elif one.is_built or after != one:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.capture.build import Built, build
 from relay.capture.continuity import Continuity
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 READ_AGAIN = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """What one pass has found in the log."""
 
     #: What is new behind the position, if anything is.
@@ -45,8 +43,7 @@ class Reading:
     built: Built
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(NamedTuple):
     """What one pass has done."""
 
     #: How many events and skips are new in the outbox.
@@ -59,8 +56,7 @@ class Progress:
 NOTHING = Progress()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(NamedTuple):
     """What the last pass has seen of the log."""
 
     #: Its newest id; None before the first pass.

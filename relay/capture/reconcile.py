@@ -227,9 +227,9 @@ class Reconciling:
             mine = {row_id: one for row_id, one in kept.items() if low < row_id <= high}
             rows = {row_id: one for row_id, one in suspects.rows.items() if low < row_id <= high}
             encoded = prints.encode(mine)
-            part = replace(chunk, low=low, high=high, digest="", prints=encoded)
+            part = chunk._replace(low=low, high=high, digest="", prints=encoded)
             parts.append(
-                replace(part, suspects=replace(suspects, rows=rows).encode(), look_at=chunk.look_at if rows else None)
+                part._replace(suspects=suspects._replace(rows=rows).encode(), look_at=chunk.look_at if rows else None)
             )
         return parts
 
@@ -284,7 +284,7 @@ class Reconciling:
                 kept |= {event.row_id: old[event.row_id]} if event.row_id in old else {}
         after = progress.after if len(unfit) < len(look.events) else _behind(progress, look.chunk)
         made = replace(progress, after=after, sent=progress.sent - len(unfit))
-        chunk = replace(look.chunk, digest="", prints=prints.encode(kept))
+        chunk = look.chunk._replace(digest="", prints=prints.encode(kept))
         state = {self._key: json.dumps(asdict(made))}
         self._outbox.accept(Batch(chunks=(chunk,), replaced=(look.chunk,), state=state), now)
         return made

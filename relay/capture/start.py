@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay import times
 from relay.errors import UsageError
@@ -27,8 +26,7 @@ LOOK_BACK = 200_000
 SLACK = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(NamedTuple):
     """What of the log is too old to be sent: ids are not in the order of times, so both are needed."""
 
     #: Rows up to this id ...
@@ -51,8 +49,7 @@ def load_history(outbox: Ledger) -> History | None:
     return None if saved is None else History(last_id=saved[0], before=saved[1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(NamedTuple):
     """Where to begin."""
 
     position: Position

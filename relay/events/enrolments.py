@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,7 @@ CHANGED_ENROLMENTS = FactsTable(
     table="user_enrolments",
     shape="changed",
     columns=(*ENROLMENTS.columns, "timemodified"),
-    joins=(replace(ENROLMENTS.joins[0], columns={"courseid": "courseid", "enrol": "enrol"}), ENROLMENTS.joins[1]),
+    joins=(ENROLMENTS.joins[0]._replace(columns={"courseid": "courseid", "enrol": "enrol"}), ENROLMENTS.joins[1]),
 )
 #: What an enrolment that is gone was in.
 COURSE_NAMES = FactsTable(table="course", shape="names", columns=("id", "fullname", "shortname"))

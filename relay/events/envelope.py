@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +177,7 @@ def renamed(event: Event, after: str, options: Options) -> Event:
     event_id = derive_id(options.site, "sync", event.event_type, event.row_id, event.data, after)
     row_of, data = (event.row_table, event.row_id), json.loads(event.data)
     made = make_event(event_id, event.event_type, None, event.user_id, event.occurred_at, data, options, row_of=row_of)
-    return replace(made, compared=event.compared)
+    return made._replace(compared=event.compared)
 
 
 def derive_id(site: str, *parts: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay import times
@@ -81,7 +80,7 @@ def kept_back(finalgrade: Any, hidden_item: Any, hidden_grade: Any, now: int) ->
 
 def released(kind: EventKind, options: Options) -> Options:
     """Return the options under which nothing of a kind is held: to compare with what was sent, never to send."""
-    return replace(options, chosen={**options.chosen, (kind.name, UNRELEASED.name): "send"})
+    return options._replace(chosen={**options.chosen, (kind.name, UNRELEASED.name): "send"})
 
 
 def holds(kind: EventKind, options: Options) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.events.marks import BTEC
 
@@ -22,8 +23,7 @@ MD5, SHA256 = "MD5(?)", "SHA2(?, 256)"
 _DIGESTED = "COALESCE(IF(LENGTH(?) > 999, CONCAT('L', #), CONCAT(LENGTH(?), ':', CAST(? AS BINARY))), 'N')"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """A choice that the config offers for a kind: `events.KIND.NAME`."""
 
     name: str
@@ -38,8 +38,7 @@ class Option:
         return self.choices == ("false", "true")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A field of an event's `data`, in the order in which it is sent."""
 
     name: str
@@ -51,8 +50,7 @@ class Field:
     only_with: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
+class Join(NamedTuple):
     """A table that is read together with a facts table: LEFT JOIN, so that a row without its neighbours stays."""
 
     table: str
@@ -66,8 +64,7 @@ class Join:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactsTable:
+class FactsTable(NamedTuple):
     """A table of Moodle whose rows events are about, and what is read with each row: one statement for many ids."""
 
     #: Without the prefix.
@@ -84,7 +81,7 @@ class FactsTable:
     filters: tuple[str, ...] = ()
     #: Columns that only newer versions of Moodle have, with the version number that surely has each; a row lacks what
     #: the site lacks.
-    newer: Mapping[str, int] = field(default_factory=dict)
+    newer: Mapping[str, int] = MappingProxyType({})
 
     @property
     def key(self) -> str:
@@ -128,8 +125,7 @@ class FactsTable:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Related:
+class Related(NamedTuple):
     """Further rows that are read for a log row, beside the one that its `objectid` names."""
 
     table: FactsTable
@@ -156,8 +152,7 @@ class Lookup:
     reads: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
+class Trigger(NamedTuple):
     """Log rows of other events, after which a kind may say something else of rows that it is about."""
 
     #: Their `eventname`, to the letter.
@@ -207,8 +202,7 @@ class CurrentRows:
         return " OR ".join(terms) or "0"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """What the config says about envelopes and payloads."""
 
     #: Moodle's `siteidentifier`: event ids are derived from it.
@@ -217,19 +211,18 @@ class Options:
     tenant_id: str
     btec: Bands = BTEC
     #: What is chosen of the kinds' options, by kind and option; what is missing has its default.
-    chosen: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    chosen: Mapping[tuple[str, str], str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """What Moodle's tables say about a batch of log rows."""
 
     #: Rows by the key of their table, and id.
-    rows: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[int, Row]] = MappingProxyType({})
     #: Values by the name of their lookup and the pair of ids.
-    pairs: Mapping[str, Mapping[tuple[int, int], int]] = field(default_factory=dict)
+    pairs: Mapping[str, Mapping[tuple[int, int], int]] = MappingProxyType({})
     #: The ids of rows of which the outbox holds something, by table.
-    held: Mapping[str, Collection[int]] = field(default_factory=dict)
+    held: Mapping[str, Collection[int]] = MappingProxyType({})
     #: When they were read, in unix seconds by the clock of Moodle's database: what is hidden until a time is judged by
     #: it. Relay's own clock may be another, and one that is ahead would give a grade away. At 0 nothing is over.
     now: int = 0

@@ -5,8 +5,7 @@ Every method raises MoodleUnreachable where the same call may work later, Moodle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,8 +23,7 @@ DIGESTS = 1 << 64
 BYTES_AT_ONCE = 6_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(NamedTuple):
     """A stretch of the log, read at one moment."""
 
     #: The first and the last id of the stretch; below `first` nothing is there.
@@ -43,8 +41,7 @@ class Page:
         return range(self.first, self.last + 1) if self.ids is None else self.ids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(NamedTuple):
     """What Moodle says of itself."""
 
     #: Moodle's `siteidentifier`.
@@ -56,8 +53,7 @@ class Site:
     hosts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogStore:
+class LogStore(NamedTuple):
     """How Moodle keeps its log."""
 
     is_enabled: bool
@@ -67,8 +63,7 @@ class LogStore:
     logs_guests: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excess:
+class Excess(NamedTuple):
     """Something that the database user may do and relay does not need."""
 
     #: The end of a sentence.
@@ -77,8 +72,7 @@ class Excess:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """What an account is, by Moodle's role tables."""
 
     #: A site administrator, or a manager of the whole site.
@@ -87,8 +81,7 @@ class Standing:
     courses: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class Filters(NamedTuple):
     """Which current rows are asked for; all that is given must hold."""
 
     user: int | None = None
@@ -97,8 +90,7 @@ class Filters:
     since: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A stretch of a table's rows, and of time: which rows are compared, and whose times have passed."""
 
     #: Behind this id, up to that one.
@@ -109,8 +101,7 @@ class Stretch:
     until: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sum:
+class Sum(NamedTuple):
     """The digest of a stretch of rows."""
 
     #: How many rows its joins give.
@@ -121,8 +112,7 @@ class Sum:
     due: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowDigest:
+class RowDigest(NamedTuple):
     """The digest of one row, as it stands in the sum of its stretch."""
 
     id: int

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import MoodleRefused
 from relay.events import catalogue
@@ -60,8 +59,7 @@ def columns(kinds: Sequence[EventKind]) -> dict[str, tuple[str, ...]]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """A line of SHOW GRANTS."""
 
     #: The columns of each privilege; none where it is for the whole table or schema.
@@ -207,7 +205,7 @@ class RightsReader(Database):
         found = {one.found: one for grant in grants for one in excess(grant, needed, self._address.name)}
         if any(one.is_of_another and not one.role for one in grants):
             # MySQL writes ALL PRIVILEGES as several lines, of which some name none that is Moodle's alone.
-            found = {said: replace(one, remedy="") for said, one in found.items()}
+            found = {said: one._replace(remedy="") for said, one in found.items()}
         with contextlib.suppress(MoodleRefused):
             self.select(PASSWORDS)
             said = f"it can read the password hashes in {self._address.prefix}user"

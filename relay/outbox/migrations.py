@@ -19,8 +19,7 @@ destination can have such a table of its own, as a step that only adds, on the d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.outbox.tables import (
     ACKNOWLEDGED,
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """What brings the tables from the version before to this one; {p} is the checked table prefix."""
 
     version: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxRefused
@@ -78,7 +77,7 @@ class SqlHeld(Sql, Holding):
             return self._judge(judged, now)
         except OutboxRefused as refused:
             # Each by itself: the others can be kept.
-            others = self._judge(replace(judged, released=()), now)
+            others = self._judge(judged._replace(released=()), now)
             return _together([others, *(self._judge_one(*one, str(refused), now) for one in judged.released)])
 
     def _judge_one(self, held: HeldEvent, event: Event, reason: str, now: float) -> Judged:
@@ -242,7 +241,7 @@ def _without(judged: Judged, unfit: Mapping[int, str]) -> Judged:
         return judged
     skipped = [(held, f"{UNFIT}{unfit[held.id]}") for held, _ in judged.released if held.id in unfit]
     released = [one for one in judged.released if one[0].id not in unfit]
-    return replace(judged, released=released, skipped=[*judged.skipped, *skipped])
+    return judged._replace(released=released, skipped=[*judged.skipped, *skipped])
 
 
 def _together(parts: Iterable[Judged]) -> Judged:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import OutboxFenced, OutboxOvertaken, OutboxRefused
@@ -321,4 +320,4 @@ def _with_skips(batch: Batch, unfit: Mapping[str, str]) -> Batch:
         if event.event_id in unfit
     ]
     kept = [event for event in batch.events if event.event_id not in unfit]
-    return replace(batch, events=kept, skips=[*batch.skips, *skips]) if skips else batch
+    return batch._replace(events=kept, skips=[*batch.skips, *skips]) if skips else batch

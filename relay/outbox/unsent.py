@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
+class Unsent(NamedTuple):
     """An event of the outbox that waits for its first attempt."""
 
     #: Its row in the outbox, and when it is due, in unix seconds.

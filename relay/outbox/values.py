@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.model import Status
@@ -22,27 +23,26 @@ DIGEST_BYTES = 12
 # -- capture and sync
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """What one pass of capture or sync has read: accepted as a whole, or not at all."""
 
     events: Sequence[Event] = ()
     skips: Sequence[Skip] = ()
     holds: Sequence[Hold] = ()
     #: How many log rows were passed over, by reason (restored, actor, disabled).
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int] = MappingProxyType({})
     #: What is remembered of rows as if it had been sent, though it is not recorded.
     noted: Sequence[Event] = ()
     #: The position before this batch, and after it; both None for rows that come from `relay sync`.
     before: Position | None = None
     after: Position | None = None
     #: Further state to keep, by key, in the same transaction.
-    state: Mapping[str, str] = field(default_factory=dict)
+    state: Mapping[str, str] = MappingProxyType({})
     #: What reconcile has seen of Moodle's tables with these events; `found`: the kind of difference that each tells of.
     chunks: Sequence[Chunk] = ()
     #: The chunks in whose place they are, as they were read.
     replaced: Sequence[Chunk] = ()
-    found: Mapping[str, str] = field(default_factory=dict)
+    found: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,7 @@ class Accepted(Collection[str]):
         return len(self.new)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldEvent:
+class HeldEvent(NamedTuple):
     """A held event of the outbox."""
 
     #: Its row in the outbox.
@@ -87,8 +86,7 @@ class HeldEvent:
     is_built: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(NamedTuple):
     """What is to become of held events."""
 
     #: Those that are sent now, as these events.
@@ -123,8 +121,7 @@ class Forgotten:
     under_way: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sync:
+class Sync(NamedTuple):
     """A line of the sync history."""
 
     id: int
@@ -134,8 +131,7 @@ class Sync:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remembered:
+class Remembered(NamedTuple):
     """The newest event of a row of Moodle."""
 
     #: What `digest` makes of its state.
@@ -145,8 +141,7 @@ class Remembered:
     log_id: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class Chunk(NamedTuple):
     """What reconcile has seen of a stretch of the rows of one of Moodle's tables."""
 
     table: str
@@ -192,8 +187,7 @@ class Settled(NamedTuple):
 # -- status, explain, replay
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
+class Selector(NamedTuple):
     """Which recorded events are meant; all that is given must hold."""
 
     event_id: str | None = None
@@ -205,8 +199,7 @@ class Selector:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt, as it is recorded."""
 
     number: int
@@ -219,8 +212,7 @@ class Attempt:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(NamedTuple):
     """A line of a list of events: nothing of its data but whose it is, and in which course."""
 
     event_id: str
@@ -238,8 +230,7 @@ class Listed:
     last_error: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(NamedTuple):
     """Who has an event under way."""
 
     #: Such as `db1 pid 17`; '' where that is not known any more.
@@ -248,8 +239,7 @@ class Taken:
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What the outbox knows of an event: everything but its data."""
 
     id: int
@@ -279,8 +269,7 @@ class Recorded:
     acknowledged: tuple[int, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(NamedTuple):
     """The terms of the conservation sums (contract, section 4), read at one moment."""
 
     #: Log rows that have been seen, of the kinds that relay sends.
@@ -324,8 +313,7 @@ class Waiting:
 # -- the relays that share an outbox, and what an opening has done
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(NamedTuple):
     """A relay that takes part in a shared outbox."""
 
     #: The machine and the process.
@@ -338,8 +326,7 @@ class Member:
     is_own: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migrated:
+class Migrated(NamedTuple):
     """The tables were brought to this relay's version when the outbox was opened."""
 
     before: int

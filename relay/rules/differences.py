@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.rules.prints import NOTHING
 
@@ -25,8 +26,7 @@ class Difference(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(NamedTuple):
     """A row as it is now."""
 
     now: Print
@@ -51,8 +51,7 @@ class Seen:
         return replace(self.now, data=NOTHING) if self.is_held else self.now
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(NamedTuple):
     """A row that differs, until it has done so for long enough."""
 
     #: Since when, in unix seconds.
@@ -63,11 +62,10 @@ class Suspect:
     is_due: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspects:
+class Suspects(NamedTuple):
     """The rows of a chunk that differ, by id."""
 
-    rows: Mapping[int, Suspect] = field(default_factory=dict)
+    rows: Mapping[int, Suspect] = MappingProxyType({})
     #: Where the log ended when the last of them was found: what it says up to there wins.
     log_end: int = 0
 

@@ -9,7 +9,7 @@ was refused, slowly past it, and quickly from there on. After a minute without a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: The least and the most of a pause after a refusal, in seconds: one answer does not stop all events for an hour.
 PAUSE_LEAST_S = 1.0
@@ -30,8 +30,7 @@ BURST_S = 0.25
 MEASURED_LEAST_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(NamedTuple):
     """How fast requests may follow each other; all times are seconds of one clock that never goes back."""
 
     #: Requests a second when the last pause ended; infinity: no limit is known.
@@ -74,7 +73,7 @@ def spent(pace: Pace, requests: int, now: float) -> Pace:
     allowed = rate(pace, now)
     if math.isinf(allowed):
         return pace
-    return replace(pace, next_at=max(pace.next_at, now - BURST_S) + requests / allowed)
+    return pace._replace(next_at=max(pace.next_at, now - BURST_S) + requests / allowed)
 
 
 def lifted(pace: Pace, now: float) -> Pace:
@@ -84,7 +83,7 @@ def lifted(pace: Pace, now: float) -> Pace:
 
 def taken(pace: Pace) -> Pace:
     """Return the pace after a request that the backend took."""
-    return replace(pace, rounds=0) if pace.rounds else pace
+    return pace._replace(rounds=0) if pace.rounds else pace
 
 
 def refused(pace: Pace, now: float, *, retry_after_s: float | None, sent: float, taken: float, seconds: float) -> Pace:
@@ -98,7 +97,7 @@ def refused(pace: Pace, now: float, *, retry_after_s: float | None, sent: float,
     resumes_at = now + pause_s
     if not taken:
         # There is nothing to learn from.
-        return replace(pace, resumes_at=resumes_at, next_at=resumes_at, rounds=rounds)
+        return pace._replace(resumes_at=resumes_at, next_at=resumes_at, rounds=rounds)
     average = taken / max(seconds, MEASURED_LEAST_S)
     # A limit that was not reached for long, as there was little to send, has risen far beyond what it says.
     too_fast = sent / max(seconds, 0.01) if math.isinf(pace.base) else min(rate(pace, now), 4 * average)

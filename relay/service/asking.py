@@ -9,8 +9,7 @@ import os
 import socket
 import struct
 import subprocess
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import RelayError
 from relay.service.daemon import Signals
@@ -27,8 +26,7 @@ LARGEST_ANSWER = 65536
 SENDER = struct.Struct("3i")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What a running relay says of a reload."""
 
     #: The new config is in force.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.capture.daily import Daily
 from relay.capture.reconcile import GRACE_S, Reconciling, way_of
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     Start = Callable[[str], Reconciling | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """What a person asks for."""
 
     tables: Sequence[str]

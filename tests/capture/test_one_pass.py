@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -411,7 +410,7 @@ def test_the_settings_of_a_pass_are_those_that_it_was_given(relay: Relay, colleg
     college.log("user_updated", ada, user=ada, at=AT)
     assert captured.read() == 1
     assert lines(captured, "events.ignored") == [{"disabled": 1}]
-    assert dataclasses.asdict(captured.capture.seen)["end"] == 2
+    assert captured.capture.seen.end == 2
     captured.close()
 
 

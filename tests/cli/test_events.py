@@ -10,7 +10,6 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from harness import Relay, shared_outbox
@@ -35,7 +34,7 @@ EVENT = Listed(
     attempts=24,
     last_error={"http_code": 503, "error": "the backend answered 503"},
 )
-FINE = replace(EVENT, status=Status.SUCCESS, last_error={}, attempts=1, event_type="grade_updated")
+FINE = EVENT._replace(status=Status.SUCCESS, last_error={}, attempts=1, event_type="grade_updated")
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +76,7 @@ def test_colours_change_no_width() -> None:
 
 
 def test_what_a_terminal_would_act_upon_is_not_shown() -> None:
-    hostile = replace(EVENT, event_type="\x1b[2Jx", last_error={"error": "\x1b]0;title\x07<img onerror>\u202e"})
+    hostile = EVENT._replace(event_type="\x1b[2Jx", last_error={"error": "\x1b]0;title\x07<img onerror>\u202e"})
     shown = "".join(table.lines([hostile], None, in_colour=False))
     assert not set(shown) & {"\x1b", "\x07", "\u202e"}
 

@@ -69,5 +69,5 @@ def test_the_counts_of_all_types_fit_with_a_million_events_in_each_state() -> No
     report = status.without_outbox("", Settings(), 0.0)
     states = dict.fromkeys(map(str, Status), 60_000)
     many = dict.fromkeys(KINDS, states)
-    counted = replace(report.counts, by_type=many)
+    counted = report.counts._replace(by_type=many)
     assert all(len(line) <= 80 for line in views._count_lines(replace(report, counts=counted)))

@@ -7,7 +7,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -138,7 +137,7 @@ def log_row(kind: EventKind, object_id: int | None, **others: Any) -> LogRow:
         created_at=AT,
         origin="web",
     )
-    return replace(made, **others)
+    return made._replace(**others)
 
 
 def made_of(kind: EventKind, row: LogRow, facts: Facts) -> dict[str, Any]:
@@ -368,9 +367,9 @@ def test_a_row_that_is_no_payload_says_only_what_kind_of_fault_it_has() -> None:
 
 
 def test_the_options_without_holding_keep_all_else() -> None:
-    options = replace(OPTIONS, chosen={("grade_updated", "feedback"): "plain", ("grade_updated", "unreleased"): "hold"})
-    assert held.released(GRADE_UPDATED, options) == replace(
-        options, chosen={("grade_updated", "feedback"): "plain", ("grade_updated", "unreleased"): "send"}
+    options = OPTIONS._replace(chosen={("grade_updated", "feedback"): "plain", ("grade_updated", "unreleased"): "hold"})
+    assert held.released(GRADE_UPDATED, options) == options._replace(
+        chosen={("grade_updated", "feedback"): "plain", ("grade_updated", "unreleased"): "send"}
     )
 
 
@@ -391,7 +390,7 @@ def test_a_penalty_for_lateness_is_taken_off_where_moodle_has_one() -> None:
 def test_the_attempt_is_told_where_it_is_asked_for(attempt: int, newest: int | None, latest: bool) -> None:
     pairs = {} if newest is None else {LATEST.name: {(12, 7): newest}}
     facts = Facts(rows={GRADES.key: {11: {**SHOWN, "attemptnumber": attempt}}}, pairs=pairs)
-    options = replace(OPTIONS, chosen={("grade_updated", "attempt"): "true"})
+    options = OPTIONS._replace(chosen={("grade_updated", "attempt"): "true"})
     event = envelope.build(GRADE_UPDATED, log_row(GRADE_UPDATED, 11), facts, options)
     assert isinstance(event, Event)
     data = json.loads(event.data)
@@ -472,7 +471,7 @@ def test_a_deleted_enrolment_is_told_as_the_log_knew_it() -> None:
     gone = {**known, "coursename": None, "courseshortname": None}
     assert made_of(ENROLLMENT_DELETED, row, Facts()) == gone
     within = json.dumps({"userenrolment": {**ENROLMENT_LEFT, "enrol": "self"}, "enrol": "manual"}).encode()
-    assert made_of(ENROLLMENT_DELETED, replace(row, other=within), Facts()) == {**gone, "enrol": "self"}
+    assert made_of(ENROLLMENT_DELETED, row._replace(other=within), Facts()) == {**gone, "enrol": "self"}
 
 
 @pytest.mark.parametrize(
@@ -485,7 +484,7 @@ def test_a_deleted_enrolment_is_told_as_the_log_knew_it() -> None:
     ],
 )
 def test_a_deleted_enrolment_that_the_log_row_does_not_name_is_skipped(what: str, changes: dict[str, Any]) -> None:
-    row = replace(log_row(ENROLLMENT_DELETED, 3), **changes)
+    row = log_row(ENROLLMENT_DELETED, 3)._replace(**changes)
     skip = envelope.build(ENROLLMENT_DELETED, row, Facts(), OPTIONS)
     assert isinstance(skip, Skip)
     assert skip.reason == f"the log row names no {what}"

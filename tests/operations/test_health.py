@@ -17,7 +17,7 @@ OPEN = Circuit(opened_at=NOW, reason="the backend answered 503", probe_at=NOW + 
 COUNTS = Counts(
     seen=3, captured=3, ignored={}, synced=0, reconciled=0, purged=0, by_type={"a": {"success": 2, "pending": 1}}
 )
-GIVEN_UP = replace(COUNTS, by_type={"a": {"success": 2, "failed_all_retries": 1}})
+GIVEN_UP = COUNTS._replace(by_type={"a": {"success": 2, "failed_all_retries": 1}})
 WELL = Report(
     counts=COUNTS,
     undelivered=1,
@@ -50,7 +50,7 @@ FAULTS = [
     (replace(WELL, breaker=Breaker(paths={"b": OPEN})), "path", "no b is delivered: the backend answered 503"),
     (replace(WELL, oldest_undelivered_age_s=3601), "undelivered", "waiting for 60 min"),
     (replace(WELL, counts=GIVEN_UP), "given_up", "1 event was given up"),
-    (replace(WELL, counts=replace(COUNTS, seen=4)), "accounts", "accounts do not hold"),
+    (replace(WELL, counts=COUNTS._replace(seen=4)), "accounts", "accounts do not hold"),
     (replace(WELL, disk_free=LITTLE_SPACE - 1), "disk", "nearly full: 199 MiB"),
     (replace(WELL, settings=Settings(is_paused=True)), "paused", "paused"),
     (replace(WELL, settings=Settings(signs=False)), "unsigned", "no signing key"),

@@ -68,7 +68,7 @@ def test_all_of_it_are_a_hundred_series_at_the_most() -> None:
 
 
 def test_with_few_types_each_has_its_name() -> None:
-    few = replace(FULL, counts=replace(FULL.counts, by_type={name: {"success": 7} for name in KINDS}))
+    few = replace(FULL, counts=FULL.counts._replace(by_type={name: {"success": 7} for name in KINDS}))
     found = samples(written(few))
     assert [found[f'relay_events{{type="{name}",status="success"}}'] for name in KINDS] == [7] * len(KINDS)
 

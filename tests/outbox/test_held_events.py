@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,9 +112,9 @@ def test_among_what_waits_it_comes_where_it_happened(outbox: Outbox) -> None:
 def test_a_skipped_event_is_captured_no_more(outbox: Outbox) -> None:
     first, second = accept(outbox, hold(1), hold(2))
     assert outbox.held_of(TABLE, [7, 8]) == [first, second]
-    outbox.judge(Judged(skipped=[(first, "it is gone")], kept=[replace(second, absent_since=5)]), NOW)
+    outbox.judge(Judged(skipped=[(first, "it is gone")], kept=[second._replace(absent_since=5)]), NOW)
     assert counts(outbox) == {"held": 1, "skipped": 1}
-    assert outbox.held(0, 9) == [replace(second, absent_since=5)]
+    assert outbox.held(0, 9) == [second._replace(absent_since=5)]
     assert outbox.recorded(NOW, event_id=first.event_id)[0].last_error == {"reason": "it is gone"}
 
 

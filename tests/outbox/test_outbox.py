@@ -10,7 +10,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +250,7 @@ def test_events_and_position_are_kept_together_and_survive(outbox: Outbox, place
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(outbox: Outbox) -> None:
-    broken = replace(event(2), user_id=None)  # type: ignore[arg-type] # the column takes no NULL
+    broken = event(2)._replace(user_id=None)  # type: ignore[arg-type] # the column takes no NULL
     with pytest.raises(OutboxError):
         outbox.accept(Batch(events=[event(1), broken], after=Position(high=5)), NOW)
     assert outbox.position() is None
@@ -353,7 +352,7 @@ def test_an_event_waits_for_an_earlier_one_of_a_type_that_may_be_sent(outbox: Ou
 
 
 def of_row(number: int, row_id: int, table: str = "user") -> Event:
-    return replace(event(number), row_table=table, row_id=row_id)
+    return event(number)._replace(row_table=table, row_id=row_id)
 
 
 def remembered(event: Event) -> Remembered:
@@ -388,7 +387,7 @@ def test_an_event_that_is_accepted_again_is_not_taken_for_the_newest(outbox: Out
 
 def test_of_a_row_it_is_known_whether_its_newest_event_came_from_the_log(outbox: Outbox) -> None:
     accept(outbox, of_row(1, 7))
-    outbox.accept(Batch(events=[replace(of_row(2, 7), log_id=None)]), NOW)
+    outbox.accept(Batch(events=[of_row(2, 7)._replace(log_id=None)]), NOW)
     assert outbox.remembered("user", [7])[7].log_id is None
     accept(outbox, of_row(3, 7))
     assert outbox.remembered("user", [7])[7].log_id == 3
@@ -404,7 +403,7 @@ def test_what_is_remembered_outlives_a_purge_and_a_new_start(outbox: Outbox, pla
 
 
 def test_a_batch_that_fails_is_not_remembered(outbox: Outbox) -> None:
-    broken = replace(event(2), user_id=None)  # type: ignore[arg-type] # the column takes no NULL
+    broken = event(2)._replace(user_id=None)  # type: ignore[arg-type] # the column takes no NULL
     with pytest.raises(OutboxError):
         accept(outbox, of_row(1, 7), broken)
     assert outbox.remembered("user", [7]) == {}

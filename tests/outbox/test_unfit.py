@@ -106,7 +106,7 @@ def test_an_event_that_the_server_never_takes_is_skipped_and_the_others_flow(sma
 def test_what_was_skipped_as_unfit_is_not_new_again(small: Outbox) -> None:
     batch = Batch(events=[graded(2, 750_000)], after=Position(high=2))
     small.accept(batch, NOW)
-    again = small.accept(replace(batch, before=Position(high=2)), NOW)
+    again = small.accept(batch._replace(before=Position(high=2)), NOW)
     assert (list(again), again.unfit) == ([], [])
     assert small.counts().seen == 1
 
@@ -115,7 +115,7 @@ def test_what_was_skipped_as_unfit_is_recorded_once_the_server_takes_more(
     small: Outbox, tmp_path: Path, outbox_address: Address
 ) -> None:
     """Whichever way it comes again: of the log, or of a sync."""
-    some = [graded(2, 750_000), replace(graded(3, 750_000), log_id=None)]
+    some = [graded(2, 750_000), graded(3, 750_000)._replace(log_id=None)]
     small.accept(Batch(events=[event(1), some[0]], after=Position(high=2)), NOW)
     small.accept(Batch(events=some[1:]), NOW)
     counts = small.counts()
@@ -140,7 +140,7 @@ def test_what_was_skipped_as_unfit_is_recorded_once_the_server_takes_more(
 
 
 def test_an_unfit_event_of_a_sync_leaves_the_sums_as_they_hold(small: Outbox) -> None:
-    accepted = small.accept(Batch(events=[replace(graded(1, 750_000), log_id=None), event(2)]), NOW)
+    accepted = small.accept(Batch(events=[graded(1, 750_000)._replace(log_id=None), event(2)]), NOW)
     assert (len(accepted), len(accepted.unfit)) == (1, 1)
     counts = small.counts()
     assert (counts.synced, counts.of(Status.SKIPPED)) == (1, 1)
@@ -313,8 +313,8 @@ UNFIT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", UNFIT)
 def test_the_one_event_that_is_refused_is_found_and_skipped(what: str, outbox: Outbox) -> None:
-    some = [replace(event(number, user=number), row_table="user", row_id=number) for number in range(1, 12)]
-    some[6] = replace(some[6], **UNFIT[what])
+    some = [event(number, user=number)._replace(row_table="user", row_id=number) for number in range(1, 12)]
+    some[6] = some[6]._replace(**UNFIT[what])
     accepted = outbox.accept(Batch(events=some, after=Position(high=11)), NOW)
     assert len(accepted) == 10
     assert [one.log_id for one in accepted.unfit] == [7]
@@ -331,8 +331,8 @@ def test_the_one_event_that_is_refused_is_found_and_skipped(what: str, outbox: O
 def test_what_was_refused_is_tried_anew_and_recorded_once_it_is_taken(
     what: str, log_id: int | None, outbox: Outbox
 ) -> None:
-    good = replace(event(1), row_table="user", row_id=7, log_id=log_id)
-    bad = replace(good, **UNFIT[what])
+    good = event(1)._replace(row_table="user", row_id=7, log_id=log_id)
+    bad = good._replace(**UNFIT[what])
     place = None if log_id is None else Position(high=1)
     first = outbox.accept(Batch(events=[bad], after=place), NOW)
     again = outbox.accept(Batch(events=[bad], before=place, after=place), NOW)
@@ -352,7 +352,7 @@ def test_what_was_refused_is_tried_anew_and_recorded_once_it_is_taken(
 
 def test_what_was_skipped_for_another_reason_stays_so(outbox: Outbox) -> None:
     """Else what gave way to a later event would be sent behind it, as soon as the log is read again."""
-    outbox.accept(Batch(skips=[replace(skip(1), event_id=event(1).event_id)], after=Position(high=1)), NOW)
+    outbox.accept(Batch(skips=[skip(1)._replace(event_id=event(1).event_id)], after=Position(high=1)), NOW)
     again = outbox.accept(Batch(events=[event(1)], before=Position(high=1), after=Position(high=1)), NOW)
     assert (list(again), list(again.still_unfit)) == ([], [])
     assert outbox.counts().by_type == {"user_created": {"skipped": 1}}
@@ -423,7 +423,7 @@ def test_a_server_that_is_gone_when_it_is_asked_anew_is_an_outage(
 
 
 def test_what_not_even_a_skip_can_be_made_of_is_refused_and_no_outage(outbox: Outbox) -> None:
-    broken = replace(event(2), user_id=2**64)
+    broken = event(2)._replace(user_id=2**64)
     with pytest.raises(OutboxRefused) as caught:
         outbox.accept(Batch(events=[event(1), broken], after=Position(high=5)), NOW)
     assert str(2**64) not in str(caught.value)

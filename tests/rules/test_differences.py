@@ -42,21 +42,21 @@ NEW = Print(b"2222", b"new  ")
 PLAIN = Seen(now=NEW, is_carried=False, is_known=False)
 CASES = [
     ("never seen, never sent", None, PLAIN, Difference.MISSING),
-    ("never seen, nothing to say", None, replace(PLAIN, is_news=False), None),
-    ("never seen, captured as it is", None, replace(PLAIN, is_known=True, is_carried=True), None),
-    ("never seen, captured as it was", None, replace(PLAIN, is_known=True), Difference.CHANGED),
+    ("never seen, nothing to say", None, PLAIN._replace(is_news=False), None),
+    ("never seen, captured as it is", None, PLAIN._replace(is_known=True, is_carried=True), None),
+    ("never seen, captured as it was", None, PLAIN._replace(is_known=True), Difference.CHANGED),
     ("learned, and another now", OLD, PLAIN, Difference.CHANGED),
-    ("learned, captured as it is", OLD, replace(PLAIN, is_known=True, is_carried=True), None),
+    ("learned, captured as it is", OLD, PLAIN._replace(is_known=True, is_carried=True), None),
     ("as it was", NEW, PLAIN, None),
-    ("as it was, told otherwise since", NEW, replace(PLAIN, is_known=True, is_newer=True), Difference.CHANGED),
-    ("as it was, told so since", NEW, replace(PLAIN, is_known=True, is_newer=True, is_carried=True), None),
+    ("as it was, told otherwise since", NEW, PLAIN._replace(is_known=True, is_newer=True), Difference.CHANGED),
+    ("as it was, told so since", NEW, PLAIN._replace(is_known=True, is_newer=True, is_carried=True), None),
     ("beside it something is another", replace(NEW, beside=1), PLAIN, Difference.CHANGED),
-    ("its time has passed", NEW, replace(PLAIN, is_due=True), Difference.CHANGED),
-    ("nothing can be made of it", OLD, replace(PLAIN, now=replace(NEW, data=NOTHING)), None),
+    ("its time has passed", NEW, PLAIN._replace(is_due=True), Difference.CHANGED),
+    ("nothing can be made of it", OLD, PLAIN._replace(now=replace(NEW, data=NOTHING)), None),
     ("nothing could be made of it", replace(OLD, data=NOTHING), PLAIN, Difference.MISSING),
-    ("held, never sent", None, replace(PLAIN, is_held=True), Difference.MISSING),
-    ("held, and recorded as such", None, replace(PLAIN, is_held=True, is_waiting=True), None),
-    ("held, as it was", NEW, replace(PLAIN, is_held=True), None),
+    ("held, never sent", None, PLAIN._replace(is_held=True), Difference.MISSING),
+    ("held, and recorded as such", None, PLAIN._replace(is_held=True, is_waiting=True), None),
+    ("held, as it was", NEW, PLAIN._replace(is_held=True), None),
 ]
 
 
@@ -68,7 +68,7 @@ def test_a_row_differs(what: str, before: Print | None, seen: Seen, expected: Di
 def test_a_row_that_changes_again_begins_anew_to_differ() -> None:
     first = differences.suspected(PLAIN, None, 100.0)
     assert differences.suspected(PLAIN, first, 200.0) == first
-    assert differences.suspected(replace(PLAIN, now=OLD), first, 200.0).since == 200.0
+    assert differences.suspected(PLAIN._replace(now=OLD), first, 200.0).since == 200.0
 
 
 def test_a_clock_that_is_set_back_leaves_no_row_waiting() -> None:
@@ -78,7 +78,7 @@ def test_a_clock_that_is_set_back_leaves_no_row_waiting() -> None:
 
 def test_of_what_is_held_nothing_is_kept() -> None:
     """The digest of a score could be guessed."""
-    held = replace(PLAIN, is_held=True)
+    held = PLAIN._replace(is_held=True)
     assert held.told.data == differences.kept(None, held).data == NOTHING
     assert differences.suspected(held, None, 1.0).data == NOTHING.hex()
     assert differences.kept(NEW, held) == NEW, "what was sent before is known"

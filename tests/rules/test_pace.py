@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -49,14 +48,14 @@ def test_without_a_refusal_there_is_no_limit() -> None:
     ],
 )
 def test_a_refusal_is_a_pause(retry_after_s: float | None, rounds: int, pause_s: float) -> None:
-    after = refused(replace(refused(), rounds=rounds), retry_after_s=retry_after_s)
+    after = refused(refused()._replace(rounds=rounds), retry_after_s=retry_after_s)
     assert (after.resumes_at, after.next_at, after.rounds) == (NOW + pause_s, NOW + pause_s, rounds + 1)
     assert pace.room(after, NOW + pause_s - 0.01) == 0
     assert pace.room(after, NOW + pause_s) == 1
 
 
 def test_what_is_taken_ends_a_row_of_refusals() -> None:
-    assert pace.taken(replace(refused(), rounds=4)).rounds == 0
+    assert pace.taken(refused()._replace(rounds=4)).rounds == 0
     after = pace.taken(refused())
     assert pace.taken(after) is after
 

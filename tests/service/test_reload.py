@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,13 +142,23 @@ def test_whatever_making_the_parts_raises_the_old_ones_go_on(
     assert "made-up-secret" not in json.dumps(daemon.log.lines)
 
 
+def hang(college: College) -> None:
+    """Lock Moodle's log, and wait until a pass of relay's waits for it."""
+    college.run("LOCK TABLES {p}logstore_standard_log WRITE")
+    ends_at = time.monotonic() + PATIENCE_S
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%%'"
+    while not college.rows(waiting)[0][0]:
+        assert time.monotonic() < ends_at, "no pass waits"
+        time.sleep(0.01)
+
+
 def test_a_loop_that_has_not_ended_is_not_replaced(relay: Relay, college: College, backend: Receiver) -> None:
     """The old one's query comes back late: were there two captures then, both would count what it has found."""
     college.sign_up("Ada", "Lovelace", AT)
     backend.answer = lambda _: Reply(code=503)
     with relay.start() as daemon:
         daemon.wait_for("delivery.failed")
-        college.run("LOCK TABLES {p}logstore_standard_log WRITE")
+        hang(college)
         for i in range(7):
             # History that a restore copied in: it is counted, and ignored.
             college.log("grade_updated", -31337, user=2, at=AT + i, origin=None)
@@ -170,7 +181,7 @@ def test_a_loop_that_has_not_ended_is_not_replaced(relay: Relay, college: Colleg
 def test_a_signal_ends_a_reload_that_waits(relay: Relay, college: College) -> None:
     with relay.start() as daemon:
         daemon.wait_for("relay.started")
-        college.run("LOCK TABLES {p}logstore_standard_log WRITE")
+        hang(college)
         daemon.send(signal.SIGHUP)
         daemon.wait_for("config.waiting")
         assert daemon.stop() == 0
