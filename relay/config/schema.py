@@ -125,7 +125,8 @@ class MoodleConfig:
         metadata=defaulted(
             duration("10ms", "1h"),
             "100ms",
-            "the time between two reads of the log; half of it while events come, more where the server is slow",
+            "the time between two reads of the log; half of it while events come, up to 200 ms where none came for "
+            "10 s, and more where the server is slow",
         )
     )
     #: now, beginning, a time (float, unix seconds) or a log id (int).

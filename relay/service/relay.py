@@ -31,6 +31,8 @@ PURGE_LOOK_S = 30.0
 PURGE_REST = 3
 #: Where something came, more is to be expected: the log is read so many times as soon.
 SOONER = 2
+#: Where nothing came for so many seconds, half as often; but at least every so many, unless the config wants less.
+QUIET_AFTER_S, QUIET_MOST_S = 10.0, 0.2
 #: Where Moodle's server is slow, it is left alone for so many times as long as it took to say that nothing is new; up
 #: to so many seconds.
 SLOW_REST, SLOW_REST_MAX_S = 10, 5.0
@@ -71,6 +73,8 @@ class Relay:
     dispatched_at: float = 0.0
     #: Why Moodle could not be read at the last try; '' where it could.
     moodle_error: str = ""
+    #: When the log was last found to hold something new, or was first looked at, by the monotonic clock.
+    _came_at: float | None = None
     _was_leading: bool = False
     _has_held: bool = False
     _has_looked: bool = False
@@ -102,10 +106,18 @@ class Relay:
             wait = self.config.moodle.poll_interval / SOONER
         else:
             took = self.monotonic() - began_at
-            wait = max(self.config.moodle.poll_interval, min(took * SLOW_REST, SLOW_REST_MAX_S))
+            wait = max(self._quiet_s(began_at), min(took * SLOW_REST, SLOW_REST_MAX_S))
+        if progress.accepted or self._came_at is None:
+            self._came_at = began_at
         if progress.accepted:
             self.wake_dispatch()
         return min(wait, self.capture.next_look_in(now))
+
+    def _quiet_s(self, now: float) -> float:
+        """Return the time between two looks that find nothing new, in seconds; `now` by the monotonic clock."""
+        usual = self.config.moodle.poll_interval
+        is_quiet = self._came_at is not None and now - self._came_at > QUIET_AFTER_S
+        return max(usual, min(2 * usual, QUIET_MOST_S)) if is_quiet else usual
 
     def dispatch_pass(self, now: float) -> float:
         """Record what has come back from the backend, and hand to the senders what is due."""

@@ -16,6 +16,8 @@ from figures import Row, Sample, at_most, judged, plain
 from harness import PATIENCE_S, fresh_moodle
 from subject import has_undelivered, running, subject
 
+from relay.service.relay import QUIET_AFTER_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,7 +33,7 @@ def idle(bench: Bench) -> Iterator[Row]:
     """Section 5: the share of a core, and the queries, at the default poll interval with nothing to do."""
     seconds = bench.seconds(30.0, 5.0)
     with running(subject(bench, "http://127.0.0.1:9")) as process:
-        time.sleep(SETTLE_S)
+        time.sleep(QUIET_AFTER_S + SETTLE_S)
         cpu, questions, began_at = _cpu_s(process.pid), _questions(bench), time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - began_at

@@ -20,7 +20,7 @@ from relay.delivery import dispatch
 from relay.service import parts, wiring
 from relay.service.logs import make_log
 from relay.service.machine import Machine
-from relay.service.relay import PURGE_LOOK_S, SLOW_REST_MAX_S, SOONER
+from relay.service.relay import PURGE_LOOK_S, QUIET_AFTER_S, QUIET_MOST_S, SLOW_REST_MAX_S, SOONER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -207,6 +207,24 @@ def test_three_days_in_one_thread(stepped: Stepped, relay: Relay, college: Colle
     counts = stepped.relay.outbox.counts()
     assert counts.seen_holds
     assert counts.captured_holds
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "quiet_s"), [(0.01, 0.02), (0.1, QUIET_MOST_S), (0.15, QUIET_MOST_S), (0.2, 0.2), (5.0, 5.0)]
+)
+def test_the_log_is_read_half_as_often_where_nothing_came_for_a_while(
+    poll_s: float, quiet_s: float, stepped: Stepped, college: College, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(stepped.relay.config.moodle), "poll_interval", poll_s)
+    monkeypatch.setattr(stepped.relay.capture, "next_look_in", lambda _now: 60.0)
+    assert stepped.relay.capture_pass(AT) == poll_s
+    stepped.clock.sleep(QUIET_AFTER_S)
+    assert stepped.relay.capture_pass(AT) == poll_s
+    stepped.clock.sleep(0.1)
+    assert stepped.relay.capture_pass(AT) == quiet_s
+    college.sign_up("Ada", "Lovelace", AT)
+    assert stepped.relay.capture_pass(AT) == poll_s / SOONER
+    assert stepped.relay.capture_pass(AT) == poll_s
 
 
 def test_the_log_is_read_sooner_where_something_came_and_later_where_the_server_is_slow(
