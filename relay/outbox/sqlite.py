@@ -65,6 +65,7 @@ class SqliteOutbox(SqlLedger, SqliteQueue, SqlReports, SqlAcknowledged, SqlLooki
         try:
             self._check_file()
             self.migrated = self._migrate()
+            self._database.save_memory()
         except BaseException:
             self._database.close()
             raise

@@ -26,6 +26,8 @@ BUSY_MS = 10_000
 PROBE_MS = 4_000
 #: How many pages of deleted rows are given back at once.
 PAGES = 100
+#: How much of the file a connection keeps in memory, in KiB: half of what SQLite does unless asked.
+CACHE_KIB = 1000
 #: Readers and the one writer do not wait for each other; kept in the file.
 WAL = "PRAGMA journal_mode = WAL"
 
@@ -110,6 +112,10 @@ class Database:
         """Let the file have a write-ahead log, for ever."""
         with self._lock, translated(self._path):
             self._connection.execute(WAL)
+
+    def save_memory(self) -> None:
+        """Keep no more of the file in memory than delivery needs; a migration, which sorts, may need more."""
+        self.rows(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     @contextlib.contextmanager
     def overwriting(self) -> Iterator[None]:

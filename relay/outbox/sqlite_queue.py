@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RUN, REPLAY = "run", "replay"
 #: No ids at all, as JSON.
 NONE = "[]"
+#: The bodies of so many claimed events are read at once: several copies of them are in memory meanwhile.
+READ_AT_ONCE = 100
 
 
 class SqliteQueue(SqlQueue):
@@ -130,9 +132,13 @@ class SqliteQueue(SqlQueue):
         run(sql.LEASE, {"ids": ids, "until": until, "owner": owner})
         run(self.SET_STATE, {"key": f"{LEASE_KEY}{owner}", "value": str(until), "now": int(now)})
         run(sql.ATTEMPT_ROWS, {"ids": ids, "now": int(now)})
-        ((claimed, bodies),) = run(sql.LEASED, {"ids": ids}).fetchall()
-        each = zip(json.loads(claimed), bodies.encode().split(b"\x1e"), strict=True)
-        return [rows.delivery(row[:-1], row[-1], body) for row, body in each]
+        every: list[int] = json.loads(ids)
+        found: list[Delivery] = []
+        for start in range(0, len(every), READ_AT_ONCE):
+            ((claimed, bodies),) = run(sql.LEASED, {"ids": json.dumps(every[start : start + READ_AT_ONCE])}).fetchall()
+            each = zip(json.loads(claimed), bodies.encode().split(b"\x1e"), strict=True)
+            found += [rows.delivery(row[:-1], row[-1], body) for row, body in each]
+        return sorted(found, key=lambda one: (one.occurred_at, one.id))
 
     # -- settling
 

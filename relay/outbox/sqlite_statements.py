@@ -92,7 +92,7 @@ SELECT json_group_array(json_array({CLAIMED}, attempt_id)),
 FROM (
     SELECT e.*, a.id AS attempt_id FROM {{p}}{EVENTS} AS e
     JOIN {{p}}{ATTEMPTS} AS a ON a.event_row = e.id AND a.attempt = e.attempts
-    WHERE e.id IN (SELECT value FROM json_each(:ids)) ORDER BY e.occurred_at, e.id
+    WHERE e.id IN (SELECT value FROM json_each(:ids))
 )
 """
 

@@ -342,6 +342,17 @@ def test_one_type_is_claimed_alone_and_still_in_order(outbox: Outbox) -> None:
     assert [d.log_id for d in claim(outbox, only="user_updated", types=frozenset({"user_updated"}))] == [2]
 
 
+def test_many_that_are_claimed_at_once_come_in_the_order_they_happened(outbox: Outbox) -> None:
+    """More than are read at once; the first one was recorded last, and sending one again has the same order."""
+    accept(outbox, *(event(number, user=number % 7, at=1000 - number) for number in range(1, 251)))
+    claimed = claim(outbox, limit=250)
+    assert [d.log_id for d in claimed] == list(range(250, 0, -1))
+    assert [d.body for d in claimed] == [event(n, user=n % 7, at=1000 - n).body for n in range(250, 0, -1)]
+    outbox.release(claimed)
+    again = outbox.claim_again([d.id for d in claimed[::-1]], NOW, lease_s=60.0, types=TYPES)
+    assert [d.log_id for d in again] == list(range(250, 0, -1))
+
+
 def test_an_event_waits_for_an_earlier_one_of_a_type_that_may_be_sent(outbox: Outbox) -> None:
     accept(outbox, event(1, kind="comet_seen"), event(2))
     assert [one.waits_for for one in outbox.recorded(NOW, log_id=2, types=TYPES)] == [None]
