@@ -1,13 +1,14 @@
 """One request over the network, which ends in time: kept connections, addresses, sockets, TLS, the proxy.
 
 It serves `sender`, and is the only module that imports requests and urllib3. These make the connections, with TLS and
-the proxy, and keep them. Requests are written here and answers read in `head`, in a third of the time that urllib3
-takes. urllib3's own timeouts begin anew with each read, so relay's sockets ask for the attempt's end instead. For all
-this more is used of urllib3 than its manual promises; try a new release against tests/delivery/test_sender.py:
+the proxy. They are kept here, requests are written in `rules.request` and answers read in `head`: that takes a third of
+the time that urllib3 does. urllib3's own timeouts begin anew with each read, so relay's sockets ask for the attempt's
+end instead. For all this more is used of urllib3 than its manual promises; try a new release against
+tests/delivery/test_sender.py:
 
 - `HTTPConnection._new_conn` (overridden): it makes the socket; ours is one whose timeouts are the attempt's.
 - `HTTPConnection._dns_host` (read): the host to connect to, with the dot at its end where there is one.
-- `HTTPConnection.is_closed`, `proxy`, `has_connected_to_proxy`, `connect`, `close`, `sock` (used).
+- `HTTPConnection.proxy`, `has_connected_to_proxy`, `connect`, `close`, `sock` (used).
 - `PoolManager.pool_classes_by_scheme` (set), `HTTPConnectionPool.ConnectionCls` (set): which classes are made.
 - `HTTPConnectionPool._new_conn`, `_prepare_proxy` and `proxy_headers` (used), as its `urlopen` does.
 - `HTTPConnection.response_class` (set), `HTTPResponse.begin` and `_read_status` (overridden), `_check_close` and
@@ -129,7 +130,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         # The context verifies certificate and host name: what the base class would make of a `verify` is never asked.
         manager = self.proxy_manager_for(proxy, ssl_context=context) if proxy else self.poolmanager
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-        #: Makes connections. They are kept here: to be given out of its queue takes each request ten times as long.
+        #: Makes connections. It keeps none: its queue costs a request about as much as signing it.
         self.pool: Any = manager.connection_from_url(url)
         self._size = size
         #: Those that no request has; the last one that was used is the first to be used again.
