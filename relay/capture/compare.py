@@ -212,13 +212,13 @@ class _Looking:
         log_end = self._top() if self._new_suspects else self._suspects.log_end
         suspects = Suspects(rows=self._waiting, log_end=log_end)
         look_at = min((one.since for one in self._waiting.values()), default=None)
-        chunk = (
-            self._chunk._replace(  # With a difference that is not told of yet, the stretch is not what is kept of it.
-                digest=self._table.added(digests) if not self._waiting else "",
-                prints=prints.encode(self._kept),
-                suspects=suspects.encode(),
-                look_at=None if look_at is None else look_at + self._way.grace_s,
-            )
+        # With a difference that is not told of yet, the stretch is not what is kept of it.
+        digest = "" if self._waiting else self._table.added(digests)
+        chunk = self._chunk._replace(
+            digest=digest,
+            prints=prints.encode(self._kept),
+            suspects=suspects.encode(),
+            look_at=None if look_at is None else look_at + self._way.grace_s,
         )
         waiting = len(self._waiting) - (0 if self._way.is_fixing else len(self._confirmed))
         return Look(
