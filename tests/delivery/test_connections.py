@@ -320,6 +320,22 @@ def test_events_that_fail_among_many_do_not_end_all_connections_each_time(
     other.close()
 
 
+def test_no_more_connections_are_kept_than_were_asked_for_and_none_once_it_is_closed(
+    backend: Receiver, posting: Callable[..., Posting]
+) -> None:
+    sending = posting(Name(address(backend)))
+    assert sending.post().http_code == 200
+    adapter = sending.transport._adapter
+    taken = [adapter.take() for _ in range(adapter._size + 2)]
+    late = taken.pop()
+    for one in taken:
+        adapter.put(one, is_usable=True)
+    assert [one.is_usable for one in taken] == [True] * adapter._size + [False]
+    sending.transport.close()
+    adapter.put(late, is_usable=True)
+    assert not any(one.is_usable for one in [*taken, late])
+
+
 @pytest.mark.parametrize("code", [200, 422, 429])
 def test_a_connection_is_kept_after_any_other_answer(
     code: int, backend: Receiver, posting: Callable[..., Posting]
