@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import queue
 import signal
 import socket
 import threading
@@ -140,12 +141,47 @@ class Loop:
             self._watch.up()
 
 
+class Flag:
+    """What a signal's handler may set, whatever the thread that it interrupts is doing.
+
+    `threading.Event` takes a lock to be set. A handler that runs in the midst of `wait` of the same event waits for
+    that lock for ever, as the thread that holds it is its own. `SimpleQueue.put` is made for that: it is reentrant.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def is_set(self) -> bool:
+        """Say whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, and wake all that wait for it."""
+        self._is_set = True
+        self._woken.put(None)
+
+    def clear(self) -> None:
+        """Take it back; whoever waits is woken once for nothing at the most."""
+        self._is_set = False
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is set, so many seconds at most; say whether it is."""
+        if not self._is_set:
+            with contextlib.suppress(queue.Empty):
+                self._woken.get(timeout=timeout_s)
+                if self._is_set:
+                    # Others may wait, too.
+                    self._woken.put(None)
+        return self._is_set
+
+
 class Signals:
     """SIGTERM and SIGINT ask for the end, a second one ends at once; SIGHUP asks for a reload."""
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.reload = threading.Event()
+        self.stop = Flag()
+        self.reload = Flag()
         #: The first signal that asked for the end.
         self.number: int | None = None
 

@@ -1,0 +1,53 @@
+"""A signal that comes at any moment is heard: also between two steps of the very wait that it is to end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from harness import PATIENCE_S
+
+#: Waits for a signal again and again; it comes before the first opcode of the wait, then before the second, and so on.
+#: Prints before how many it came.
+SCRIPT = """
+import signal, sys
+from relay.service.daemon import Signals
+
+def waits(which, moment):
+    signals, seen = Signals(), 0
+
+    def trace(frame, event, _):
+        nonlocal seen
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen += 1
+            if seen == moment:
+                sys.settrace(None)
+                signal.raise_signal(which)
+        return trace
+
+    with signals.installed():
+        sys.settrace(trace)
+        signals.stop.wait(0.01)
+        sys.settrace(None)
+    has_come = seen >= moment
+    assert signals.stop.wait(0.0) is signals.stop.is_set() is has_come, moment
+    assert signals.number == (which if has_come else None)
+    return has_come
+
+moment = 1
+while waits(getattr(signal, sys.argv[1]), moment):
+    moment += 1
+print(moment - 1)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_a_wait_whatever_step_of_it_it_interrupts(name: str) -> None:
+    """A handler that takes the lock of what it interrupts waits for ever, and the process can only be killed."""
+    waited = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert waited.stderr == ""
+    assert int(waited.stdout) > 10
