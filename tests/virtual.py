@@ -52,6 +52,9 @@ class Stepped:
     def submit(self, item: UserQueue) -> None:
         self._items.append(item)
 
+    def share_core(self, *, is_wanted: bool) -> None:
+        """One thread is on one core."""
+
     def widen(self, width: int) -> None:
         self.width = width
 

@@ -24,6 +24,9 @@ class Pool(Protocol[Item_contra]):
     def widen(self, width: int) -> None:
         """Let there be so many workers, more or fewer than now."""
 
+    def share_core(self, *, is_wanted: bool) -> None:
+        """Let the workers, and the thread that calls this, run on one core, or again wherever the system wants."""
+
     def backlog(self) -> int:
         """Return about how many items no worker has taken yet."""
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 WORK_S = 0.0002
 #: A request that takes so long, in seconds, waits for the backend and not for the other threads.
 SLOW_S = 0.01
+#: Where so many requests are under way, or were answered since the last pass, the threads' hand-overs count: they share
+#: a core.
+MANY = 8
 #: As many deliveries are claimed ahead as so many passes like the last one would send, ...
 AHEAD_PASSES = 8
 #: ... but no more than this many: what is claimed is in memory.

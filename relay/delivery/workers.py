@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.delivery.pacer import NOTHING
-from relay.delivery.width import ahead, count_slow, fastest_at_first, least_ahead, width
+from relay.delivery.width import MANY, ahead, count_slow, fastest_at_first, least_ahead, width
 from relay.model import Delivery, Outcome
 from relay.rules.retry import holds_user
 
@@ -138,6 +138,7 @@ class Workers:
             self.ahead = ahead(self.ahead, len(times), self._concurrency)
         if times or slow:
             self._pool.widen(width(self._fastest_s, len(began), slow, self._concurrency))
+        self._pool.share_core(is_wanted=len(began) + len(times) >= MANY)
         return results
 
     def close(self) -> None:

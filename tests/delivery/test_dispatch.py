@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -153,6 +154,25 @@ def test_a_backend_that_answers_at_once_gets_two_requests_at_a_time(tmp_path: Pa
     finally:
         delivering.close()
     assert sorted(sent) == list(range(1, 601))
+
+
+def test_those_that_send_and_the_passes_share_a_core_where_there_is_much_to_send(tmp_path: Path) -> None:
+    anywhere = os.sched_getaffinity(0)
+    widths: list[int] = []
+
+    def post(_: Delivery) -> Outcome:
+        widths.append(len(os.sched_getaffinity(0)))
+        return Outcome(http_code=200)
+
+    delivering = Delivering(tmp_path, 600, post)
+    try:
+        delivering.until(lambda: delivering.outbox.count_undelivered() == 0)
+        assert min(widths) == 1
+        # A pass that finds nothing lets them go.
+        delivering.dispatch.run_once(NOW)
+        assert os.sched_getaffinity(0) == anywhere
+    finally:
+        delivering.close()
 
 
 def test_a_backend_that_takes_its_time_gets_as_many_as_are_allowed(

@@ -64,6 +64,9 @@ class Senders:
     def submit(self, item: Any) -> None:
         self._items.append(item)
 
+    def share_core(self, *, is_wanted: bool) -> None:
+        """One thread is on one core."""
+
     def widen(self, width: int) -> None:
         self.width = width
 
