@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 RETRY_FIRST_S, RETRY_MAX_S = 0.25, 10.0
 #: A loop that has not completed a pass for so long, in seconds, no longer feeds the watchdog.
 STUCK_S = 90.0
-#: How often the watchdog is fed and signals are looked at, in seconds.
-BEAT_S = 0.5
+#: How often the watchdog is fed, and looked whether a loop has ended, in seconds.
+BEAT_S = 1.0
 #: How far systemd's limit of a stop is put off each time, in seconds.
 EXTEND_S = 10.0
 
@@ -165,8 +165,12 @@ class Flag:
         """Take it back; whoever waits is woken once for nothing at the most."""
         self._is_set = False
 
+    def wake(self) -> None:
+        """Let who waits look up, though it is not set."""
+        self._woken.put(None)
+
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it is set, so many seconds at most; say whether it is."""
+        """Wait until it is set, or somebody wakes, so many seconds at most; say whether it is set."""
         if not self._is_set:
             with contextlib.suppress(queue.Empty):
                 self._woken.get(timeout=timeout_s)
@@ -204,6 +208,8 @@ class Signals:
     def _handle(self, number: int, _frame: Any) -> None:
         if number == signal.SIGHUP:
             self.reload.set()
+            # Who waits for an end looks for this, too.
+            self.stop.wake()
         elif self.stop.is_set():
             os._exit(128 + number)
         else:

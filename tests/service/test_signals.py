@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from harness import PATIENCE_S
+
+from relay.service.daemon import Flag
 
 #: Waits for a signal again and again; it comes before the first opcode of the wait, then before the second, and so on.
 #: Prints before how many it came.
@@ -51,3 +54,46 @@ def test_a_signal_ends_a_wait_whatever_step_of_it_it_interrupts(name: str) -> No
     )
     assert waited.stderr == ""
     assert int(waited.stdout) > 10
+
+
+#: Waits for an end, and is asked for a reload meanwhile.
+ASKED = """
+import signal
+from relay.service.daemon import Signals
+
+signals = Signals()
+with signals.installed():
+    signal.raise_signal(signal.SIGHUP)
+    assert not signals.stop.wait(3600.0)
+    assert signals.reload.is_set()
+    signals.reload.clear()
+    assert not signals.reload.is_set()
+    # It woke once.
+    assert not signals.stop.wait(0.0)
+"""
+
+
+def test_who_waits_for_an_end_looks_up_where_a_reload_is_asked_for() -> None:
+    waited = subprocess.run(
+        [sys.executable, "-c", ASKED], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert (waited.returncode, waited.stderr) == (0, "")
+
+
+def test_all_that_wait_are_woken() -> None:
+    flag, begun = Flag(), threading.Barrier(4)
+    found: list[bool] = []
+
+    def wait() -> None:
+        begun.wait(PATIENCE_S)
+        found.append(flag.wait(PATIENCE_S))
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    begun.wait(PATIENCE_S)
+    flag.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert found == [True, True, True]
+    assert flag.wait(0.0)
