@@ -7,8 +7,7 @@ threads while no pass runs, and the next pass records what came of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.delivery.clock_guard import ClockGuard
 from relay.delivery.outcome import decided, say
@@ -42,8 +41,7 @@ BYTES_MOST = 16_000_000
 BYTES_AT_ONCE = 4_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What the config says of delivery."""
 
     policy: retry.Policy

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.rules import circuit, retry
 from relay.rules.circuit import Breaker
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from relay.rules.circuit import Circuit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsaved:
+class Unsaved(NamedTuple):
     """The circuits at one moment, beside those that were last saved."""
 
     breaker: Breaker

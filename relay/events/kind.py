@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,8 +132,7 @@ class Related(NamedTuple):
     id_of: Callable[[LogRow], int | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
+class Lookup(NamedTuple):
     """A value for pairs of ids, such as a user's role in a course: one statement for many pairs."""
 
     #: How the builder asks for it.
@@ -144,12 +142,12 @@ class Lookup:
     statement: str
     #: Which pair a fact asks for; None where it asks for none.
     pair: Callable[[Row], tuple[int, int] | None]
-    #: The same for one row, as an expression of the facts table `t` and its joins: a part of the row's digest. ''
-    #: where it does not come with the facts of log rows.
-    value: str = ""
     #: The option and its value that it is asked for under; None where it does not come with the facts of log rows.
     option: tuple[str, str] | None
     reads: Mapping[str, tuple[str, ...]]
+    #: The same for one row, as an expression of the facts table `t` and its joins: a part of the row's digest. ''
+    #: where it does not come with the facts of log rows.
+    value: str = ""
 
 
 class Trigger(NamedTuple):
@@ -167,15 +165,9 @@ class Trigger(NamedTuple):
     is_whole: Callable[[Row, Facts], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentRows:
+class CurrentRows(NamedTuple):
     """How the rows that are there now are listed and sent, without a log row (`relay sync`)."""
 
-    #: What `relay sync` calls them; '' where it does not send them.
-    name: str = ""
-    #: A condition that each row must fulfil, and one that it need not where its user is asked for by id; '' for none.
-    only: str = ""
-    only_unnamed: str = ""
     #: The columns that say whose row it is, and when it was so.
     user: str
     time: str
@@ -183,6 +175,11 @@ class CurrentRows:
     in_course: str
     #: Returns the data of such a row; raises as EventKind.build.
     build: Callable[[Row, Facts, Options], dict[str, Any]]
+    #: What `relay sync` calls them; '' where it does not send them.
+    name: str = ""
+    #: A condition that each row must fulfil, and one that it need not where its user is asked for by id; '' for none.
+    only: str = ""
+    only_unnamed: str = ""
     #: For `relay reconcile`: a condition that rows fulfil which are there at all. One that does so no more is gone.
     there: str = ""
     #: Times of a row: it is sent once more when one of them has passed since it was last written, which `written` says.
@@ -237,8 +234,7 @@ class Facts(NamedTuple):
         return None if pair is None else self.pairs.get(lookup.name, {}).get(pair)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventKind:
+class EventKind(NamedTuple):
     """One kind of event: all that relay knows of it."""
 
     #: The event type: its name in envelopes, in the path on the backend, in the config and in the outbox.
@@ -247,6 +243,15 @@ class EventKind:
     moodle_event: str
     #: What it is about, for the README: a few words.
     meaning: str
+    #: Returns whom it is about (user.id): events of one user are delivered in order. So are those of one course, which
+    #: have minus its id here.
+    subject: Callable[[LogRow], int]
+    #: Returns the data of a log row. Raises NoEvent; Held where the student may not see it yet, before anything of it
+    #: is made; and what envelope.UNUSABLE names for values that nothing can be made of.
+    build: Callable[[LogRow, Facts, Options], dict[str, Any]]
+    fields: tuple[Field, ...]
+    #: The field of `data` that holds the row's id.
+    id_field: str
     #: The rows that it is about: the log row's `objectid` is an id of this table. None where none is read by it.
     facts: FactsTable | None = None
     #: Other rows that the builder needs.
@@ -257,13 +262,6 @@ class EventKind:
     #: The fields that say whether a row says something else than before, where not all do: kinds that tell the state of
     #: one table must agree in these.
     compared: tuple[str, ...] = ()
-    #: Returns whom it is about (user.id): events of one user are delivered in order. So are those of one course, which
-    #: have minus its id here.
-    subject: Callable[[LogRow], int]
-    #: Returns the data of a log row. Raises NoEvent; Held where the student may not see it yet, before anything of it
-    #: is made; and what envelope.UNUSABLE names for values that nothing can be made of.
-    build: Callable[[LogRow, Facts, Options], dict[str, Any]]
-    fields: tuple[Field, ...]
     #: The version of its payload: raised with each change of `fields` that those who receive it could notice.
     version: int = 1
     #: It is sent unless the config switches it off; else only where the config switches it on.
@@ -282,8 +280,6 @@ class EventKind:
     trigger: Trigger | None = None
     #: What `relay explain` calls the rows that it is about; '' where it does not go by them.
     explain: str = ""
-    #: The field of `data` that holds the row's id.
-    id_field: str
     #: Columns of the log row that it needs beside those that each kind does: `other`, which can be large, and such.
     log_columns: tuple[str, ...] = ()
     #: The facts of `other` that the config lists for a kind of its own; None for a kind of the catalogue.

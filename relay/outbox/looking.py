@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
     from relay.outbox.values import Listed, Selector
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A leaf of a list of events, the last recorded first."""
 
     events: Sequence[Listed]
@@ -23,8 +21,7 @@ class Leaf:
     looked_back_to: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
+class Bucket(NamedTuple):
     """What was delivered in a stretch of time."""
 
     #: From when on, in unix seconds.
@@ -38,8 +35,7 @@ class Bucket:
     slow_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryLine:
+class HistoryLine(NamedTuple):
     """A line of the sync history."""
 
     id: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.model import Delivery, Gap, Status
 from relay.outbox import values
@@ -198,8 +197,7 @@ def delivery(row: Sequence[Any], attempt_id: int, body: bytes) -> Delivery:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """Settled deliveries, sorted by what is written of them."""
 
     #: The row ids of those that the backend has taken.

@@ -7,8 +7,8 @@ at a time, the probe, then finds out whether the backend is well again.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.rules.retry import Verdict, classify
 
@@ -30,8 +30,7 @@ BACKEND_KEY = "whole"
 STATE = "circuit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circuit:
+class Circuit(NamedTuple):
     """An open circuit: nothing is sent through it but one probe at a time."""
 
     #: Unix seconds.
@@ -44,15 +43,14 @@ class Circuit:
     probes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
+class Breaker(NamedTuple):
     """The circuit to the backend, one for each path (event type), and the failures in a row so far."""
 
     #: Open for every event; None where it is closed.
     backend: Circuit | None = None
     #: Open for the events of one type, by type. A type that this relay does not know may be among them: another
     #: version may have stored it.
-    paths: Mapping[str, Circuit] = field(default_factory=dict)
+    paths: Mapping[str, Circuit] = MappingProxyType({})
     #: Failures in a row, since an answer last showed that the backend works.
     streak: int = 0
     #: The events of the streak, up to STREAK_EVENTS of them.
@@ -75,7 +73,7 @@ def observe(
         return _answered(breaker, delivery)
     reason = f"the backend answered {outcome.http_code}" if outcome.http_code else outcome.error
     if verdict is Verdict.UNKNOWN_CALLER:
-        return replace(breaker, backend=_opened(breaker.backend, reason, outcome, policy, now))
+        return breaker._replace(backend=_opened(breaker.backend, reason, outcome, policy, now))
     if verdict is Verdict.NO_SUCH_PATH:
         path = _opened(breaker.paths.get(delivery.event_type), reason, outcome, policy, now)
         return Breaker(paths={**breaker.paths, delivery.event_type: path})
@@ -94,7 +92,7 @@ def _with_streak(breaker: Breaker, delivery: Delivery, weight: int) -> Breaker:
     events = breaker.streak_events
     if len(events) < STREAK_EVENTS:
         events |= {delivery.event_id}
-    return replace(breaker, streak=breaker.streak + weight, streak_events=events)
+    return breaker._replace(streak=breaker.streak + weight, streak_events=events)
 
 
 def _failed(breaker: Breaker, delivery: Delivery, reason: str, outcome: Outcome, policy: Policy, now: float) -> Breaker:
@@ -107,7 +105,7 @@ def _failed(breaker: Breaker, delivery: Delivery, reason: str, outcome: Outcome,
     if delivery.event_type in paths:
         path = _opened(paths[delivery.event_type], reason, outcome, policy, now)
         paths = {**paths, delivery.event_type: path}
-    return replace(breaker, backend=backend, paths=paths)
+    return breaker._replace(backend=backend, paths=paths)
 
 
 def _opened(circuit: Circuit | None, reason: str, outcome: Outcome, policy: Policy, now: float) -> Circuit:
@@ -125,17 +123,17 @@ def put_off(breaker: Breaker, event_type: str | None, until: float) -> Breaker:
     It is that of an event type's path; where `event_type` is None, that of the backend.
     """
     if event_type is None:
-        return replace(breaker, backend=breaker.backend and replace(breaker.backend, probe_at=until))
+        return breaker._replace(backend=breaker.backend and breaker.backend._replace(probe_at=until))
     paths = {
-        name: replace(path, probe_at=until) if name == event_type else path for name, path in breaker.paths.items()
+        name: path._replace(probe_at=until) if name == event_type else path for name, path in breaker.paths.items()
     }
-    return replace(breaker, paths=paths)
+    return breaker._replace(paths=paths)
 
 
 def probe_now(breaker: Breaker, now: float) -> Breaker:
     """Return the breaker with its next probes due at once: the clock was set back."""
-    paths = {name: replace(path, probe_at=now) for name, path in breaker.paths.items()}
-    return replace(breaker, backend=breaker.backend and replace(breaker.backend, probe_at=now), paths=paths)
+    paths = {name: path._replace(probe_at=now) for name, path in breaker.paths.items()}
+    return breaker._replace(backend=breaker.backend and breaker.backend._replace(probe_at=now), paths=paths)
 
 
 def merge(base: Breaker, ours: Breaker, theirs: Breaker) -> Breaker:
@@ -145,8 +143,7 @@ def merge(base: Breaker, ours: Breaker, theirs: Breaker) -> Breaker:
     """
     names = {*base.paths, *ours.paths, *theirs.paths}
     paths = {name: _merged(base.paths.get(name), ours.paths.get(name), theirs.paths.get(name)) for name in names}
-    return replace(
-        ours,
+    return ours._replace(
         backend=_merged(base.backend, ours.backend, theirs.backend),
         paths={name: path for name, path in paths.items() if path is not None},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,7 +47,7 @@ class Seen(NamedTuple):
     @property
     def told(self) -> Print:
         """What is kept of it when it is told of: of what is held nothing, as the digest of a score could be guessed."""
-        return replace(self.now, data=NOTHING) if self.is_held else self.now
+        return self.now._replace(data=NOTHING) if self.is_held else self.now
 
 
 class Suspect(NamedTuple):
@@ -120,6 +119,6 @@ def kept(before: Print | None, seen: Seen) -> Print:
     nothing: it differs when Moodle shows it.
     """
     if seen.now.data == NOTHING and before is not None:
-        return replace(seen.now, data=before.data)
+        return seen.now._replace(data=before.data)
     was_told = seen.is_carried or (before is not None and before.data == seen.now.data)
     return seen.now if was_told else seen.told

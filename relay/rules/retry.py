@@ -7,7 +7,6 @@ again only where a person asks for that (`relay run --replay failed`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,8 +53,7 @@ MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(NamedTuple):
     """The schedule of retries, from the config's `retry`: exponential backoff."""
 
     #: False: one attempt an event.

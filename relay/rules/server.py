@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +70,7 @@ class Address:
 READ_ONLY_TRANSACTION = 1792
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(NamedTuple):
     """What an error of the server means."""
 
     #: It says no, and will go on saying so until somebody mends something.
@@ -82,8 +81,7 @@ class Problem:
     is_about_account: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Meaning:
+class _Meaning(NamedTuple):
     """What a number of the server means; the texts may name parts of the address, its keys and what is refused."""
 
     #: The end of a sentence that says what the matter is, and what to do about it.
@@ -276,7 +274,7 @@ def explained(error: Exception, address: Address) -> Problem:
         return Problem(is_refusal=False, sentence=f"{where} broke off: {reason}.", hint=hint)
     if code in REFUSALS:
         made = _problem(REFUSALS[code], f"{where} refuses", address, text=text, is_refusal=True)
-        return replace(made, is_about_account=code in ACCOUNT)
+        return made._replace(is_about_account=code in ACCOUNT)
     if code in (2003, 2013):
         # The driver could not connect: the system's reason stands in its sentence.
         for mark, meaning in ABSENT.items():

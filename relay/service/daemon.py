@@ -9,8 +9,7 @@ import queue
 import signal
 import socket
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +24,7 @@ BEAT_S = 1.0
 EXTEND_S = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(NamedTuple):
     """What to do when a pass begins to fail, and when it works again; each is called once a change."""
 
     #: The errors that another try can heal; any other ends the daemon.

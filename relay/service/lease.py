@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import OutboxInUse, OutboxUnavailable
 from relay.outbox.contract import RENEW_S
@@ -23,8 +22,7 @@ LOOK_S = 0.25
 END_S = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(NamedTuple):
     """An open outbox, and the machine that it is used on."""
 
     outbox: Outbox

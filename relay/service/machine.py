@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
     from relay.delivery.workers import MakePool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(NamedTuple):
     """A machine; `parts.REAL` is the real one."""
 
     #: Returns the time in unix seconds. People and NTP set this clock, forwards and back.

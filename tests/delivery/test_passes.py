@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,7 +65,7 @@ def with_grade(world: World, number: int = 500) -> None:
     """Let another user have an event of another type that may be sent."""
     made = envelope.make_event("a-grade", "grade_updated", None, number, 0, {"score": 1.0}, OPTIONS)
     world.outbox.accept(Batch(events=[made]), START)
-    world.dispatch._settings = replace(world.dispatch._settings, types=BOTH)
+    world.dispatch._settings = world.dispatch._settings._replace(types=BOTH)
 
 
 def queued(world: World) -> list[tuple[str, list[int]]]:
@@ -107,7 +106,7 @@ def test_after_a_stop_nothing_is_sent_and_all_is_given_back(make: Make) -> None:
 
 def test_a_pause_claims_nothing(make: Make) -> None:
     world = make(taken)
-    world.dispatch._settings = replace(world.dispatch._settings, is_paused=True)
+    world.dispatch._settings = world.dispatch._settings._replace(is_paused=True)
     assert world.dispatch.run_once(START) == dispatch.IDLE_S
     assert (world.dispatch.under_way, world.pool.backlog()) == (0, 0)
 

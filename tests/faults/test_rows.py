@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -164,7 +163,7 @@ def test_a_row_that_breaks_the_building_is_recorded_alone(
         raise ValueError("with what stands in the row")
 
     # Capture asks the catalogue: one mapping, whoever imports it.
-    monkeypatch.setitem(KINDS, "user_created", replace(KINDS["user_created"], build=broken))
+    monkeypatch.setitem(KINDS, "user_created", KINDS["user_created"]._replace(build=broken))
     ada = college.sign_up("Ada", "Lovelace", 1_770_000_000)
     college.update(ada, 1_770_000_001, city="London")
     loaded = config.load(relay.write())

@@ -111,7 +111,7 @@ def test_the_line_of_a_plugin() -> None:
         "RELAY OK - a relay runs; 1 events wait | undelivered=1;;;0 oldest_undelivered=3599s;;3600;0 "
         "oldest_unread=3600s;;3600;0 given_up=0;0;;0 success=2c;;;0 lag=2;;;0 since_last_pass=29s;;30;0"
     )
-    bad = replace(WELL, breaker=Breaker(backend=replace(OPEN, reason="it said a|b")))
+    bad = replace(WELL, breaker=Breaker(backend=OPEN._replace(reason="it said a|b")))
     line = health.nagios(bad, health.judge(bad))
     assert line.startswith("RELAY CRITICAL - nothing is delivered: it said a/b | ")
     assert line.count("|") == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,10 +48,10 @@ CASES = [
     ("as it was", NEW, PLAIN, None),
     ("as it was, told otherwise since", NEW, PLAIN._replace(is_known=True, is_newer=True), Difference.CHANGED),
     ("as it was, told so since", NEW, PLAIN._replace(is_known=True, is_newer=True, is_carried=True), None),
-    ("beside it something is another", replace(NEW, beside=1), PLAIN, Difference.CHANGED),
+    ("beside it something is another", NEW._replace(beside=1), PLAIN, Difference.CHANGED),
     ("its time has passed", NEW, PLAIN._replace(is_due=True), Difference.CHANGED),
-    ("nothing can be made of it", OLD, PLAIN._replace(now=replace(NEW, data=NOTHING)), None),
-    ("nothing could be made of it", replace(OLD, data=NOTHING), PLAIN, Difference.MISSING),
+    ("nothing can be made of it", OLD, PLAIN._replace(now=NEW._replace(data=NOTHING)), None),
+    ("nothing could be made of it", OLD._replace(data=NOTHING), PLAIN, Difference.MISSING),
     ("held, never sent", None, PLAIN._replace(is_held=True), Difference.MISSING),
     ("held, and recorded as such", None, PLAIN._replace(is_held=True, is_waiting=True), None),
     ("held, as it was", NEW, PLAIN._replace(is_held=True), None),
