@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -49,6 +48,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if is_run:
         given, at = ["run", *given], 0
     if at is not None and given[at] not in NAMES:
+        import difflib  # noqa: PLC0415 -- for a mistake
+
         near = difflib.get_close_matches(given[at], NAMES, n=1, cutoff=0.5)
         meant = f" Did you mean `relay {near[0]}`?" if near else ""
         raise UsageError(f"There is no command {given[at]!r}.{meant}", hint="See `relay --help`.")

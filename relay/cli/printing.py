@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
-import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -16,6 +14,9 @@ def fitted(text: str, stream: TextIO, indent: str = "  ") -> str:
     """Return a sentence as lines that fit the terminal, those after the first indented; elsewhere it is one line."""
     if not stream.isatty():
         return text
+    import shutil  # noqa: PLC0415 -- for a person at a terminal; a start does not wait for it
+    import textwrap  # noqa: PLC0415
+
     width = shutil.get_terminal_size().columns
     lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines) or text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import re
 from dataclasses import dataclass, field
@@ -154,6 +153,8 @@ class Section:
             if not KEY.fullmatch(name):
                 self._mistakes.add(self.path or "the config", "holds what is no key: keys are `name: value`", value)
                 continue
+            import difflib  # noqa: PLC0415 -- for a mistake
+
             near = difflib.get_close_matches(name, self._known, n=1, cutoff=0.5)
             if near:
                 what = f"is no known key; did you mean {near[0]}?"

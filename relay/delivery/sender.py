@@ -7,7 +7,6 @@ outcome, not an exception.
 from __future__ import annotations
 
 import json
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -69,10 +68,8 @@ class Sender:
         if self._dated is None:
             return None
         date, came_at = self._dated
-        try:
-            return parsedate_to_datetime(date).timestamp() - came_at
-        except (ValueError, TypeError, OverflowError, IndexError):
-            return None
+        told = _unix_time(date)
+        return None if told is None else told - came_at
 
     def abort(self) -> None:
         """Break off what is under way, and send nothing more."""
@@ -122,11 +119,18 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(min(int(value[:20]), RETRY_AFTER_MOST))
+    at = _unix_time(value)
+    return None if at is None else min(max(at - now, 0.0), RETRY_AFTER_MOST)
+
+
+def _unix_time(date: str) -> float | None:
+    """Return a date of HTTP (RFC 9110, section 5.6.7) in unix seconds; None for what is none."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- a start does not wait for what it brings
+
     try:
-        seconds = parsedate_to_datetime(value).timestamp() - now
+        return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return min(max(seconds, 0.0), RETRY_AFTER_MOST)
 
 
 def _is_duplicate(answer: Answer) -> bool:

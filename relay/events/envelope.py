@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +181,8 @@ def renamed(event: Event, after: str, options: Options) -> Event:
 
 def derive_id(site: str, *parts: object) -> str:
     """Return the id of an event: derived from the site and the parts, laid out as a UUID version 4 (RFC 9562)."""
+    import uuid  # noqa: PLC0415 -- a start has no event yet, and does not wait for what it brings
+
     digest = hashlib.sha256(json.dumps([site, *parts]).encode()).digest()
     return str(uuid.UUID(bytes=digest[:16], version=4))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from relay import times
@@ -56,6 +55,8 @@ def _selector(text: str, types: Collection[str], states: Sequence[Status]) -> Se
 
 
 def _event_id(text: str) -> str:
+    import uuid  # noqa: PLC0415 -- the daemon selects nothing
+
     try:
         return str(uuid.UUID(text.strip()))
     except ValueError:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
-import shutil
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -100,6 +98,8 @@ def opened_to_look(config: Config, machine: Machine) -> Iterator[Opened]:
 @contextlib.contextmanager
 def temporary_outbox() -> Iterator[Outbox]:
     """Make an empty outbox that is there within, and gone after it."""
+    import tempfile  # noqa: PLC0415 -- for a command
+
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(SqliteOutbox(Path(folder, "outbox.db"))) as made:
         yield made
 
@@ -162,6 +162,8 @@ def make_settings(config: Config) -> status.Settings:
 
 def disk_free(config: Config) -> int | None:
     """Return how many bytes are free on the disk of an outbox in a file; None where that is not known."""
+    import shutil  # noqa: PLC0415 -- a start does not wait for what it brings
+
     path = config.outbox.sqlite_path
     try:
         return None if path is None else shutil.disk_usage(path.parent).free
