@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import stock
 from backends import slow
 from college_life import sign_ups
-from figures import Row, Sample, at_most, judged, quantile
+from figures import Row, Sample, at_most, judged, plain, quantile
 from harness import PATIENCE_S, fresh_moodle
 from subject import running, subject
 
@@ -92,3 +94,11 @@ def start(bench: Bench) -> Iterator[Row]:
             daemon.wait_for("capture.began")
             took.append(time.monotonic() - began_at)
     yield judged(10, "from exec to the first look at the log", Sample(took), at_most(0.6, " s"), unit=" s")
+    yield plain(10, "relay --version", Sample([_version() for _ in range(bench.runs)]), digits=3, unit=" s")
+
+
+def _version() -> float:
+    """Return how long `relay --version` takes, in seconds."""
+    began_at = time.monotonic()
+    subprocess.run([sys.executable, "-m", "relay", "--version"], check=True, capture_output=True)
+    return time.monotonic() - began_at
