@@ -223,6 +223,14 @@ class Trial:
         self.delivered(1)
         self.expect(self.root.run("cat /root/received.log"), "Grace")
         self.expect(self.root.run("relay status; systemctl status --no-pager relay"), "Delivering to")
+        # What the unit lets through: threads may be kept on a core, and nothing else of that group is allowed.
+        self.root.run(self.filtered("os.sched_setaffinity(0, os.sched_getaffinity(0))"))
+        self.expect(self.root.run(self.filtered("os.setpriority(0, 0, 5)"), expect=1), "PermissionError")
+
+    def filtered(self, what: str) -> str:
+        """Return the command of a process that does something in Python under the service's filter of system calls."""
+        limits = '-p "$(systemctl show -p SystemCallFilter relay)" -p SystemCallErrorNumber=EPERM -p User=relay'
+        return f"systemd-run --quiet --wait --pipe {limits} /opt/relay/bin/python -c 'import os; {what}'"
 
     def reload(self) -> None:
         self.root.run(self.readme.block("systemctl reload relay"))
