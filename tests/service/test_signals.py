@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
 import sys
 import threading
@@ -80,20 +81,28 @@ def test_who_waits_for_an_end_looks_up_where_a_reload_is_asked_for() -> None:
     assert (waited.returncode, waited.stderr) == (0, "")
 
 
+class Entered(queue.SimpleQueue[None]):
+    """Counts who has come to wait: each of them needs something of its own to go on."""
+
+    def __init__(self) -> None:
+        self.count = threading.Semaphore(0)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> None:
+        self.count.release()
+        return super().get(block, timeout)
+
+
 def test_all_that_wait_are_woken() -> None:
-    flag, begun = Flag(), threading.Barrier(4)
-    found: list[bool] = []
+    flag, entered = Flag(), Entered()
+    flag._woken = entered
+    ended = threading.Semaphore(0)
 
     def wait() -> None:
-        begun.wait(PATIENCE_S)
-        found.append(flag.wait(PATIENCE_S))
+        if flag.wait(3600.0):
+            ended.release()
 
-    threads = [threading.Thread(target=wait) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    begun.wait(PATIENCE_S)
+    for _ in range(3):
+        threading.Thread(target=wait, daemon=True).start()
+    assert all(entered.count.acquire(timeout=PATIENCE_S) for _ in range(3))
     flag.set()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert found == [True, True, True]
-    assert flag.wait(0.0)
+    assert all(ended.acquire(timeout=PATIENCE_S) for _ in range(3))
