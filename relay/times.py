@@ -1,4 +1,4 @@
-"""Times as people write them: durations such as 10m, and moments such as 2026-02-01T14:30:00Z. Pure."""
+"""Times as people write them (durations such as 10m, moments such as 2026-02-01T14:30:00Z), and as HTTP does. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def seconds(text: str) -> float:
     if not found:
         raise ValueError("is no duration: write a number and a unit, such as 500ms, 5s, 10m, 1h or 30d")
     return float(found[1]) * UNITS[found[2]]
+
+
+def of_http(date: str) -> float | None:
+    """Return a date of HTTP (RFC 9110, section 5.6.7) in unix seconds; None for what is none."""
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- a start does not wait for what it brings
+
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def iso(seconds: float) -> str:

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from relay import times
 from relay.model import Outcome
 from relay.rules import request, signing
 
@@ -68,7 +69,7 @@ class Sender:
         if self._dated is None:
             return None
         date, came_at = self._dated
-        told = _unix_time(date)
+        told = times.of_http(date)
         return None if told is None else told - came_at
 
     def abort(self) -> None:
@@ -119,18 +120,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(min(int(value[:20]), RETRY_AFTER_MOST))
-    at = _unix_time(value)
+    at = times.of_http(value)
     return None if at is None else min(max(at - now, 0.0), RETRY_AFTER_MOST)
-
-
-def _unix_time(date: str) -> float | None:
-    """Return a date of HTTP (RFC 9110, section 5.6.7) in unix seconds; None for what is none."""
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- a start does not wait for what it brings
-
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 def _is_duplicate(answer: Answer) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from relay import times
 from relay.operations.check.result import Check, fail, ok, warn
 from relay.operations.check.token import check_token
 from relay.operations.conditions import CLOCK_TOLERANCE_S
@@ -84,13 +84,13 @@ def check_clock(answer: Answer, now: float) -> Check | None:
     if answer.http_code is None:
         return None
     date = answer.headers.get("date")
-    try:
-        apart = abs(parsedate_to_datetime(date or "").timestamp() - now)
-    except (ValueError, TypeError, OverflowError, IndexError):
+    told = times.of_http(date or "")
+    if told is None:
         found = "the backend's answer has no Date header" if date is None else "the backend's Date header is no date"
         return warn(
             "clock", f"{found}: the clocks could not be compared", "Look whether timedatectl says synchronized."
         )
+    apart = abs(told - now)
     if apart > CLOCK_TOLERANCE_S:
         found = f"this machine's clock and the backend's are {apart:.0f} s apart"
         return fail("clock", found, "Switch on time synchronisation (timedatectl set-ntp true) on both.")
